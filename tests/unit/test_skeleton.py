@@ -1,0 +1,47 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What holds for the collection as a whole, whatever its parts are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+ROLES = sorted(path.name for path in (ROOT / "roles").iterdir() if path.is_dir())
+
+
+def load(path: Path):
+    return yaml.safe_load(path.read_text())
+
+
+def test_awx_installs_the_ranges_that_galaxy_declares():
+    """AWX reads collections/requirements.yml, everybody else galaxy.yml: they may not drift apart."""
+    declared = load(ROOT / "galaxy.yml")["dependencies"]
+    installed = {entry["name"]: entry["version"] for entry in load(ROOT / "collections" / "requirements.yml")["collections"]}
+    assert installed == declared
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_argument_specs_agree_with_defaults(role):
+    """Ansible does not apply the defaults of argument_specs: what they say must be what defaults/main.yml does."""
+    specs = load(ROOT / "roles" / role / "meta" / "argument_specs.yml")["argument_specs"]
+    defaults_file = ROOT / "roles" / role / "defaults" / "main.yml"
+    defaults = (load(defaults_file) or {}) if defaults_file.exists() else {}
+    documented = {name: option for spec in specs.values() for name, option in (spec.get("options") or {}).items()}
+    assert not set(defaults) - set(documented), "defaults without an argument spec"
+    for name, option in documented.items():
+        if name in defaults and isinstance(defaults[name], str) and "{{" in defaults[name]:
+            assert "default" not in option, f"{name}: computed, so its spec describes the default in words"
+        else:
+            assert option.get("default") == defaults.get(name), name
+        assert name not in defaults or not option.get("required"), f"{name} is required and has a default"
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_each_role_stands_on_the_declaration(role):
+    """Every default stands in one place only: the role `cluster`, which every other role names as its dependency."""
+    dependencies = [entry["role"] for entry in load(ROOT / "roles" / role / "meta" / "main.yml").get("dependencies", [])]
+    assert dependencies == ([] if role == "cluster" else ["fpga.hybrid.cluster"])
