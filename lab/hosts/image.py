@@ -1,0 +1,135 @@
+"""The hosts' image: what a bare Debian installation has, and no more. What a role needs, it must install."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import re
+import shutil
+import tarfile
+import tempfile
+from pathlib import Path
+
+from lab import podman
+from lab.run import run, say
+from lab.settings import IMAGE, LABEL, RELEASES, LabError, cache
+
+ROOTFS = Path(__file__).parent / "rootfs"
+
+PACKAGES = ("systemd", "systemd-sysv", "dbus", "python3", "openssh-server", "iproute2", "procps")
+
+#: Units that have no sense in a container, or that reach for the network by themselves.
+MASKED = (
+    "systemd-udevd.service systemd-udevd-kernel.socket systemd-udevd-control.socket systemd-udev-trigger.service systemd-modules-load.service "
+    "systemd-journald-audit.socket systemd-logind.service systemd-networkd-wait-online.service sys-kernel-debug.mount sys-kernel-tracing.mount "
+    "getty.target console-getty.service apt-daily.timer apt-daily-upgrade.timer e2scrub_all.timer fstrim.timer dpkg-db-backup.timer"
+).split()
+
+SETUP = f"""
+set -e
+systemctl enable lab-prep.service lab-ssh-keys.service ssh.service
+systemctl mask {" ".join(MASKED)}
+systemctl set-default multi-user.target
+rm -f /etc/ssh/ssh_host_* /etc/apt/sources.list /etc/apt/sources.list.d/* /etc/apt/apt.conf.d/99mmdebstrap /etc/dpkg/dpkg.cfg.d/99mmdebstrap
+rm -f /etc/hostname /etc/resolv.conf
+: > /etc/machine-id
+"""
+
+UNWANTED_PATHS = ("/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*")
+
+
+def overlay_tar() -> bytes:
+    """The files of rootfs/ as root's, the same bytes for the same files whoever owns the checkout."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        for path in sorted(ROOTFS.rglob("*")):
+            info = tarfile.TarInfo(str(path.relative_to(ROOTFS)))
+            if path.is_dir():
+                continue
+            content = path.read_bytes()
+            info.size, info.mode = len(content), 0o644
+            tar.addfile(info, io.BytesIO(content))
+    return buffer.getvalue()
+
+
+def definition(debian: int) -> str:
+    """A short hash over everything that makes the image, so that it is rebuilt when that changes and only then."""
+    parts = [RELEASES[debian], *PACKAGES, SETUP, *UNWANTED_PATHS]
+    return hashlib.sha256("\0".join(parts).encode() + overlay_tar()).hexdigest()[:12]
+
+
+def reference(debian: int) -> str:
+    return f"{IMAGE}:{debian}-{definition(debian)}"
+
+
+def archive(debian: int) -> Path:
+    return cache() / "hosts" / f"debian-{debian}-{definition(debian)}.tar"
+
+
+def ensure(debian: int) -> str:
+    """Make the image unless it is there; return its reference."""
+    wanted = reference(debian)
+    if podman.image_exists(wanted):
+        return wanted
+    tar = archive(debian)
+    if not tar.exists():
+        build_archive(debian, tar)
+    say(f"importing the Debian {debian} host image")
+    run("podman", "import", "--quiet", "--change", f"LABEL={LABEL}=1", "--change", "STOPSIGNAL=SIGRTMIN+3", "--change", 'CMD ["/sbin/init"]', tar, wanted)
+    return wanted
+
+
+def build_archive(debian: int, tar: Path) -> None:
+    say(f"building the Debian {debian} host image (a minute or two)")
+    tar.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="build-", dir=tar.parent) as work:
+        overlay = Path(work) / "overlay.tar"
+        overlay.write_bytes(overlay_tar())
+        unfinished = Path(work) / "root.tar"
+        setup = Path(work) / "setup"
+        setup.write_text(SETUP)
+        run(
+            "env", f"TMPDIR={work}", "SOURCE_DATE_EPOCH=1704067200",
+            "mmdebstrap", "--mode=root", "--variant=minbase", f"--include={','.join(PACKAGES)}",
+            *(f"--aptopt={option}" for option in machine_apt_options()),
+            "--dpkgopt=force-unsafe-io", *(f"--dpkgopt=path-exclude={path}" for path in UNWANTED_PATHS),
+            f"--customize-hook=tar-in {overlay} /",
+            f'--customize-hook=chroot "$1" sh < {setup}',
+            RELEASES[debian], unfinished, mirror(),
+            timeout=1800,
+        )  # fmt: skip
+        os.replace(unfinished, tar)
+    for old in tar.parent.glob(f"debian-{debian}-*.tar"):
+        if old != tar:
+            old.unlink()
+
+
+def mirror() -> str:
+    """The Debian mirror that this machine's own apt uses for its release."""
+    codename = next((line.split("=", 1)[1].strip('"') for line in Path("/etc/os-release").read_text().splitlines() if line.startswith("VERSION_CODENAME=")), "")
+    targets = run("apt-get", "indextargets", "--format", "$(REPO_URI) $(RELEASE) $(COMPONENT)", "Created-By: Packages")
+    for line in targets.splitlines():
+        uri, release, component = line.split()
+        if release == codename and component == "main":
+            return uri
+    raise LabError(f"apt on this machine knows no source for {codename or 'its Debian release'} main: the lab builds its hosts from the same mirror. Add one below /etc/apt/sources.list.d")
+
+
+def machine_apt_options() -> list[str]:
+    """How this machine's apt reaches its mirror: proxies, certificates, clock tolerance."""
+    wanted = re.compile(r"^(Acquire::(https?(::.*)?::(Proxy|CaInfo|CaPath|Proxy-Auto-Detect)\S*|Check-Valid-Until|Check-Date)) (\".*\");$", re.IGNORECASE)
+    return [f"{found[1]} {found[5]}" for line in run("apt-config", "dump").splitlines() if (found := wanted.match(line)) and found[5] != '""']
+
+
+def remove_unfinished() -> None:
+    """What a killed build leaves: mounts inside its root, then the root. Only call this while holding the lab's lock."""
+    for work in (cache() / "hosts").glob("build-*"):
+        unmount_below(work)
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def unmount_below(folder: Path) -> None:
+    points = [line.split()[1].replace("\\040", " ") for line in Path("/proc/self/mounts").read_text().splitlines()]
+    for point in reversed([p for p in points if Path(p).is_relative_to(folder)]):
+        run("umount", "--lazy", point)

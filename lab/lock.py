@@ -1,0 +1,43 @@
+"""One change of the machine at a time. The kernel frees the lock when its holder ends, however it ends: it cannot go stale."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from lab.run import say
+from lab.settings import LOCK, LabError
+
+#: A build from nothing holds the lock; the next one waits rather than fails.
+WAIT_SECONDS = 3600
+
+
+@contextmanager
+def held(seconds: float = WAIT_SECONDS) -> Iterator[None]:
+    LOCK.parent.mkdir(parents=True, exist_ok=True)
+    with open(LOCK, "a+", encoding="ascii") as file:
+        deadline = time.monotonic() + seconds
+        told = False
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                file.seek(0)
+                holder = file.read().strip()
+                if time.monotonic() > deadline:
+                    raise LabError(f"the lab is being changed by {holder or 'another run'}: wait for it, or end it") from None
+                if not told:
+                    say(f"waiting for {holder or 'another run'}")
+                    told = True
+                time.sleep(0.5)
+        file.truncate(0)
+        file.write(f"process {os.getpid()}\n")
+        file.flush()
+        try:
+            yield
+        finally:
+            file.truncate(0)

@@ -1,0 +1,97 @@
+"""What the lab consists of: names, addresses, packages. The inventory in inventories/lab says the same."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
+
+LABEL = "fpga-hybrid.lab"
+PREFIX = "fpga-hybrid-"
+IMAGE = "localhost/fpga-hybrid-lab/host"
+
+#: Survives a power cut; holds what the machine was like before the lab. One lab a machine: its networks are fixed.
+STATE = Path(os.environ.get("FPGA_HYBRID_LAB_STATE", "/var/lib/fpga-hybrid-lab"))
+LOCK = Path("/run/lock/fpga-hybrid-lab.lock")
+
+
+def cache() -> Path:
+    return Path(os.environ.get("FPGA_HYBRID_LAB_CACHE") or Path.home() / ".cache/fpga-hybrid-lab").absolute()
+
+
+def ssh_key() -> Path:
+    return cache() / "ssh/id_ed25519"
+
+
+class LabError(Exception):
+    """Something the user can do something about; the message says what."""
+
+
+@dataclass(frozen=True)
+class Network:
+    name: str
+    subnet: IPv4Network
+
+    @property
+    def podman(self) -> str:
+        return PREFIX + self.name
+
+    @property
+    def gateway(self) -> IPv4Address:
+        return self.subnet[1]
+
+    @property
+    def depot(self) -> IPv4Address:
+        return self.subnet[2]
+
+
+ONPREM = Network("onprem", IPv4Network("10.203.10.0/24"))
+SITE2 = Network("site2", IPv4Network("10.203.20.0/24"))
+VPC = Network("vpc", IPv4Network("10.203.30.0/24"))
+NETWORKS = {network.name: network for network in (ONPREM, SITE2, VPC)}
+
+#: Networks that exist only inside the lab's hosts. The machine must have no way to them but "unreachable".
+INNER_NETWORKS = {
+    "VPN": IPv4Network("172.27.224.0/20"),
+    "pods": IPv4Network("10.244.0.0/16"),
+    "services": IPv4Network("10.96.0.0/16"),
+}
+
+VPN_PORT = 1194
+RELEASES = {12: "bookworm", 13: "trixie"}
+
+
+@dataclass(frozen=True)
+class Host:
+    name: str
+    network: Network
+    address: IPv4Address
+    debian: int = 12
+
+    @property
+    def container(self) -> str:
+        return PREFIX + self.name
+
+
+HOSTS = (
+    Host("cp1", ONPREM, IPv4Address("10.203.10.11")),
+    Host("worker1", ONPREM, IPv4Address("10.203.10.12")),
+    Host("worker2", SITE2, IPv4Address("10.203.20.13")),
+    Host("worker3", ONPREM, IPv4Address("10.203.10.14"), debian=13),
+)
+
+#: Debian packages that the machine needs, by a program or file that shows that they are there.
+MACHINE_PACKAGES = {
+    "podman": "/usr/bin/podman",
+    "netavark": "/usr/lib/podman/netavark",
+    "runc": "/usr/sbin/runc",
+    "nftables": "/usr/sbin/nft",
+    "iptables": "/usr/sbin/iptables",
+    "iproute2": "/usr/sbin/ip",
+    "procps": "/usr/sbin/sysctl",
+    "kmod": "/usr/sbin/depmod",
+    "mmdebstrap": "/usr/bin/mmdebstrap",
+    "debian-archive-keyring": "/usr/share/keyrings/debian-archive-trixie-stable.gpg",
+    "openssh-client": "/usr/bin/ssh-keygen",
+}
