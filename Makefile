@@ -1,0 +1,77 @@
+# Two commands do all the set-up on a fresh machine: `make lab` and `make test`. `make help` lists the rest.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.ONESHELL:
+
+PYTHON ?= $(firstword $(foreach p,python3 python3.13 python3.12 python3.11,$(shell command -v $(p) >/dev/null && $(p) -c 'import sys, venv, ensurepip; print(sys.version_info >= (3, 11))' 2>/dev/null | grep -q True && echo $(p))))
+VENV := .venv/bin
+export FPGA_HYBRID_LAB_CACHE ?= $(HOME)/.cache/fpga-hybrid-lab
+
+.PHONY: help
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+.PHONY: tools
+tools: ## the tools environment (.venv): hashed packages and collections
+	@if [ -z "$(PYTHON)" ]; then
+	  echo "No Python >= 3.11 with venv found: installing Debian's python3-venv."
+	  apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends python3 python3-venv
+	fi
+	@$(or $(PYTHON),/usr/bin/python3) lab/tools.py
+
+# ---- the lab
+
+.PHONY: lab
+lab: tools ## a real cluster on this machine: depot, hosts, site.yml, verify.yml
+	@. .venv/bin/activate
+	lab/lab up
+	ansible-playbook site.yml
+	ansible-playbook playbooks/verify.yml
+	lab/lab status
+
+.PHONY: lab-check
+lab-check: ## what the lab needs of this machine; changes nothing, needs no root
+	@python3 lab/lab check
+
+.PHONY: lab-reset
+lab-reset: ## remove the lab's hosts; depot and cache stay
+	@python3 lab/lab reset
+
+.PHONY: lab-clean
+lab-clean: ## remove the lab and leave the machine as it was; the cache stays
+	@python3 lab/lab clean
+
+.PHONY: verify
+verify: tools ## check the running lab's cluster
+	@$(VENV)/ansible-playbook playbooks/verify.yml
+
+# ---- tests
+
+.PHONY: test
+test: tools ## everything under two minutes a test: lint, unit tests, sanity, molecule
+	@tests/run quick
+
+.PHONY: test-all
+test-all: tools ## also the slow ones, on the running lab; writes docs/test-results.md
+	@tests/run all
+
+.PHONY: unit
+unit: tools ## unit tests only
+	@$(VENV)/pytest tests/unit -q
+
+.PHONY: lint
+lint: tools ## ruff, mypy, yamllint, ansible-lint, documentation
+	@tests/run lint
+
+.PHONY: bench-site
+bench-site: tools ## site.yml against a bare shell script on the same hosts
+	@$(VENV)/python tests/bench/site.py
+
+# ---- keeping
+
+.PHONY: lock
+lock: tools ## resolve requirements/*.in anew into hashed lock files
+	@$(VENV)/pip install --quiet uv
+	$(VENV)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url requirements/tools.in -o requirements/tools.txt
+	$(VENV)/uv pip compile --quiet --universal --python-version 3.13 --generate-hashes --no-header --no-emit-index-url requirements/core-newest.in -o requirements/core-newest.txt
