@@ -74,7 +74,9 @@ def build(venv: Path, packages: Path, collections: Path) -> None:
 
 def main() -> None:
     if sys.version_info < MINIMUM_PYTHON:
-        sys.exit(f"Python {sys.version.split()[0]} found, at least {'.'.join(map(str, MINIMUM_PYTHON))} expected: call make with PYTHON=python3.x of a newer one.")
+        sys.exit(
+            f"Python {sys.version.split()[0]} found, at least {'.'.join(map(str, MINIMUM_PYTHON))} expected: call make with PYTHON=python3.x of a newer one."
+        )
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--packages", type=Path, default=ROOT / "requirements" / "tools.txt")
     parser.add_argument("--collections", type=Path, default=ROOT / "requirements" / "collections.txt")
