@@ -1,0 +1,167 @@
+"""What all parts of the depot share: where things lie, how they are written, how a step is shown."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lab import settings
+
+HERE = Path(__file__).resolve().parent
+
+#: All that the depot packs carries this time, so that the same inputs give the same bytes.
+EPOCH = 1767225600
+
+
+class DepotError(settings.LabError):
+    """Something that the person at the keyboard can mend; the message says how."""
+
+
+@dataclass(frozen=True)
+class Cache:
+    """The folder that can be kept between runs, and what the depot keeps in it."""
+
+    root: Path
+
+    @classmethod
+    def default(cls) -> Cache:
+        return cls(settings.cache())
+
+    @property
+    def go(self) -> Path:
+        return self.root / "go"
+
+    @property
+    def images(self) -> Path:
+        """Image archives that the user drops in."""
+        return self.root / "images"
+
+    @property
+    def depot(self) -> Path:
+        return self.root / "depot"
+
+    @property
+    def programs(self) -> Path:
+        return self.depot / "programs"
+
+    @property
+    def log(self) -> Path:
+        return self.depot / "log"
+
+    @property
+    def www(self) -> Path:
+        """What nginx serves."""
+        return self.depot / "www"
+
+    @property
+    def registry(self) -> Path:
+        return self.depot / "registry"
+
+    @property
+    def tls(self) -> Path:
+        return self.depot / "tls"
+
+
+def say(text: str) -> None:
+    print(time.strftime("%H:%M:%S"), text, file=sys.stderr, flush=True)
+
+
+@contextlib.contextmanager
+def step(name: str) -> Iterator[None]:
+    """Show how long something took, once it is done."""
+    begun = time.monotonic()
+    yield
+    say(f"depot: {name} ({time.monotonic() - begun:.1f} s)")
+
+
+@contextlib.contextmanager
+def lock(cache: Cache, name: str) -> Iterator[None]:
+    """One builder of a kind at a time. The kernel lets go of it when its holder dies."""
+    cache.depot.mkdir(parents=True, exist_ok=True)
+    with (cache.depot / f".{name}.lock").open("w") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say(f"depot: another run builds {name}; waiting for it")
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+
+
+def run(
+    command: Sequence[str | Path],
+    *,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    log: Path | None = None,
+    stdin: str | None = None,
+) -> str:
+    """Run a command; its output, or an error that names the command and shows its last lines."""
+    result = subprocess.run(
+        [str(part) for part in command], env=None if env is None else dict(env), cwd=cwd, input=stdin, text=True, capture_output=True, check=False
+    )
+    if log is not None:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        log.write_text(result.stdout + result.stderr)
+    if result.returncode != 0:
+        tail = "\n".join((result.stderr or result.stdout).strip().splitlines()[-15:])
+        where = f" (all of it: {log})" if log else ""
+        raise DepotError(f"{' '.join(str(part) for part in command[:4])} ... failed with {result.returncode}{where}:\n{tail}")
+    return result.stdout
+
+
+def write_atomically(path: Path, content: bytes | str, mode: int = 0o644) -> None:
+    """A reader sees the old file or the new one, never half of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    data = content.encode() if isinstance(content, str) else content
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+    with os.fdopen(descriptor, "wb") as handle:
+        handle.write(data)
+    os.chmod(temporary, mode)
+    temporary.replace(path)
+
+
+def digest_of(*parts: bytes | str | Path) -> str:
+    """One checksum for all inputs of a thing: text as it is, files by content, each with its length so that no two lists look alike."""
+    total = hashlib.sha256()
+    for part in parts:
+        data = part.read_bytes() if isinstance(part, Path) else part.encode() if isinstance(part, str) else part
+        total.update(f"{len(data)}:".encode())
+        total.update(data)
+    return total.hexdigest()
+
+
+def file_digest(path: Path) -> str:
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+@dataclass(frozen=True)
+class Stamp:
+    """Remembers from which inputs a file or folder was made."""
+
+    path: Path
+
+    def read(self) -> dict[str, Any]:
+        try:
+            content = json.loads(self.path.read_text())
+        except (FileNotFoundError, json.JSONDecodeError):
+            return {}
+        return content if isinstance(content, dict) else {}
+
+    def is_current(self, inputs: str, *made: Path) -> bool:
+        """True when all that was made is there and was made from these inputs."""
+        return self.read().get("inputs") == inputs and all(path.exists() for path in made)
+
+    def write(self, inputs: str, **details: Any) -> None:
+        write_atomically(self.path, json.dumps({"inputs": inputs, **details}, indent=1, sort_keys=True) + "\n")

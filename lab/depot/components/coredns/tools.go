@@ -1,0 +1,8 @@
+//go:build tools
+
+// Package tools pins what the depot builds; it is never compiled.
+package tools
+
+import (
+	_ "github.com/coredns/coredns"
+)

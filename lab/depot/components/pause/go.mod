@@ -1,0 +1,3 @@
+module fpga.hybrid/lab/pause
+
+go 1.26.0

