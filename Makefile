@@ -50,11 +50,11 @@ verify: tools ## check the running lab's cluster
 
 .PHONY: test
 test: tools ## everything under two minutes a test: lint, unit tests, sanity, molecule
-	@tests/run quick
+	@$(VENV)/python tests/run.py quick
 
 .PHONY: test-all
 test-all: tools ## also the slow ones, on the running lab; writes docs/test-results.md
-	@tests/run all
+	@$(VENV)/python tests/run.py all
 
 .PHONY: unit
 unit: tools ## unit tests only
@@ -62,7 +62,7 @@ unit: tools ## unit tests only
 
 .PHONY: lint
 lint: tools ## ruff, mypy, yamllint, ansible-lint, documentation
-	@tests/run lint
+	@$(VENV)/python tests/run.py lint
 
 .PHONY: bench-site
 bench-site: tools ## site.yml against a bare shell script on the same hosts

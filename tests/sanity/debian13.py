@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Runs `ansible-test sanity` on the newest ansible-core, which needs a newer Python than Debian 12 has, in a Debian 13 root.

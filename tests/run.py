@@ -1,12 +1,11 @@
-#!/usr/bin/env python3
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Runs the collection's tests as named steps, prints the time of each, and closes with `N passed, N failed`.
 
-    tests/run quick            what `make test` is: every step that takes less than two minutes warm
-    tests/run all              also the slow tests, on the running lab
-    tests/run lint             the static steps only
-    tests/run STEP [STEP ...]  these steps
+tests/run.py quick            what `make test` is: every step that takes less than two minutes warm
+tests/run.py all              also the slow tests, on the running lab
+tests/run.py lint             the static steps only
+tests/run.py STEP [STEP ...]  these steps
 """
 
 from __future__ import annotations
@@ -87,7 +86,14 @@ def ansible_lint() -> None:
 def documentation() -> None:
     """Collection docs: markup, references, role and plugin pages; the changelog's fragments."""
     copy_collection()
-    run("antsibull-docs", "lint-collection-docs", "--plugin-docs", "--validate-collection-refs=self", COPY, environment={"ANSIBLE_COLLECTIONS_PATH": str(COPY.parents[2])})
+    run(
+        "antsibull-docs",
+        "lint-collection-docs",
+        "--plugin-docs",
+        "--validate-collection-refs=self",
+        COPY,
+        environment={"ANSIBLE_COLLECTIONS_PATH": str(COPY.parents[2])},
+    )
     run("antsibull-changelog", "lint")
 
 
@@ -107,6 +113,7 @@ def sanity() -> None:
 
 def sanity_newest() -> None:
     """ansible-test on the newest core, which needs a newer Python than Debian 12 has: in a Debian 13 root."""
+    copy_collection()
     run(sys.executable, ROOT / "tests" / "sanity" / "debian13.py", NEWEST_ROOT, COPY)
 
 
