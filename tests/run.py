@@ -124,6 +124,21 @@ def molecule() -> None:
         print(f"molecule {scenario}: {time.monotonic() - started:.0f} s", flush=True)
 
 
+def lab_hosts() -> None:
+    """The lab's hosts without a cluster; what an earlier lab left is removed first. Builds the depot where the cache lacks it."""
+    run("lab/lab", "reset")
+    run("lab/lab", "up")
+
+
+def check_fresh() -> None:
+    """`--check --diff` where nothing is installed."""
+    run("ansible-playbook", "site.yml", "--check", "--diff")
+
+
+def make_lab() -> None:
+    run("make", "lab")
+
+
 def lab_tests() -> None:
     run("pytest", "tests/lab", "-q", "-m", "lab and not slow and not machine_clean")
 
@@ -141,7 +156,9 @@ class Result:
 
 LINT: tuple[Callable[[], None], ...] = (ruff, mypy, yamllint, ansible_lint, documentation)
 QUICK = (*LINT, unit, sanity, sanity_newest, molecule)
-ALL = (*QUICK, lab_tests, lab_tests_slow)
+LAB = (lab_hosts, check_fresh, make_lab, lab_tests)
+CI = (*LAB, *QUICK)
+ALL = (*CI, lab_tests_slow)
 STEPS = {step.__name__: step for step in ALL}
 
 
@@ -160,7 +177,7 @@ def perform(steps: Sequence[Callable[[], None]]) -> list[Result]:
 
 def main() -> int:
     wanted = sys.argv[1:] or ["quick"]
-    groups = {"lint": LINT, "quick": QUICK, "all": ALL}
+    groups = {"lint": LINT, "quick": QUICK, "ci": CI, "all": ALL}
     unknown = [name for name in wanted if name not in groups and name not in STEPS]
     if unknown:
         print(f"Unknown: {', '.join(unknown)}. There are: {', '.join([*groups, *STEPS])}.", file=sys.stderr)
