@@ -35,7 +35,7 @@ class StepError(Exception):
 
 
 def run(*command: str | Path, cwd: Path = ROOT, environment: dict[str, str] | None = None) -> None:
-    merged = {**os.environ, "PATH": f"{VENV}:{os.environ['PATH']}", "HOME": str(HOME), **(environment or {})}
+    merged = {**os.environ, "PATH": f"{VENV}:{os.environ['PATH']}", "HOME": str(HOME), "FPGA_HYBRID_LAB_CACHE": str(CACHE), **(environment or {})}
     merged.pop("ANSIBLE_CONFIG", None)
     if subprocess.run([str(part) for part in command], cwd=cwd, env=merged, check=False).returncode:
         raise StepError(" ".join(str(part) for part in command))
