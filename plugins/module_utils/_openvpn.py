@@ -1,0 +1,300 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to the collection.
+"""OpenVPN on a host: whose the device and the port are, what its management socket says, and whether the other end answers."""
+
+from __future__ import annotations
+
+import dataclasses
+import ipaddress
+import json
+import os
+import re
+import socket
+import struct
+import time
+import typing as t
+
+
+@dataclasses.dataclass(frozen=True)
+class State:
+    """A line of the management command `state` (openvpn/doc/management-notes.txt)."""
+
+    name: str
+    detail: str = ""
+    address: str = ""
+    remote: str = ""
+
+    @property
+    def connected(self) -> bool:
+        return self.name == "CONNECTED"
+
+
+# What each state means for somebody who waits, in the words of an error message.
+MEANING = {
+    "RESOLVE": "it looks up the endpoint's name",
+    "WAIT": "it has sent its first packet and no answer came",
+    "CONNECTING": "it has sent its first packet and no answer came",
+    "TCP_CONNECT": "it tries to open the TCP connection",
+    "AUTH": "the server answered, TLS does not complete",
+    "GET_CONFIG": "TLS is up, the server sends no settings",
+    "AUTH_PENDING": "TLS is up, the server sends no settings",
+    "RECONNECTING": "the last attempt failed, it waits for the next",
+}
+
+# Pattern in OpenVPN's log -> what it means. The first that fits the newest lines wins.
+HINTS = (
+    (r"Cannot resolve host address|RESOLVE: Cannot", "The endpoint's name cannot be resolved on this host."),
+    (r"certificate revoked|CRL: .*revoked|VERIFY ERROR.*revoked", "The server says that this host's certificate was revoked."),
+    (r"CRL has expired", "The server's revocation list has lapsed. On the VPN server: systemctl start fpga-hybrid-vpn-crl.service"),
+    (r"certificate is not yet valid", "A certificate is not yet valid: the clock of one of the two hosts is wrong."),
+    (r"certificate has expired", "A certificate has expired, or the clock of one of the two hosts is wrong."),
+    (r"AUTH_FAILED", "The server knows the certificate but has no client entry for this host: it was revoked, or its entry removed."),
+    (r"VERIFY (X509NAME|EKU|KU) ERROR|VERIFY ERROR", "The server's certificate is not the one of this cluster's authority: does the endpoint lead to another VPN server?"),
+    (r"tls-crypt unwrap error|packet HMAC authentication failed", "The two ends have different tls-crypt keys: does the endpoint lead to another VPN server?"),
+    (r"ECONNREFUSED", "The endpoint's host answers that nothing listens on this port."),
+    (r"EHOSTUNREACH|ENETUNREACH|No route to host|Network is unreachable", "This host has no route to the endpoint."),
+    (r"Cannot ioctl TUNSETIFF|Cannot open TUN/TAP", "The tunnel's device cannot be opened."),
+    (r"Options error: (?P<text>.*)", "OpenVPN refuses its configuration."),
+    (r"Could not bind|Address already in use", "The port is taken by another program."),
+)
+
+
+class ManagementError(Exception):
+    """The management socket gave no answer: the sentence says why."""
+
+
+def ask(path: str, command: str, timeout: float = 3.0) -> list[str]:
+    """The lines of a management command's answer, without its END."""
+    lines: list[str] = []
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+            connection.settimeout(timeout)
+            connection.connect(path)
+            connection.sendall(command.encode() + b"\n")
+            with connection.makefile("r", encoding="utf-8", errors="replace") as stream:
+                for raw in stream:
+                    line = raw.rstrip("\r\n")
+                    if line == "END":
+                        return lines
+                    if line.startswith("ERROR:"):
+                        raise ManagementError(line)
+                    if not line.startswith(">"):
+                        lines.append(line)
+    except OSError as error:
+        raise ManagementError(f"{path}: {error}") from None
+    raise ManagementError(f"{path}: closed before the answer was complete")
+
+
+def parse_state(lines: t.Sequence[str]) -> State:
+    """The newest line: time,name,detail,tunnel address,remote address,remote port,... Raises ManagementError where there is none."""
+    if not lines:
+        raise ManagementError("no state was given")
+    fields = lines[-1].split(",") + [""] * 6
+    remote = f"{fields[4]}:{fields[5]}" if fields[4] else ""
+    return State(name=fields[1], detail=fields[2], address=fields[3], remote=remote)
+
+
+def hint(log: t.Sequence[str]) -> str:
+    """What OpenVPN's newest log lines say about a connection that does not come up; "" when nothing known."""
+    for line in reversed(log):
+        for pattern, meaning in HINTS:
+            match = re.search(pattern, line)
+            if match:
+                text = match.groupdict().get("text")
+                return f"{meaning} ({text.strip()})" if text else meaning
+    return ""
+
+
+def checksum(data: bytes) -> int:
+    """RFC 1071."""
+    if len(data) % 2:
+        data += b"\0"
+    total = sum(struct.unpack(f"!{len(data) // 2}H", data))
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    return ~total & 0xFFFF
+
+
+def echo_request(identifier: int, sequence: int, payload: bytes) -> bytes:
+    header = struct.pack("!BBHHH", 8, 0, 0, identifier, sequence)
+    return struct.pack("!BBHHH", 8, 0, checksum(header + payload), identifier, sequence) + payload
+
+
+def ping(address: str, device: str | None = None, timeout: float = 1.0) -> bool:
+    """One echo request and its answer, without the program ping, which a minimal installation does not have. Needs root."""
+    identifier = os.getpid() & 0xFFFF
+    with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP) as raw:
+        if device:
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, device.encode() + b"\0")
+        deadline = time.monotonic() + timeout
+        try:
+            raw.sendto(echo_request(identifier, 1, b"fpga-hybrid"), (address, 0))
+            while (left := deadline - time.monotonic()) > 0:
+                raw.settimeout(left)
+                packet, sender = raw.recvfrom(2048)
+                header = (packet[0] & 0x0F) * 4
+                if sender[0] == address and packet[header] == 0 and struct.unpack("!H", packet[header + 4 : header + 6])[0] == identifier:
+                    return True
+        except OSError:
+            return False
+    return False
+
+
+@dataclasses.dataclass(frozen=True)
+class Wanted:
+    """What a host's tunnel should be, and the words for a message where it is not."""
+
+    host: str
+    side: str
+    address: str
+    device: str
+    management: str
+    peer: str
+    endpoint: str
+    port: int
+    protocol: str
+    server: str
+    server_address: str
+
+    def open_port(self) -> str:
+        """Which port must be open from where to where."""
+        port = f"{self.protocol.upper()} port {self.port}"
+        if self.endpoint == self.server_address:
+            return f"{port} must be open from {self.host} to the VPN server {self.server} ({self.endpoint}); look at the firewalls of both and between them."
+        return (
+            f"{port} must be open from {self.host} to {self.endpoint} (cluster_vpn_endpoint), and be forwarded from there to "
+            f"{self.server_address}:{self.port}, where the VPN server {self.server} listens."
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Finding:
+    """One look at a tunnel. state is None where OpenVPN itself gave no answer; `why` then says what it said instead."""
+
+    state: State | None
+    why: str = ""
+    answers: bool | None = None
+    log: tuple[str, ...] = ()
+
+
+def judge(wanted: Wanted, finding: Finding) -> str:
+    """"" when the tunnel is well; else what is wrong, in a sentence. Neither the unit's nor the address's existence says anything here."""
+    state = finding.state
+    if wanted.side == "routed":
+        if finding.answers:
+            return ""
+        return (
+            f"the VPN server's address {wanted.peer} does not answer through the LAN. It must forward between its LAN and the VPN "
+            f"(net.ipv4.ip_forward, firewall) and be up; this host's route to it is made by fpga-hybrid-routes.service"
+        )
+    if state is None:
+        return f"OpenVPN does not run ({finding.why})"
+    if not state.connected:
+        return f"OpenVPN is in state {state.name}" + (f" ({state.detail})" if state.detail else "") + (f": {MEANING[state.name]}" if state.name in MEANING else "")
+    if state.address and state.address != wanted.address:
+        return f"OpenVPN is connected with the address {state.address}, expected {wanted.address}"
+    if wanted.side == "client" and not finding.answers:
+        return f"OpenVPN is connected, but the VPN server's address {wanted.peer} does not answer through {wanted.device}"
+    return ""
+
+
+def failure(wanted: Wanted, finding: Finding, seconds: float) -> str:
+    """The whole message for a tunnel that did not come up in time."""
+    sentences = [f"{wanted.host}: the VPN is not well after {seconds:.0f} s: {judge(wanted, finding)}."]
+    said = hint(finding.log)
+    if said:
+        sentences.append(said)
+    state = finding.state
+    if wanted.side == "client" and (state is None or not state.connected):
+        sentences.append(wanted.open_port())
+    if wanted.side == "client" and state is not None and state.connected:
+        sentences.append(f"Look at the firewall of {wanted.server}: it must accept what comes from its {wanted.device}.")
+    if wanted.side != "routed":
+        sentences.append(f"OpenVPN's own words: journalctl -u openvpn-{wanted.side}@fpga-hybrid -n 50")
+    return " ".join(sentences)
+
+
+# --- Whose is it -----------------------------------------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class Device:
+    """A network device of the wanted name; kind is `ip -d link`'s."""
+
+    kind: str
+    addresses: tuple[str, ...]
+    mtu: int
+    up: bool
+    owners: tuple[tuple[int, str], ...] = ()
+
+
+def parse_device(text: str, owners: t.Sequence[tuple[int, str]]) -> Device | None:
+    """From `ip -j -d address show dev NAME`; None where there is no such device."""
+    try:
+        found = json.loads(text or "[]")
+    except ValueError:
+        return None
+    links = [link for link in found if link.get("ifname")]
+    if not links:
+        return None
+    link = links[0]
+    addresses = tuple(f"{entry['local']}/{entry['prefixlen']}" for entry in link.get("addr_info", []) if entry.get("family") == "inet")
+    kind = link.get("linkinfo", {}).get("info_kind", "")
+    data = link.get("linkinfo", {}).get("info_data", {})
+    if kind == "tun" and data.get("type"):
+        kind = data["type"]
+    return Device(kind, addresses, int(link.get("mtu", 0)), "UP" in link.get("flags", []), tuple(owners))
+
+
+def device_conflict(name: str, device: Device | None, our_pid: int, network: str) -> str:
+    """"" when the device is free or ours; else what stands in the way, in words."""
+    if device is None:
+        return ""
+    strangers = [f"{program} (process {pid})" for pid, program in device.owners if pid != our_pid]
+    if strangers:
+        return f"device {name} is in use by {', '.join(strangers)}"
+    if device.kind != "tun":
+        return f"device {name} exists and is of another kind ({device.kind or 'unknown'}, not tun)"
+    vpn = ipaddress.IPv4Network(network)
+    foreign = [address for address in device.addresses if ipaddress.IPv4Interface(address).ip not in vpn]
+    if foreign and not device.owners:
+        return f"device {name} exists with the address {foreign[0]}, which is not of cluster_vpn_network {network}"
+    return ""
+
+
+def device_drifted(device: Device | None, address: str, mtu: int) -> bool:
+    """Whether a running tunnel's device is not as fpga-hybrid-tunnel made it."""
+    return device is None or device.addresses != (address,) or device.mtu != mtu or not device.up
+
+
+def port_owners(text: str) -> list[tuple[int, str]]:
+    """(pid, program) from `ss -H -l -u|-t -n -p sport = :PORT`."""
+    return [(int(pid), program) for program, pid in re.findall(r'\("([^"]+)",pid=(\d+)', text)]
+
+
+def tun_owners(name: str, proc: str = "/proc") -> list[tuple[int, str]]:
+    """(pid, program) of whoever holds the tun device open: the kernel says so in fdinfo."""
+    owners = []
+    for pid in filter(str.isdigit, os.listdir(proc)):
+        folder = f"{proc}/{pid}"
+        try:
+            for descriptor in os.listdir(f"{folder}/fd"):
+                if not os.readlink(f"{folder}/fd/{descriptor}").endswith("/net/tun"):
+                    continue
+                with open(f"{folder}/fdinfo/{descriptor}", encoding="utf-8") as info:
+                    if re.search(rf"^iff:\s*{re.escape(name)}\s*$", info.read(), re.MULTILINE):
+                        with open(f"{folder}/comm", encoding="utf-8") as comm:
+                            owners.append((int(pid), comm.read().strip()))
+                        break
+        except OSError:
+            continue  # ended while we looked
+    return owners
+
+
+def route_present(text: str, gateway: str) -> bool:
+    """Whether `ip -j route show exact NETWORK` has it by this gateway."""
+    try:
+        return any(route.get("gateway") == gateway for route in json.loads(text or "[]"))
+    except ValueError:
+        return False
