@@ -5,12 +5,13 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections.abc import Callable, Sequence
 from ipaddress import IPv4Address
-from collections.abc import Sequence
 
+from lab import check, lifecycle, status
 from lab import network as lab_network
 from lab.hosts import container
-from lab.lock import held
+from lab.network import wall
 from lab.run import say
 from lab.settings import NETWORKS, RELEASES, Host, LabError
 
@@ -18,49 +19,130 @@ from lab.settings import NETWORKS, RELEASES, Host, LabError
 def main(arguments: Sequence[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     try:
-        return options.action(options) or 0
+        return int(options.action(options) or 0)
     except LabError as error:
         say(f"error: {error}")
         return 1
+    except KeyboardInterrupt:
+        say("interrupted; the next `lab/lab up` takes over")
+        return 130
 
 
-def host_add(options: argparse.Namespace) -> int:
+def up(_: argparse.Namespace) -> None:
+    lifecycle.up()
+
+
+def clean(options: argparse.Namespace) -> None:
+    differing = lifecycle.clean()
+    for difference in differing:
+        say(f"differs from before the lab: {difference}")
+    if options.cache:
+        lifecycle.remove_cache()
+    say("no lab left on this machine" + ("" if options.cache else "; its cache is kept (`lab/lab clean --cache` takes that away too)"))
+
+
+def show_check(_: argparse.Namespace) -> int:
+    report = check.examine()
+    print(check.render(report))
+    return 1 if any(line.verdict is check.Verdict.PROBLEM for line in report) else 0
+
+
+def show_status(_: argparse.Namespace) -> None:
+    lifecycle.require_root()
+    print(status.table())
+
+
+def host_add(options: argparse.Namespace) -> None:
     host = Host(options.name, NETWORKS[options.network], options.address, options.debian)
-    with held():
-        lab_network.ensure()
-    container.ensure_all([host])
-    print(f"{host.name} {host.address}")
-    return 0
+    lifecycle.add_hosts([host])
 
 
-def host_remove(options: argparse.Namespace) -> int:
-    for name in options.name:
-        container.remove(container.by_name(name))
-    return 0
+def host_remove(options: argparse.Namespace) -> None:
+    lifecycle.remove_hosts(options.name)
 
 
-def host_exec(options: argparse.Namespace) -> int:
+def host_exec(options: argparse.Namespace) -> None:
+    lifecycle.require_root()
     host = container.by_name(options.name)
     command = options.command[1:] if options.command[:1] == ["--"] else options.command
     terminal = ["--tty"] if sys.stdin.isatty() and sys.stdout.isatty() else []
     os.execvp("podman", ["podman", "exec", "--interactive", *terminal, host.container, *(command or ["bash", "-l"])])
 
 
+def host_reboot(options: argparse.Namespace) -> None:
+    lifecycle.reboot_hosts(options.name)
+
+
+def host_list(_: argparse.Namespace) -> None:
+    lifecycle.require_root()
+    print(status.hosts_table())
+
+
+def endpoint_add(options: argparse.Namespace) -> None:
+    change_endpoints(lambda: wall.add_endpoint(options.endpoint))
+
+
+def endpoint_remove(options: argparse.Namespace) -> None:
+    change_endpoints(lambda: wall.remove_endpoint(options.endpoint))
+
+
+def change_endpoints(change: Callable[[], None]) -> None:
+    lifecycle.require_root()
+    change()
+    lab_network.ensure()
+
+
+def endpoint(text: str) -> wall.Endpoint:
+    try:
+        return wall.Endpoint.parse(text)
+    except LabError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
 def parser() -> argparse.ArgumentParser:
-    top = argparse.ArgumentParser(prog="lab/lab", description="A site, a second site and a cloud on one machine.")
+    top = argparse.ArgumentParser(prog="lab/lab", description="Two sites and a cloud on one machine: hosts, networks, and the site's mirror.")
     verbs = top.add_subparsers(required=True, metavar="VERB")
-    host = verbs.add_parser("host", help="one host: add, remove, exec, reboot, list").add_subparsers(required=True, metavar="VERB")
-    add = host.add_parser("add", help="have a host running; one that is there is taken as it is")
+
+    def verb(name: str, action: Callable[[argparse.Namespace], object], text: str) -> argparse.ArgumentParser:
+        added = verbs.add_parser(name, help=text, description=text)
+        added.set_defaults(action=action)
+        return added
+
+    verb("check", show_check, "say what the lab needs and what is in its way; changes nothing, needs no root")
+    verb("up", up, "have the whole lab running: networks, depot, hosts")
+    verb("down", lambda _: lifecycle.down(), "stop everything, keep everything")
+    verb("reset", lambda _: lifecycle.reset(), "remove the hosts and all they hold; depot and cache stay")
+    verb("clean", clean, "remove the lab from this machine and put back what it set; the cache stays").add_argument(
+        "--cache", action="store_true", help="remove the cache as well: the next `up` builds everything anew"
+    )
+    verb("status", show_status, "what runs")
+    add_host_verbs(verbs.add_parser("host", help="one host: add, remove, exec, reboot, list"))
+    add_endpoint_verbs(verbs.add_parser("endpoint", help="where a gateway's UDP port leads: add, remove"))
+    return top
+
+
+def add_host_verbs(parent: argparse.ArgumentParser) -> None:
+    verbs = parent.add_subparsers(required=True, metavar="VERB")
+    add = verbs.add_parser("add", help="have a host running; one that is there is taken as it is")
     add.add_argument("name")
     add.add_argument("--network", required=True, choices=NETWORKS)
     add.add_argument("--address", required=True, type=IPv4Address)
     add.add_argument("--debian", type=int, default=12, choices=RELEASES)
     add.set_defaults(action=host_add)
-    remove = host.add_parser("remove", help="take hosts away with all they hold")
-    remove.add_argument("name", nargs="+")
-    remove.set_defaults(action=host_remove)
-    execute = host.add_parser("exec", help="run a command in a host: exec NAME -- COMMAND")
+    for name, action, text in (("remove", host_remove, "take hosts away with all they hold"), ("reboot", host_reboot, "a new init over the same disks")):
+        several = verbs.add_parser(name, help=text)
+        several.add_argument("name", nargs="+")
+        several.set_defaults(action=action)
+    execute = verbs.add_parser("exec", help="run a command in a host: exec NAME -- COMMAND (a shell without one)")
     execute.add_argument("name")
     execute.add_argument("command", nargs=argparse.REMAINDER)
     execute.set_defaults(action=host_exec)
-    return top
+    verbs.add_parser("list", help="all hosts").set_defaults(action=host_list)
+
+
+def add_endpoint_verbs(parent: argparse.ArgumentParser) -> None:
+    verbs = parent.add_subparsers(required=True, metavar="VERB")
+    for name, action in (("add", endpoint_add), ("remove", endpoint_remove)):
+        one = verbs.add_parser(name, help="NETWORK:PORT=SERVER:PORT, for example site2:1195=10.203.10.100:1194")
+        one.add_argument("endpoint", type=endpoint)
+        one.set_defaults(action=action)

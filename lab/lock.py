@@ -1,4 +1,7 @@
-"""One change of the machine at a time. The kernel frees the lock when its holder ends, however it ends: it cannot go stale."""
+"""One change at a time: lock `up` for the lab as a whole, `machine` for the short steps that every new host needs.
+
+The kernel frees a lock when its holder ends, however it ends: it cannot go stale.
+"""
 
 from __future__ import annotations
 
@@ -9,16 +12,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from lab.run import say
-from lab.settings import LOCK, LabError
+from lab.settings import LOCKS, LabError
 
 #: A build from nothing holds the lock; the next one waits rather than fails.
 WAIT_SECONDS = 3600
 
 
 @contextmanager
-def held(seconds: float = WAIT_SECONDS) -> Iterator[None]:
-    LOCK.parent.mkdir(parents=True, exist_ok=True)
-    with open(LOCK, "a+", encoding="ascii") as file:
+def held(name: str, *, seconds: float = WAIT_SECONDS) -> Iterator[None]:
+    LOCKS.mkdir(parents=True, exist_ok=True)
+    with open(LOCKS / f"fpga-hybrid-lab-{name}.lock", "a+", encoding="ascii") as file:
         deadline = time.monotonic() + seconds
         told = False
         while True:

@@ -13,7 +13,7 @@ from pathlib import Path
 from lab.settings import LabError
 
 
-class CommandFailed(LabError):
+class CommandError(LabError):
     def __init__(self, command: Sequence[str], status: int, stderr: str) -> None:
         self.status = status
         self.stderr = stderr
@@ -21,18 +21,17 @@ class CommandFailed(LabError):
 
 
 def run(*command: str | Path, stdin: str | bytes | None = None, timeout: float = 600) -> str:
-    """Run a program to its end and return what it wrote; CommandFailed if it fails or takes too long."""
+    """Run a program to its end and return what it wrote; CommandError if it fails or takes too long."""
     words = [str(word) for word in command]
     data = stdin.encode() if isinstance(stdin, str) else stdin
-    source = {"stdin": subprocess.DEVNULL} if data is None else {}
     try:
-        result = subprocess.run(words, input=data, capture_output=True, timeout=timeout, check=False, **source)  # type: ignore[call-overload]
+        result = subprocess.run(words, input=data or b"", capture_output=True, timeout=timeout, check=False)
     except FileNotFoundError as error:
         raise LabError(f"{words[0]} is not installed: `lab/lab check` says which packages the lab needs, `lab/lab up` installs them") from error
     except subprocess.TimeoutExpired as error:
-        raise CommandFailed(words, -1, f"no end after {timeout:.0f} s") from error
+        raise CommandError(words, -1, f"no end after {timeout:.0f} s") from error
     if result.returncode:
-        raise CommandFailed(words, result.returncode, (result.stderr or result.stdout).decode(errors="replace"))
+        raise CommandError(words, result.returncode, (result.stderr or result.stdout).decode(errors="replace"))
     return result.stdout.decode(errors="replace")
 
 

@@ -13,7 +13,7 @@ IMAGE = "localhost/fpga-hybrid-lab/host"
 
 #: Survives a power cut; holds what the machine was like before the lab. One lab a machine: its networks are fixed.
 STATE = Path(os.environ.get("FPGA_HYBRID_LAB_STATE", "/var/lib/fpga-hybrid-lab"))
-LOCK = Path("/run/lock/fpga-hybrid-lab.lock")
+LOCKS = Path("/run/lock")
 
 
 def cache() -> Path:

@@ -7,16 +7,18 @@ import resource
 import socket
 import tarfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from ipaddress import IPv4Address
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from lab import podman
 from lab.hosts import image, modules
-from lab.run import CommandFailed, run, say, succeeds, wait_until
+from lab.run import CommandError, run, say, succeeds, wait_until
 from lab.settings import LABEL, NETWORKS, Host, LabError, ssh_key
+
+Result = TypeVar("Result")
 
 VOLUMES = ("containerd", "kubelet", "etcd", "docker")
 
@@ -93,9 +95,10 @@ def ensure_ssh_key() -> str:
     """The lab's ssh key, made once; returns the public half."""
     private = ssh_key()
     public = private.with_suffix(".pub")
-    if not public.exists():
+    if not (private.exists() and public.exists()):
         private.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         private.unlink(missing_ok=True)
+        public.unlink(missing_ok=True)
         run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "fpga-hybrid-lab", "-f", private)
     return public.read_text()
 
@@ -145,12 +148,26 @@ def ensure(host: Host) -> bool:
 
 
 def ensure_all(hosts: Sequence[Host]) -> list[Host]:
-    """Have all of them running, started side by side; returns those that were not. Images are made first, one after the other."""
-    for debian in sorted({host.debian for host in hosts}):
-        image.ensure(debian)
-    with ThreadPoolExecutor(max_workers=4) as pool:
-        changed = list(pool.map(ensure, hosts))
+    """Have all of them running, started side by side; returns those that were not."""
+    changed = side_by_side(ensure, hosts)
     return [host for host, was_changed in zip(hosts, changed, strict=True) if was_changed]
+
+
+def stop_all(hosts: Sequence[Host]) -> None:
+    side_by_side(stop, hosts)
+
+
+def reboot_all(hosts: Sequence[Host]) -> None:
+    side_by_side(reboot, hosts)
+
+
+def remove_all(hosts: Sequence[Host]) -> None:
+    side_by_side(remove, hosts)
+
+
+def side_by_side(action: Callable[[Host], Result], hosts: Sequence[Host]) -> list[Result]:
+    with ThreadPoolExecutor(max_workers=4) as pool:
+        return list(pool.map(action, hosts))
 
 
 def inspect(host: Host) -> dict[str, Any] | None:
@@ -193,7 +210,7 @@ def wait_for_boot(host: Host) -> None:
     def booted() -> bool:
         try:
             return run("podman", "exec", host.container, "sh", "-c", "systemctl is-system-running || :", timeout=30).strip() in ("running", "degraded")
-        except CommandFailed:
+        except CommandError:
             return False
 
     wait_until(booted, seconds=BOOT_SECONDS, what=f"host {host.name} has booted (see `podman logs {host.container}`)")
@@ -231,3 +248,13 @@ def remove(host: Host) -> None:
 def remove_volume(name: str) -> None:
     if succeeds("podman", "volume", "exists", name):
         run("podman", "volume", "rm", "--force", name)
+
+
+def memory(container: dict[str, Any]) -> int:
+    """Bytes that the host's processes hold (no page cache); 0 if it doesn't run."""
+    group = (container["State"].get("CgroupPath") or "").lstrip("/")
+    statistics = next((path for base in ("/sys/fs/cgroup/memory", "/sys/fs/cgroup") if (path := Path(base, group, "memory.stat")).exists()), None)
+    if not group or statistics is None:
+        return 0
+    values = dict(line.split() for line in statistics.read_text().splitlines())
+    return int(values.get("total_rss") or values.get("anon") or 0)

@@ -21,10 +21,24 @@ PACKAGES = ("systemd", "systemd-sysv", "dbus", "python3", "openssh-server", "ipr
 
 #: Units that have no sense in a container, or that reach for the network by themselves.
 MASKED = (
-    "systemd-udevd.service systemd-udevd-kernel.socket systemd-udevd-control.socket systemd-udev-trigger.service systemd-modules-load.service "
-    "systemd-journald-audit.socket systemd-logind.service systemd-networkd-wait-online.service sys-kernel-debug.mount sys-kernel-tracing.mount "
-    "getty.target console-getty.service apt-daily.timer apt-daily-upgrade.timer e2scrub_all.timer fstrim.timer dpkg-db-backup.timer"
-).split()
+    "systemd-udevd.service",
+    "systemd-udevd-kernel.socket",
+    "systemd-udevd-control.socket",
+    "systemd-udev-trigger.service",
+    "systemd-modules-load.service",
+    "systemd-journald-audit.socket",
+    "systemd-logind.service",
+    "systemd-networkd-wait-online.service",
+    "sys-kernel-debug.mount",
+    "sys-kernel-tracing.mount",
+    "getty.target",
+    "console-getty.service",
+    "apt-daily.timer",
+    "apt-daily-upgrade.timer",
+    "e2scrub_all.timer",
+    "fstrim.timer",
+    "dpkg-db-backup.timer",
+)
 
 SETUP = f"""
 set -e
@@ -113,7 +127,9 @@ def mirror() -> str:
         uri, release, component = line.split()
         if release == codename and component == "main":
             return uri
-    raise LabError(f"apt on this machine knows no source for {codename or 'its Debian release'} main: the lab builds its hosts from the same mirror. Add one below /etc/apt/sources.list.d")
+    raise LabError(
+        f"apt knows no source for {codename or 'this Debian release'} main, from which the lab builds its hosts: add one below /etc/apt/sources.list.d"
+    )
 
 
 def machine_apt_options() -> list[str]:

@@ -22,7 +22,8 @@ def ensure() -> None:
 
 
 def inspect(network: Network) -> dict[str, Any]:
-    return json.loads(run("podman", "network", "inspect", network.podman))[0]
+    found: dict[str, Any] = json.loads(run("podman", "network", "inspect", network.podman))[0]
+    return found
 
 
 def interfaces() -> dict[str, str]:

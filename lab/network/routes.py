@@ -16,7 +16,8 @@ DESTINATIONS = (*INNER_NETWORKS.values(), *(network.subnet for network in NETWOR
 
 
 def table() -> list[dict[str, Any]]:
-    return json.loads(run("ip", "-json", "-4", "-details", "route", "show", "table", "main") or "[]")
+    routes: list[dict[str, Any]] = json.loads(run("ip", "-json", "-4", "-details", "route", "show", "table", "main") or "[]")
+    return routes
 
 
 def is_ours(route: dict[str, Any]) -> bool:

@@ -12,8 +12,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 
-from lab.run import CommandFailed, run, succeeds, write_whole
-from lab.settings import INNER_NETWORKS, NETWORKS, ONPREM, SITE2, STATE, VPC, VPN_PORT, LabError, Network
+from lab.run import CommandError, run, succeeds, write_whole
+from lab.settings import INNER_NETWORKS, NETWORKS, SITE2, STATE, VPC, VPN_PORT, LabError, Network
 
 TABLE = "fpga_hybrid_lab"
 
@@ -62,6 +62,7 @@ DEFAULT_ENDPOINTS = (Endpoint(SITE2, VPN_PORT, VPN_SERVER), Endpoint(VPC, VPN_PO
 def render(bridges: Mapping[str, str], endpoints: Iterable[Endpoint]) -> str:
     """The table as nft reads it; loading it replaces the old one in one step. bridges: network name to interface."""
     endpoints = sorted(endpoints, key=str)
+    ports = ", ".join(str(port) for port in sorted({VPN_PORT, *(e.port for e in endpoints)}))
     home = {network.name: network for network in NETWORKS.values()}
     ours = ", ".join(f'"{bridges[name]}"' for name in sorted(home))
     everything = ", ".join(str(subnet) for subnet in sorted([*(network.subnet for network in home.values()), *INNER_NETWORKS.values()]))
@@ -73,14 +74,11 @@ def render(bridges: Mapping[str, str], endpoints: Iterable[Endpoint]) -> str:
         f"table inet {TABLE}",
         f"delete table inet {TABLE}",
         f"table inet {TABLE} {{",
-        *(f"  counter {name} {{ comment \"{meaning}\"; }}" for name, meaning in COUNTERS.items()),
+        *(f'  counter {name} {{ comment "{meaning}"; }}' for name, meaning in COUNTERS.items()),
         "",
         "  chain endpoints {",
         "    type nat hook prerouting priority dstnat - 5; policy accept;",
-        *(
-            f'    iifname "{bridges[e.network.name]}" ip daddr {e.network.gateway} udp dport {e.port} dnat ip to {e.server}:{e.server_port}'
-            for e in endpoints
-        ),
+        *(f'    iifname "{bridges[e.network.name]}" ip daddr {e.network.gateway} udp dport {e.port} dnat ip to {e.server}:{e.server_port}' for e in endpoints),
         "  }",
         "",
         "  chain forward {",
@@ -92,16 +90,7 @@ def render(bridges: Mapping[str, str], endpoints: Iterable[Endpoint]) -> str:
         "  chain leaving {",
         # Within a bridge: passes here only where the machine has bridge-nf-call-iptables on.
         *(f'    iifname "{bridges[name]}" oifname "{bridges[name]}" accept' for name in sorted(home)),
-        *dict.fromkeys(
-            line
-            for e in endpoints
-            for line in (
-                f'    iifname "{bridges[e.network.name]}" oifname "{server_bridge(e.server)}" ip daddr {e.server} udp dport {e.server_port} '
-                "ct status dnat ct direction original accept",
-                f'    iifname "{server_bridge(e.server)}" oifname "{bridges[e.network.name]}" ip saddr {e.server} udp sport {e.server_port} '
-                "ct status dnat ct direction reply accept",
-            )
-        ),
+        *dict.fromkeys(line for e in endpoints for line in passages(e, outer=bridges[e.network.name], inner=server_bridge(e.server))),
         f"    oifname {{ {ours} }} counter name between drop",
         "    counter name outside drop",
         "  }",
@@ -109,18 +98,27 @@ def render(bridges: Mapping[str, str], endpoints: Iterable[Endpoint]) -> str:
         # A datagram refused here is never confirmed as a connection, so the same sender is passed on as soon as the endpoint leads somewhere.
         "  chain input {",
         "    type filter hook input priority filter - 10; policy accept;",
-        f"    iifname {{ {ours} }} udp dport {{ {', '.join(str(port) for port in sorted({VPN_PORT, *(e.port for e in endpoints)}))} }} counter name closed drop",
+        f"    iifname {{ {ours} }} udp dport {{ {ports} }} counter name closed drop",
         "  }",
         "",
         "  chain postrouting {",
         "    type filter hook postrouting priority filter; policy accept;",
-        f"    oifname {{ {ours}, \"lo\" }} accept",
+        f'    oifname {{ {ours}, "lo" }} accept',
         f"    ip saddr {{ {everything} }} counter name astray drop",
         f"    ip daddr {{ {everything} }} counter name astray drop",
         "  }",
         "}",
     ]
     return "\n".join(lines) + "\n"
+
+
+def passages(endpoint: Endpoint, *, outer: str, inner: str) -> tuple[str, str]:
+    """The hole in the wall for one endpoint: only what came by way of the gateway's address, and the replies to it."""
+    server, port = endpoint.server, endpoint.server_port
+    return (
+        f'    iifname "{outer}" oifname "{inner}" ip daddr {server} udp dport {port} ct status dnat ct direction original accept',
+        f'    iifname "{inner}" oifname "{outer}" ip saddr {server} udp sport {port} ct status dnat ct direction reply accept',
+    )
 
 
 def endpoints() -> list[Endpoint]:
@@ -167,6 +165,6 @@ def counters() -> dict[str, int]:
     """Packets dropped since the table was loaded, by counter; empty without a table."""
     try:
         listing = json.loads(run("nft", "-j", "list", "counters", "table", "inet", TABLE))
-    except CommandFailed:
+    except CommandError:
         return {}
     return {item["counter"]["name"]: item["counter"]["packets"] for item in listing["nftables"] if "counter" in item}

@@ -1,0 +1,161 @@
+"""The lab as a whole: up, down, reset, clean. Every step is taken only if what it makes is not there."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from lab import depot, machine, podman, recovery
+from lab import network as lab_network
+from lab.hosts import container, image
+from lab.lock import held
+from lab.network import netavark
+from lab.run import run, say, succeeds
+from lab.settings import HOSTS, MACHINE_PACKAGES, PREFIX, STATE, Host, LabError, cache
+
+#: podman's parent for containers, without systemd and with it.
+PODMAN_GROUPS = ("libpod_parent", "machine.slice")
+STORAGE_MOUNTS = ("/var/lib/containers/storage/overlay", "/run/netns")
+
+
+def require_root() -> None:
+    if os.geteuid() != 0:
+        raise LabError("the lab's hosts are containers with systemd: this must be run as root (`sudo make lab`). `lab/lab check` needs no root")
+
+
+def missing_packages() -> list[str]:
+    return [package for package, witness in MACHINE_PACKAGES.items() if not Path(witness).exists()]
+
+
+def install_packages() -> None:
+    wanted = missing_packages()
+    if not wanted:
+        return
+    say(f"installing {' '.join(wanted)}")
+    install = ("env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "install", "--yes", "--quiet", "--no-install-recommends", *wanted)
+    if not succeeds(*install, timeout=1200):
+        run("apt-get", "update", "--quiet", timeout=600)
+        run(*install, timeout=1200)
+    if still := missing_packages():
+        lacking = ", ".join(f"{package} lacks {MACHINE_PACKAGES[package]}" for package in still)
+        raise LabError(f"installed, but too old: {lacking}. Upgrade the machine to Debian's current point release")
+
+
+def prepare(hosts: Sequence[Host]) -> None:
+    """What must be there before a host can start. Short when it is; safe beside other runs."""
+    require_root()
+    with held("machine"):
+        install_packages()
+        recovery.after_reboot()
+        recovery.after_kill()
+        machine.record(hosts_run=any(c["State"] == "running" for c in podman.lab_containers()))
+        lab_network.ensure()
+        image.remove_unfinished()
+        for debian in sorted({host.debian for host in hosts}):
+            image.ensure(debian)
+        container.ensure_ssh_key()
+
+
+def add_hosts(hosts: Sequence[Host]) -> None:
+    prepare(hosts)
+    container.ensure_all(hosts)
+
+
+def remove_hosts(names: Sequence[str]) -> None:
+    require_root()
+    recovery.after_kill()
+    container.remove_all([container.by_name(name) for name in names])
+
+
+def reboot_hosts(names: Sequence[str]) -> None:
+    require_root()
+    recovery.after_kill()
+    container.reboot_all([container.by_name(name) for name in names])
+
+
+def up() -> None:
+    started = time.monotonic()
+    require_root()
+    with held("up"):
+        prepare(HOSTS)
+        getattr(depot, "build", lambda: None)()
+        getattr(depot, "up", lambda: None)()
+        changed = container.ensure_all(HOSTS)
+    news = f"{', '.join(host.name for host in changed)} started" if changed else "everything ran already"
+    say(f"the lab is up after {time.monotonic() - started:.0f} s: {news}")
+
+
+def down() -> None:
+    """Stop all that runs, keep all that was made."""
+    require_root()
+    with held("up"):
+        recovery.after_kill()
+        container.stop_all(container.every())
+        if podman.container_exists(f"{PREFIX}depot"):
+            run("podman", "stop", f"{PREFIX}depot")
+    say("stopped; `lab/lab up` starts it again")
+
+
+def reset() -> None:
+    """Take the hosts away with all they hold; depot, networks and cache stay."""
+    require_root()
+    with held("up"):
+        recovery.after_reboot()
+        recovery.after_kill()
+        container.remove_all(container.every())
+        for volume in podman.lab_volumes():
+            container.remove_volume(volume)
+    say("no hosts left; `lab/lab up` makes new ones")
+
+
+def clean() -> list[machine.Difference]:
+    """Take away all that the lab made on this machine, put back what it set; returns what differs from before all the same."""
+    require_root()
+    with held("up"), held("machine"):
+        recovery.after_reboot()
+        recovery.after_kill()
+        before = machine.Machine.load(machine.RECORD)
+        container.remove_all(container.every())
+        getattr(depot, "remove", lambda: None)()
+        for left in podman.lab_containers():
+            run("podman", "rm", "--force", "--time", "0", "--volumes", left["Id"])
+        for volume in podman.lab_volumes():
+            container.remove_volume(volume)
+        for reference in podman.lab_images():
+            succeeds("podman", "rmi", "--force", reference)
+        lab_network.remove()
+        image.remove_unfinished()
+        if not run("podman", "ps", "--all", "--quiet").strip():
+            leave_no_trace_of_podman(before)
+        differing = machine.put_back(before, say)
+        shutil.rmtree(STATE, ignore_errors=True)
+    return differing
+
+
+def leave_no_trace_of_podman(before: machine.Machine | None) -> None:
+    """What podman leaves although none of its containers is left; only what was not there before."""
+    firewall_before = before.firewall if before else ""
+    netavark.remove({(words[1], words[2]) for line in firewall_before.splitlines() if (words := line.split())[:1] == ["table"]})
+    mounted_before = {mount.split()[2] for mount in before.mounts} if before else set()
+    for point in STORAGE_MOUNTS:
+        if point not in mounted_before and any(mount.split()[2] == point for mount in machine.mounts()):
+            succeeds("umount", point)
+    groups_before = before.cgroups if before else ()
+    for group in machine.cgroups():
+        if Path(group).name in PODMAN_GROUPS and group not in groups_before:
+            remove_empty_groups(Path(group))
+
+
+def remove_empty_groups(group: Path) -> None:
+    # A group that a process is in refuses, and that process is not the lab's.
+    with contextlib.suppress(OSError):
+        for folder, _, _ in os.walk(group, topdown=False):
+            os.rmdir(folder)
+
+
+def remove_cache() -> None:
+    shutil.rmtree(cache(), ignore_errors=True)
