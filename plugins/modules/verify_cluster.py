@@ -1,0 +1,205 @@
+#!/usr/bin/python
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: verify_cluster
+short_description: Starts and removes the probe pods of the verify table, and asks the API server about the cluster
+version_added: 0.1.0
+description:
+  - Runs on a control plane host.
+  - V(state=started) removes what a killed run left, makes one pod and one Service a node in the namespace C(fpga-hybrid-verify), and waits for them.
+  - V(state=finished) removes that namespace, and meanwhile looks at nodes, kubelets, certificates and the record.
+  - Together they leave the cluster as it was, so neither reports a change; whether the removal worked is a line of the table.
+  - A test that fails is a line with O(ignore:ok=false), not a failed module.
+author:
+  - The fpga.hybrid maintainers
+attributes:
+  check_mode:
+    support: full
+    description: Makes no probe pods in check mode; everything that only reads is done.
+  diff_mode:
+    support: none
+    description: There is nothing to compare.
+options:
+  state:
+    description: Before or after the tests on the nodes.
+    type: str
+    choices: [started, finished]
+    required: true
+  control_plane:
+    description: This host's name in the cluster.
+    type: str
+    required: true
+  image:
+    description: The probe pods' image. Empty means the pause image that each node's container runtime has already.
+    type: str
+    default: ""
+  full_mesh:
+    description: Up to so many nodes everybody tests everybody. Above, each node tests its neighbours and one node of each other site.
+    type: int
+    default: 12
+  answer_here:
+    description: Have this host's probe pod answer, because M(fpga.hybrid.verify_node) will not run on it.
+    type: bool
+    default: false
+  wait:
+    description: Seconds to wait for the probe pods, and for their removal.
+    type: int
+    default: 20
+  nodes:
+    description: Nodes to judge. Empty means all.
+    type: list
+    elements: str
+    default: []
+  declared:
+    description: The address that each declared node should have as its InternalIP.
+    type: dict
+    default: {}
+  cluster_id:
+    description: The cluster's id, which the record must carry.
+    type: str
+  versions:
+    description: The declared versions by component, and whether this combination was ever run by us.
+    type: dict
+    default: {}
+  cni:
+    description: The declared network plugin.
+    type: str
+    default: calico
+  kubeconfig:
+    description: An administrator's kubeconfig on this host.
+    type: path
+    default: /etc/kubernetes/admin.conf
+"""
+
+EXAMPLES = r"""
+- name: Start a probe pod on each node
+  fpga.hybrid.verify_cluster:
+    state: started
+    control_plane: cp1
+  register: __verify_cluster
+"""
+
+RETURN = r"""
+lines:
+  description: Lines of the verify table.
+  returned: success
+  type: list
+  elements: dict
+pods:
+  description: The probe pods' addresses by node.
+  returned: O(state=started), when the API server answered
+  type: dict
+services:
+  description: The address of the Service in front of each node's probe pod.
+  returned: O(state=started), when the API server answered
+  type: dict
+peers:
+  description: Which peers each node tests.
+  returned: O(state=started), when the API server answered
+  type: dict
+kubernetes_address:
+  description: The API server's Service address.
+  returned: O(state=started), when the API server answered
+  type: str
+dns_address:
+  description: The DNS Service's address.
+  returned: O(state=started), when the API server answered
+  type: str
+answering:
+  description: Nodes whose probe pod this module had answer.
+  returned: O(state=started)
+  type: list
+  elements: str
+"""
+
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.fpga.hybrid.plugins.module_utils import _verify as verify
+from ansible_collections.fpga.hybrid.plugins.module_utils import _verify_cluster as cluster
+from ansible_collections.fpga.hybrid.plugins.module_utils import _verify_probe as probe
+
+
+def unreachable(control_plane: str, error: Exception) -> verify.Line:
+    remedy = (
+        f"On {control_plane}: `systemctl status kubelet`, `ls /var/log/containers | grep apiserver`, and is the name of cluster_control_plane_endpoint "
+        "resolved to this host (`getent hosts`)?"
+    )
+    return verify.Line(verify.API, control_plane, False, str(error), "an answer", remedy=remedy)
+
+
+def start(module: AnsibleModule, kubectl: cluster.Kubectl) -> dict[str, Any]:
+    here, params = module.params["control_plane"], module.params
+    try:
+        plan: dict[str, Any] = cluster.start_probes(kubectl, params["image"], params["full_mesh"], params["wait"], only_checking=module.check_mode)
+    except cluster.KubectlError as error:
+        return {"lines": [unreachable(here, error).as_dict()], "answering": []}
+    plan["answering"] = []
+    if params["answer_here"] and here in plan["pods"]:
+        try:
+            probe.answer(probe.find_namespace(plan["pods"][here]), here, seconds=120)
+            plan["answering"] = [here]
+        except (probe.ProbeError, OSError) as error:
+            module.warn(f"{here}: its probe pod cannot answer ({error}); the Service lines that need it are left out.")
+    return plan
+
+
+def finish(module: AnsibleModule, kubectl: cluster.Kubectl) -> list[verify.Line]:
+    here, params = module.params["control_plane"], module.params
+    lines = []
+    wanted = cluster.Wanted(cluster_id=params["cluster_id"], versions=params["versions"], cni=params["cni"])
+    try:
+        if not module.check_mode:
+            kubectl.run("delete", "namespace", cluster.NAMESPACE, "--ignore-not-found", "--wait=false")
+        lines += cluster.look(kubectl, here, params["nodes"], params["declared"], wanted)
+    except cluster.KubectlError as error:
+        lines.append(unreachable(here, error))
+    code, text, _error = module.run_command(["kubeadm", "certs", "check-expiration", "-o", "json"])
+    if code == 0:
+        lines.append(cluster.judge_certificates(here, text))
+    if not module.check_mode:
+        lines.append(clean_up(here, kubectl, params["wait"]))
+    return lines
+
+
+def clean_up(here: str, kubectl: cluster.Kubectl, seconds: float) -> verify.Line:
+    expected = f"namespace {cluster.NAMESPACE} is gone"
+    try:
+        cluster.remove_probes(kubectl, seconds)
+    except cluster.KubectlError as error:
+        remedy = f"`kubectl delete namespace {cluster.NAMESPACE}`; while a node is down its pod cannot end, the next verify.yml removes it."
+        return verify.Line(verify.CLEAN_UP, here, False, str(error), expected, remedy=remedy)
+    return verify.Line(verify.CLEAN_UP, here, True, "probe pods, their Services and namespace made and removed", expected)
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "state": {"type": "str", "choices": ["started", "finished"], "required": True},
+            "control_plane": {"type": "str", "required": True},
+            "image": {"type": "str", "default": ""},
+            "full_mesh": {"type": "int", "default": 12},
+            "answer_here": {"type": "bool", "default": False},
+            "wait": {"type": "int", "default": 20},
+            "nodes": {"type": "list", "elements": "str", "default": []},
+            "declared": {"type": "dict", "default": {}},
+            "cluster_id": {"type": "str"},
+            "versions": {"type": "dict", "default": {}},
+            "cni": {"type": "str", "default": "calico"},
+            "kubeconfig": {"type": "path", "default": "/etc/kubernetes/admin.conf"},
+        },
+        supports_check_mode=True,
+    )
+    kubectl = cluster.Kubectl(module.params["kubeconfig"])
+    if module.params["state"] == "started":
+        module.exit_json(changed=False, **start(module, kubectl))
+    module.exit_json(changed=False, lines=[line.as_dict() for line in finish(module, kubectl)])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,224 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Packets from within a network namespace: formats always, the real thing where this machine lets us make namespaces."""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+import subprocess
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from ansible_collections.fpga.hybrid.plugins.module_utils import _verify_probe as probe
+from hypothesis import given
+from hypothesis import strategies as st
+
+
+@given(st.integers(0, 0xFFFF), st.integers(0, 0xFFFF), st.binary(max_size=200))
+def test_an_echo_request_carries_a_valid_checksum(identifier, sequence, payload):
+    """RFC 1071: summed over the packet with its checksum in place, the result is zero."""
+    assert probe.checksum(probe.echo_request(identifier, sequence, payload)) == 0
+
+
+def ipv4(icmp: bytes, options: bytes = b"") -> bytes:
+    return bytes([0x45 + len(options) // 4]) + bytes(19) + options + icmp
+
+
+def test_only_echo_replies_count():
+    reply = struct.pack("!BBHHH", 0, 0, 0, 7, 3) + bytes(56)
+    assert probe.echo_reply(ipv4(reply)) == (7, 3, 56)
+    assert probe.echo_reply(ipv4(reply, options=bytes(8))) == (7, 3, 56)
+    assert probe.echo_reply(ipv4(probe.echo_request(7, 3, bytes(56)))) is None
+
+
+SNMP = """\
+Ip: Forwarding DefaultTTL ReasmReqds FragOKs FragCreates
+Ip: 1 64 5 2 4
+Icmp: InMsgs
+Icmp: 3
+"""
+
+
+def test_counters_are_found_by_name():
+    """Newer kernels add columns."""
+    assert probe.fragment_counters(SNMP) == {"FragCreates": 4, "ReasmReqds": 5}
+
+
+def test_rounds_stop_at_the_first_quiet_one(monkeypatch):
+    counts = iter([0, 4, 4, 4])
+    monkeypatch.setattr(probe, "count_fragments", lambda: {"FragCreates": next(counts)})
+    assert probe.fragments_during(lambda: None) == [{"FragCreates": 4}, {"FragCreates": 0}]
+
+
+def test_device_addresses_from_ip():
+    text = "1: lo    inet 127.0.0.1/8 scope host lo\\       valid_lft forever\n5: tun0    inet 172.27.224.12/20 scope global tun0\\  valid_lft forever\n"
+    assert probe.device_addresses(text) == {"lo": ["127.0.0.1"], "tun0": ["172.27.224.12"]}
+
+
+# --- DNS
+
+
+def dns_answer(query: bytes, addresses: list[str], rcode: int = 0) -> bytes:
+    alias = b"\xc0\x0c" + struct.pack("!HHIH", 5, 1, 30, 2) + b"\xc0\x0c"
+    records = alias + b"".join(b"\xc0\x0c" + struct.pack("!HHIH", 1, 1, 30, 4) + socket.inet_aton(address) for address in addresses)
+    return query[:2] + struct.pack("!HHHHH", 0x8180 | rcode, 1, 1 + len(addresses), 0, 0) + query[12:] + records
+
+
+def test_addresses_are_read_past_aliases_and_compressed_names():
+    query = probe.dns_query(5, "kubernetes.default.svc.cluster.local")
+    assert probe.dns_addresses(dns_answer(query, ["10.96.0.1", "10.96.0.2"])) == ["10.96.0.1", "10.96.0.2"]
+
+
+def test_a_refusal_is_named():
+    with pytest.raises(probe.ProbeError, match="NXDOMAIN"):
+        probe.dns_addresses(dns_answer(probe.dns_query(5, "no.such"), [], rcode=3))
+
+
+def test_a_lost_question_is_asked_again():
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
+        server.bind(("127.0.0.1", 0))
+        port = server.getsockname()[1]
+
+        def answer_the_second():
+            server.recv(512)
+            query, sender = server.recvfrom(512)
+            server.sendto(dns_answer(query, ["10.96.0.1"]), sender)
+
+        thread = threading.Thread(target=answer_the_second)
+        thread.start()
+        assert probe.resolve("127.0.0.1", "kubernetes.default", wait=0.3, port=port) == ["10.96.0.1"]
+        thread.join()
+
+
+def test_nobody_to_ask_ends_in_a_sentence():
+    with pytest.raises(probe.ProbeError, match="Connection refused"):
+        probe.resolve("127.0.0.1", "kubernetes.default", attempts=1, wait=0.3, port=1)
+
+
+# --- real namespaces
+
+PODS = {"a": "10.203.250.1", "b": "10.203.250.2"}
+
+
+def ip(*arguments: str) -> None:
+    subprocess.run(["ip", *arguments], check=True, capture_output=True)
+
+
+@pytest.fixture(scope="module")
+def pods():
+    """Two namespaces joined by a pair of devices with a pod's MTU: {name: path}."""
+    if os.geteuid() != 0:
+        pytest.skip("making network namespaces needs root")
+    names = {name: f"fpgah-test-{name}-{os.getpid()}" for name in PODS}
+    made = []
+    try:
+        for name in names.values():
+            try:
+                ip("netns", "add", name)
+            except subprocess.CalledProcessError as error:
+                pytest.skip(f"this machine makes no network namespaces: {error.stderr.decode().strip()}")
+            made.append(name)
+        ip("-n", names["a"], "link", "add", "eth0", "mtu", "1350", "type", "veth", "peer", "name", "eth0", "netns", names["b"])
+        for name, address in PODS.items():
+            ip("-n", names[name], "addr", "add", f"{address}/24", "dev", "eth0")
+            ip("-n", names[name], "link", "set", "eth0", "mtu", "1350", "up")
+            ip("-n", names[name], "link", "set", "lo", "up")
+        yield {name: f"/run/netns/{namespace}" for name, namespace in names.items()}
+    finally:
+        for name in made:
+            ip("netns", "del", name)
+
+
+@pytest.fixture
+def tools(pods):
+    """For tests that change the link: puts it back."""
+    yield lambda pod, *arguments: ip("-n", Path(pods[pod]).name, *arguments)
+    for pod in PODS:
+        ip("-n", Path(pods[pod]).name, "link", "set", "eth0", "mtu", "1350", "up")
+
+
+def test_a_pod_is_found_by_its_address(pods):
+    assert probe.find_namespace(PODS["a"]) == pods["a"]
+    with pytest.raises(probe.ProbeError, match=r"no network namespace of this host has 10\.203\.250\.9"):
+        probe.find_namespace("10.203.250.9")
+
+
+def test_a_stale_namespace_file_is_passed_over(pods, tmp_path):
+    (tmp_path / "cni-left-over").write_text("")
+    assert probe.find_namespace(PODS["a"], [f"{tmp_path}/*", "/run/netns/*"]) == pods["a"]
+
+
+def test_we_come_back_from_a_namespace_even_after_an_error(pods):
+    before = os.stat("/proc/thread-self/ns/net").st_ino
+    with pytest.raises(RuntimeError), probe.network_namespace(pods["a"]):
+        assert os.stat("/proc/thread-self/ns/net").st_ino != before
+        raise RuntimeError
+    assert os.stat("/proc/thread-self/ns/net").st_ino == before
+
+
+def test_exactly_the_mtu_passes(pods):
+    with probe.network_namespace(pods["a"]):
+        assert probe.observe([PODS["b"]], 1322, wait=0.5) == {PODS["b"]: probe.Observation("reply", "too big", "reply")}
+
+
+def test_a_smaller_link_is_seen(pods, tools):
+    tools("a", "link", "set", "eth0", "mtu", "1300")
+    with probe.network_namespace(pods["a"]):
+        assert probe.observe([PODS["b"]], 1322, attempts=1, wait=0.3)[PODS["b"]] == probe.Observation("too big", "too big", "reply")
+
+
+def test_a_larger_link_is_seen(pods, tools):
+    for pod in PODS:
+        tools(pod, "link", "set", "eth0", "mtu", "1500")
+    with probe.network_namespace(pods["a"]):
+        assert probe.observe([PODS["b"]], 1322, wait=0.5)[PODS["b"]].above == "reply"
+
+
+def test_a_silent_peer_costs_a_bounded_time(pods, tools):
+    tools("b", "link", "set", "eth0", "down")
+    started = time.monotonic()
+    with probe.network_namespace(pods["a"]):
+        assert probe.observe([PODS["b"], "10.203.250.7"], 1322, attempts=2, wait=0.2)[PODS["b"]].small == "no answer"
+    assert time.monotonic() - started < 5
+
+
+def test_a_probe_answers_with_its_nodes_name_and_ends_with_its_time(pods):
+    pid = probe.answer(pods["b"], "worker2", seconds=1.5)
+    with probe.network_namespace(pods["a"]):
+        assert probe.ask_probe(PODS["b"]) == "worker2"
+        with probe.network_namespace(pods["b"]):
+            assert probe.ask_probe(PODS["b"]) == "worker2"
+    assert gone(pid, within=4)
+    with probe.network_namespace(pods["a"]), pytest.raises(probe.ProbeError, match="Connection refused"):
+        probe.ask_probe(PODS["b"], attempts=1)
+
+
+def test_a_probe_ends_with_its_pod():
+    if os.geteuid() != 0:
+        pytest.skip("making network namespaces needs root")
+    name = f"fpgah-test-gone-{os.getpid()}"
+    try:
+        ip("netns", "add", name)
+    except subprocess.CalledProcessError as error:
+        pytest.skip(f"this machine makes no network namespaces: {error.stderr.decode().strip()}")
+    pid = probe.answer(f"/run/netns/{name}", "worker9", seconds=60)
+    assert not gone(pid, within=0.2)
+    ip("netns", "del", name)
+    assert gone(pid, within=4)
+
+
+def gone(pid: int, within: float) -> bool:
+    deadline = time.monotonic() + within
+    while time.monotonic() < deadline:
+        try:
+            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        except (FileNotFoundError, ProcessLookupError):
+            return True
+        if state == "Z":  # ended; whoever inherited it has not looked yet
+            return True
+        time.sleep(0.05)
+    return False
