@@ -278,11 +278,12 @@ def summary(lines: Sequence[Line]) -> str:
 
 
 def render_table(title: str, lines: Sequence[Line]) -> str:
-    """Plain text for a terminal or a ticket, at most as wide as its longest finding."""
+    """Plain text for a terminal or a ticket, and below it what to do about each failure."""
     table = [HEADER, *rows(lines)]
     widths = [max(len(row[column]) for row in table) for column in range(len(HEADER) - 1)]
     text = ["  ".join([*(cell.ljust(width) for cell, width in zip(row, widths)), row[-1]]).rstrip() for row in table]
-    return "\n".join([f"{title}: {summary(lines)}", "", *text, *(["", *remedies(lines)] if remedies(lines) else [])])
+    wrong = remedies(lines)
+    return "\n".join([f"{title}: {summary(lines)}", "", *text, *(["", *wrong] if wrong else [])])
 
 
 def render_markdown(title: str, lines: Sequence[Line]) -> str:
@@ -303,6 +304,10 @@ def render_json(title: str, time: str, lines: Sequence[Line]) -> str:
         "lines": [line.as_dict() for line in in_order(lines)],
     }
     return json.dumps(data, indent=2) + "\n"
+
+
+def failed_names(lines: Iterable[Line]) -> str:
+    return ", ".join(f"{line.check} {line.node}{' to ' + line.peer if line.peer else ''}" for line in in_order(lines) if line.ok is False)
 
 
 def remedies(lines: Iterable[Line]) -> list[str]:

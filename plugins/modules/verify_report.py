@@ -57,12 +57,6 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-lines:
-  description: All lines.
-  returned: always
-  type: list
-  elements: dict
-  sample: [{check: node Ready, node: worker1, peer: "", ok: true, found: "Ready, v1.36.3", expected: Ready, remedy: ""}]
 failed_lines:
   description: How many lines failed.
   returned: always

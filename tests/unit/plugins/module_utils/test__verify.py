@@ -203,6 +203,7 @@ ok      DNS         worker1                10.96.0.1
 -       versions    cp1                    v1.36.3; this combination: tested
 
 DF ping, worker1 to worker2: found no answer; expected 1322 bytes pass unfragmented, 1323 do not. Look at the VPN."""
+    assert verify.failed_names(LINES) == "DF ping worker1 to worker2"
 
 
 def test_markdown_escapes_what_would_break_the_table():
