@@ -1,0 +1,239 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to the collection.
+"""What can be seen of a host's container engines: programs, units, running containers. Reads only."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+import shutil
+import subprocess
+import time
+import typing as t
+from collections import Counter
+from fnmatch import fnmatchcase
+
+# Kubernetes' own containers live in this namespace of containerd; all others belong to somebody else.
+CLUSTER_NAMESPACE = "k8s.io"
+
+Command = t.Callable[[t.Sequence[str]], "Output"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Output:
+    code: int
+    out: str
+    err: str
+
+
+class EngineError(Exception):
+    """Something that the operator must decide or mend; the message says how."""
+
+
+def run(command: t.Sequence[str], timeout: float = 30) -> Output:
+    """Run a program, bounded, with untranslated messages. A program that isn't there exits 127, one that hangs 124."""
+    try:
+        environment = {**os.environ, "LC_ALL": "C.UTF-8"}
+        done = subprocess.run(
+            command, capture_output=True, text=True, errors="replace", timeout=timeout, check=False, stdin=subprocess.DEVNULL, env=environment
+        )
+    except FileNotFoundError:
+        return Output(127, "", f"{command[0]}: not found")
+    except subprocess.TimeoutExpired:
+        return Output(124, "", f"{command[0]}: no answer within {timeout:g} s")
+    return Output(done.returncode, done.stdout, done.stderr)
+
+
+# --- versions -------------------------------------------------------------------------------------------------------------------------
+
+
+def version_in(text: str) -> str | None:
+    """The first version number in a program's --version: `containerd github.com/containerd/containerd/v2 v2.4.2 abc` -> 2.4.2."""
+    found = re.search(r"(?<![\w.-])v?(\d+\.\d+(?:\.\d+)?)", text)
+    return found.group(1) if found else None
+
+
+def as_numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in re.findall(r"\d+", version)[:3])
+
+
+def fits(version: str, wanted: str) -> bool:
+    """Is a version in an apt-like range (`2.*`, `2.4.2`), or at least a floor (`>=20.10`)?"""
+    if wanted.startswith(">="):
+        return as_numbers(version) >= as_numbers(wanted[2:])
+    return fnmatchcase(version, wanted) or version.startswith(f"{wanted}.")
+
+
+# --- programs and packages --------------------------------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class Program:
+    """An installed program: where, which version, and the Debian package that brought it (None: none did)."""
+
+    path: str
+    version: str | None
+    package: str | None
+    package_version: str | None
+
+    @property
+    def origin(self) -> str:
+        return f"package {self.package} {self.package_version}" if self.package else f"{self.path}, which no package brought"
+
+
+def find_program(name: str, command: Command = run) -> Program | None:
+    path = shutil.which(name, path="/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/snap/bin")
+    if path is None:
+        return None
+    shown = command([path, "--version"])
+    package = _owner(path, command)
+    installed = command(["dpkg-query", "--show", "--showformat=${Version}", package]).out.strip() if package else None
+    return Program(path=path, version=version_in(shown.out), package=package, package_version=installed or None)
+
+
+def _owner(path: str, command: Command) -> str | None:
+    """The package that owns a path, also where /bin is a link to /usr/bin and dpkg knows the file by its other name."""
+    real = os.path.realpath(path)
+    for name in dict.fromkeys([path, real, real.replace("/usr/", "/", 1)]):
+        answer = command(["dpkg-query", "--search", name])
+        if answer.code == 0 and answer.out:
+            return answer.out.split(":")[0].split(",")[0].strip()
+    return None
+
+
+# --- units ------------------------------------------------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class Unit:
+    """A systemd unit as it runs now. Without a running systemd (an image being built) nothing is active."""
+
+    active: bool = False
+    exists: bool = False
+    needs_reload: bool = False
+    main_pid: int = 0
+
+    @classmethod
+    def read(cls, name: str, command: Command = run) -> Unit:
+        if not os.path.isdir("/run/systemd/system"):
+            return cls()
+        answer = command(["systemctl", "show", "--property=ActiveState,LoadState,NeedDaemonReload,MainPID", name])
+        shown = dict(line.split("=", 1) for line in answer.out.splitlines() if "=" in line)
+        return cls(
+            active=shown.get("ActiveState") in ("active", "activating", "reloading"),
+            exists=shown.get("LoadState", "not-found") not in ("not-found", ""),
+            needs_reload=shown.get("NeedDaemonReload") == "yes",
+            main_pid=int(shown.get("MainPID") or 0),
+        )
+
+    def older_than(self, paths: t.Iterable[str]) -> list[str]:
+        """The files that were written after this unit's process started, which it therefore hasn't read.
+
+        So a run that was killed between writing and restarting is made good by the next one, without a mark on the disk.
+        A file dated in the future (the clock was set back) says nothing.
+        """
+        started = started_at(self.main_pid) if self.main_pid else None
+        if started is None:
+            return []
+        now = time.time()
+        return [path for path in paths if os.path.exists(path) and started < os.stat(path).st_mtime <= now]
+
+
+def started_at(pid: int, proc: str = "/proc") -> float | None:
+    """When a process started, in seconds since the epoch."""
+    try:
+        with open(f"{proc}/{pid}/stat", encoding="utf-8") as file:
+            ticks = int(file.read().rpartition(")")[2].split()[19])
+        with open(f"{proc}/uptime", encoding="utf-8") as file:
+            uptime = float(file.read().split()[0])
+    except (OSError, ValueError, IndexError):
+        return None
+    return time.time() - uptime + ticks / os.sysconf("SC_CLK_TCK")
+
+
+# --- containers ---------------------------------------------------------------------------------------------------------------------------
+
+
+def running_containers(proc: str = "/proc") -> Counter[str]:
+    """Running containers by containerd namespace, counted by their shims: true also while the daemon doesn't answer.
+
+    One shim can hold several containers of a pod, so the figure is a floor; only "none or some" is used of it.
+    """
+    namespaces: Counter[str] = Counter()
+    for entry in os.listdir(proc):
+        if not entry.isdigit():
+            continue
+        try:
+            with open(f"{proc}/{entry}/cmdline", "rb") as file:
+                arguments = file.read().decode(errors="replace").split("\0")
+        except OSError:  # it ended meanwhile
+            continue
+        if "containerd-shim" not in os.path.basename(arguments[0]):
+            continue
+        for flag, value in zip(arguments, arguments[1:]):
+            if flag in ("-namespace", "--namespace"):
+                namespaces[value] += 1
+    return namespaces
+
+
+def foreign(namespaces: t.Mapping[str, int]) -> dict[str, int]:
+    return {name: count for name, count in sorted(namespaces.items()) if name != CLUSTER_NAMESPACE and count}
+
+
+def refusal(service: str, containers: t.Mapping[str, int], differences: t.Sequence[str], survive: str, look: str) -> str:
+    """The sentence for a restart that somebody else's containers forbid."""
+    running = ", ".join(f"{count} in {name}" for name, count in containers.items())
+    listed = "\n".join(f"  {line}" for line in differences)
+    return (
+        f"{service} has to be restarted, but containers that are not the cluster's are running on it ({running}; look with `{look}`).\n"
+        f"What would change:\n{listed}\nNothing was changed. {survive}\n"
+        "Stop them, or go on with -e allow_disruption=true."
+    )
+
+
+# --- judging what was there before us -----------------------------------------------------------------------------------------------------
+
+
+def is_ours(program: Program, apt: t.Mapping[str, t.Any]) -> bool:
+    """Did this collection install the program's package? apt: the record's section of that name."""
+    if program.package is None:
+        return False
+    for entry in apt.values():
+        package = entry.get("packages", {}).get(program.package)
+        if program.package in entry.get("brought", []) or (package is not None and package["was"] is None):
+            return True
+    return False
+
+
+_REMEDIES = {
+    "containerd": "Upgrade it from where it came from, or remove it (`apt-get remove {package}`; its containers stop, and packages that depend on it, "
+    "such as Debian's docker.io, go too): then containerd.io is installed. Nearest: containerd.io 2.* from Docker's repository; docker-ce runs on it as well.",
+    "docker": "Upgrade it from the repository it came from, or remove it (`apt-get remove {package}`; its containers stop): then docker_package is installed.",
+    "cri_dockerd": "Install a release that fits from https://github.com/Mirantis/cri-dockerd/releases.",
+}
+
+
+def judge_found(name: str, program: Program, wanted: str, reason: str) -> None:
+    """Refuse an engine that somebody else installed and that doesn't fit, before anything is changed."""
+    title = {"containerd": "containerd", "docker": "Docker", "cri_dockerd": "cri-dockerd"}[name]
+    if program.path.startswith("/snap/"):
+        raise EngineError(
+            f"{title} was found as a snap, whose configuration and data live elsewhere than everybody expects; it is not touched. "
+            f"Remove it (`snap remove docker`; its containers stop) and run again. Nothing was changed."
+        )
+    if program.version is None:
+        raise EngineError(f"{title} was found, but `{program.path} --version` tells no version. Mend or remove it, then run again. Nothing was changed.")
+    if not fits(program.version, wanted):
+        remedy = _REMEDIES[name].format(package=program.package or title)
+        found = f"{title} {program.version} was found ({program.origin}), not installed by us"
+        raise EngineError(f"{found}; {reason} needs {wanted}. {remedy} Nothing was changed.")
+
+
+def cri_dockerd_missing(wanted: str) -> str:
+    return (
+        f"cluster_container_runtime is docker, which the kubelet reaches through cri-dockerd, and cri-dockerd was not found; {wanted} is needed. "
+        "No package repository has it: install the .deb of https://github.com/Mirantis/cri-dockerd/releases for this release of the system "
+        "(it brings cri-docker.service and cri-docker.socket), or set cluster_container_runtime: containerd. Nothing was changed."
+    )
