@@ -301,7 +301,7 @@ class Worker:
             self.predict(steps, surely_current=not stale_files)
             return self.finish(files, steps)
 
-        self.remember(steps)
+        self.remember([step for step in steps if not step.install])
         if interrupted:
             self.with_services(self.configure)
         self.write_files(files, stale_files, source)
@@ -390,7 +390,10 @@ class Worker:
     def update_own(self, source: Source) -> None:
         """apt-get update of our source alone: strict, quick, and independent of sources that others left broken."""
         path = apt.paths(self.request.name)["source"]
-        settings = (f"Dir::Etc::SourceList={path}", "Dir::Etc::SourceParts=-", "APT::Get::List-Cleanup=0", "APT::Update::Error-Mode=any")
+        settings = [f"Dir::Etc::SourceList={path}", "Dir::Etc::SourceParts=-", "APT::Get::List-Cleanup=0", "APT::Update::Error-Mode=any"]
+        if source.ca:
+            # apt knows one CA a host name: another source on the same host must not lend this one its own.
+            settings.append(f"Acquire::https::{source.host}::CaInfo={apt.paths(self.request.name)['ca']}")
         self.host.do(
             self.host.apt_get(*(word for setting in settings for word in ("-o", setting)), "update"),
             "updating the package lists",
@@ -413,6 +416,7 @@ class Worker:
             else:
                 self.update_all()
         chosen = self.choose(steps, source)
+        self.remember(steps)
         ours_held = [step.package.name for step in steps if step.state.held]
         if ours_held:
             self.mark("unhold", ours_held)
@@ -645,7 +649,7 @@ class Worker:
         for file in files:
             self.result.before.append(f"{file.path}: present")
             self.result.after.append(f"{file.path}: absent")
-            self.result.changes.append(f"{file.what} {file.path} removed")
+            self.result.changes.append(f"{file.path} removed")
         for package in sorted(packages):
             state, found = states.get(package, ABSENT), packages[package]
             gone = package in remove
