@@ -1,3 +1,133 @@
-"""The lab's depot: the site's mirror, made from pinned sources with checksums."""
+"""The lab's depot: the site's mirror, made from pinned sources with checksums.
+
+`build` makes everything that lies in files, `up` starts the container that serves it and fills its registry. Both take
+what is there as it is: what is missing, or was made from other inputs, is made; a killed run is simply continued.
+"""
 
 from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from lab.depot import archives, container, debian, debs, files, golang, images, rootfs, tls
+from lab.depot.base import Cache, DepotError
+from lab.depot.repository import signer
+
+__all__ = ["DepotError", "Item", "build", "items", "listing", "minutes", "remove", "set_time_offset", "status", "up"]
+
+#: Seconds on two cores for what is not a Go program: Debian's packages of both suites, two root file systems, packing and pushing.
+OTHER_SECONDS = {"debian": 60, "rootfs": 75, "packages": 8, "images": 20}
+
+
+def build(*, refresh: bool = False) -> None:
+    """Build, fetch and pack whatever is missing or outdated; with refresh, fetch Debian's updates too."""
+    cache = Cache.default()
+    golang.build(cache)
+    debian.build(cache, refresh=refresh)
+    files.publish_key(cache, signer(cache).public_key()) if not (cache.depot / "key.asc").exists() else None
+    debs.build(cache)
+    files.build(cache)
+    rootfs.server(cache)
+    rootfs.image_base(cache)
+
+
+def up() -> None:
+    """Have the depot serve all that was built, and the image archives that the user dropped into the cache."""
+    cache = Cache.default()
+    container.start(cache)
+    images.push_all(cache)
+    archives.load(cache)
+
+
+def remove() -> None:
+    """Take the container away; what was built stays in the cache."""
+    container.remove()
+
+
+def set_time_offset(seconds: float) -> None:
+    """Let the depot's time source be wrong by so many seconds; 0 makes it honest again."""
+    path = container.offset_file(Cache.default())
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"{seconds}\n")
+
+
+def minutes() -> float:
+    """How long the next build takes on two cores, by the figures in components.toml."""
+    cache = Cache.default()
+    table = golang.read_table()
+    programs = sum(program.seconds for program in golang.missing(cache, table))
+    toolchain = table.toolchain_seconds if programs and not golang.toolchain_root(cache, table).exists() else 0
+    wanted = debian.read_list()
+    suites = sum(OTHER_SECONDS["debian"] / len(wanted.suites) for suite in wanted.suites if not debian.is_current(cache, wanted, suite))
+    roots = [stamp for stamp in (rootfs.server_stamp(cache), rootfs.image_base_stamp(cache)) if not stamp.path.exists()]
+    rest = OTHER_SECONDS["packages"] + OTHER_SECONDS["images"] if programs else 0
+    return (programs + toolchain + suites + OTHER_SECONDS["rootfs"] / 2 * len(roots) + rest) / 60
+
+
+@dataclass(frozen=True)
+class Item:
+    """One thing that the depot has."""
+
+    kind: str
+    name: str
+    version: str
+    size: int
+    made: float
+
+
+def items() -> Iterator[Item]:
+    cache = Cache.default()
+    table = golang.read_table()
+    for program in table.programs:
+        if program.path(cache).exists():
+            state = program.path(cache).stat()
+            yield Item("program", f"{program.component}/{program.name}", program.version, state.st_size, state.st_mtime)
+    for path in sorted((cache.depot / "debs").glob("*.deb")):
+        name, version, _rest = path.name.split("_")
+        yield Item("package", name, version, path.stat().st_size, path.stat().st_mtime)
+    for suite in debian.read_list().suites:
+        stamp = debian.stamp(cache, suite)
+        packages = stamp.read().get("packages", [])
+        if packages:
+            folder = cache.www / "debian" / "pool" / suite
+            yield Item("debian", suite, f"{len(packages)} packages", sum(path.stat().st_size for path in folder.iterdir()), stamp.path.stat().st_mtime)
+    for path in sorted((cache.depot / "images").glob("*.json")):
+        image = json.loads(path.read_text())
+        yield Item("image", image["reference"], image["digest"], image["size"], path.stat().st_mtime)
+    for path in sorted((cache.depot / "archives").glob("*.json")):
+        for image in json.loads(path.read_text())["images"]:
+            yield Item("archive", image["reference"], image["digest"], (cache.images / path.stem).stat().st_size, path.stat().st_mtime)
+    for path in sorted((cache.www / "charts").glob("*.tgz")):
+        yield Item("chart", path.stem, table.versions["calico"], path.stat().st_size, path.stat().st_mtime)
+
+
+def age(seconds: float) -> str:
+    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def listing() -> str:
+    """A table of all items for people."""
+    now = time.time()
+    return "".join(f"{item.kind:8} {item.name:55} {item.version[:27]:28} {item.size / 2**20:8.1f} MiB {age(now - item.made):>8}\n" for item in items())
+
+
+def status() -> str:
+    """What is missing, and whether the depot serves."""
+    cache = Cache.default()
+    table = golang.read_table()
+    lacking = [f"{program.component}/{program.name}" for program in golang.missing(cache, table)]
+    wanted = debian.read_list()
+    lacking += [f"Debian {suite}" for suite in wanted.suites if not debian.is_current(cache, wanted, suite)]
+    serves = tls.ca(cache).exists() and container.responds(cache)
+    lines = [
+        f"built     {'everything' if not lacking else f'all but {len(lacking)}: ' + ', '.join(lacking)}",
+        f"to build  about {minutes():.0f} minutes",
+        f"serves    {f'yes, {container.url()}' if serves else 'no'}",
+        f"archives  {cache.images}: {len(list(cache.images.glob('*.tar')))}",
+    ]
+    return "\n".join(lines) + "\n"

@@ -62,33 +62,25 @@ def access_log(cache: Cache) -> Path:
     return cache.log / "served" / "access.log"
 
 
-def ensure_networks() -> None:
-    for network in settings.NETWORKS.values():
-        exists = json.loads(run(["podman", "network", "ls", "--format", "json", "--filter", f"name=^{network.podman}$"]) or "[]")
-        if not exists:
-            options = ["--label", f"{settings.LABEL}=1", "--disable-dns", "--subnet", str(network.subnet), "--gateway", str(network.gateway)]
-            run(["podman", "network", "create", *options, network.podman])
-
-
 def inspect() -> dict[str, object]:
     """State of the container: {} when there is none."""
     found = json.loads(run(["podman", "ps", "--all", "--format", "json", "--filter", f"name=^{NAME}$"]) or "[]")
     return found[0] if found else {}
 
 
-def is_running(inputs: str) -> bool:
+def is_running(cache: Cache, inputs: str) -> bool:
     found = inspect()
     labels = found.get("Labels") or {}
-    return found.get("State") == "running" and isinstance(labels, dict) and labels.get(INPUTS_LABEL) == inputs and responds()
+    return found.get("State") == "running" and isinstance(labels, dict) and labels.get(INPUTS_LABEL) == inputs and responds(cache)
 
 
 def context(cache: Cache) -> ssl.SSLContext:
     return ssl.create_default_context(cafile=str(tls.ca(cache)))
 
 
-def responds() -> bool:
+def responds(cache: Cache) -> bool:
     try:
-        with urllib.request.urlopen(f"{url()}/healthz", timeout=3, context=context(Cache.default())) as answer:
+        with urllib.request.urlopen(f"{url()}/healthz", timeout=3, context=context(cache)) as answer:
             return bool(answer.status == 200)
     except (urllib.error.URLError, OSError):
         return False
@@ -96,10 +88,9 @@ def responds() -> bool:
 
 def start(cache: Cache) -> None:
     """Have the container run with the present configuration; a running one that has it is taken as it is."""
-    inputs = configure(cache)
     root = rootfs.server(cache)
-    ensure_networks()
-    if is_running(inputs):
+    inputs = digest_of(configure(cache), rootfs.server_stamp(cache).path)
+    if is_running(cache, inputs):
         return
     with step("depot's container started"):
         remove()
@@ -119,12 +110,12 @@ def start(cache: Cache) -> None:
             # It stands in all networks and must be no way from one to another.
             + ["--sysctl", "net.ipv4.ip_forward=0", "--ulimit", "nofile=20000:20000", "--ulimit", "nproc=32768:32768", "--stop-timeout", "5", "--rootfs", str(root), "/usr/bin/python3", "/etc/depot/supervise.py"]
         )
-        wait()
+        wait(cache)
 
 
-def wait(seconds: float = 20) -> None:
+def wait(cache: Cache, seconds: float = 20) -> None:
     end = time.monotonic() + seconds
-    while not responds():
+    while not responds(cache):
         if time.monotonic() > end:
             raise DepotError(f"the depot does not answer at {url()} after {seconds:.0f} s. Its own words:\n{run(['podman', 'logs', '--tail', '20', NAME])}")
         time.sleep(0.2)

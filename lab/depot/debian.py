@@ -12,8 +12,8 @@ from lab.depot.base import HERE, Cache, DepotError, Stamp, digest_of, file_diges
 from lab.depot.repository import architecture, publish_suite, signer
 
 LIST = HERE / "debian.toml"
-KEYRING_PACKAGE = "debian-archive-keyring"
-KEYRING = "usr/share/keyrings/debian-archive-keyring.gpg"
+#: Of package debian-archive-keyring on this machine; Debian 12's has Debian 13's keys since 2023.3+deb12u2.
+KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 
 
 @dataclass(frozen=True)
@@ -61,9 +61,9 @@ class Mirror:
     archive: str
     security: str
 
-    def sources(self, suite: str, keyring: Path) -> str:
+    def sources(self, suite: str) -> str:
         return "".join(
-            f"deb [signed-by={keyring}] {uri} {name} main\n"
+            f"deb [signed-by={KEYRING}] {uri} {name} main\n"
             for uri, name in ((self.archive, suite), (self.archive, f"{suite}-updates"), (self.security, f"{suite}-security"))
         )
 
@@ -114,11 +114,11 @@ class AptRoot:
     def sources(self) -> Path:
         return self.folder / "sources.list"
 
-    def prepare(self, mirror: Mirror, keyring: Path) -> None:
+    def prepare(self, mirror: Mirror) -> None:
         for name in ("lists/partial", "archives/partial", "empty"):
             (self.folder / name).mkdir(parents=True, exist_ok=True)
         (self.folder / "status").touch()
-        write_atomically(self.sources, mirror.sources(self.suite, keyring))
+        write_atomically(self.sources, mirror.sources(self.suite))
         write_atomically(
             self.folder / "apt.conf",
             acquire_settings()
@@ -152,7 +152,9 @@ Acquire::Retries "3";
         try:
             self.apt("update", "--error-on=any")
         except DepotError as error:
-            raise DepotError(f"Debian {self.suite} cannot be reached from this machine, or its signature does not verify.\n{error}") from error
+            raise DepotError(
+                f"Debian {self.suite} cannot be reached from this machine, or its signature does not verify (then: apt-get install debian-archive-keyring).\n{error}"
+            ) from error
 
     def fetch(self, packages: Sequence[str]) -> set[Package]:
         """Download packages with all they depend on; apt checks them against the signed index, and skips what is there."""
@@ -165,28 +167,14 @@ def apt_root(cache: Cache, suite: str) -> AptRoot:
     return AptRoot(cache.depot / "apt" / suite, suite, architecture())
 
 
-def keyring(cache: Cache) -> Path:
-    """Debian's keys, as of the newest debian-archive-keyring that has been fetched; at first, the machine's own."""
-    fetched = cache.depot / "apt" / "keyring" / KEYRING
-    return fetched if fetched.exists() else Path("/") / KEYRING
-
-
-def unpack_keyring(cache: Cache, package: Path) -> None:
-    """The machine's keyring may be older than a suite's keys: take the one that its own suite just delivered."""
-    run(["dpkg-deb", "--extract", package, cache.depot / "apt" / "keyring"])
-
-
 def fetch_suite(cache: Cache, wanted: Wanted, suite: str) -> None:
     root = apt_root(cache, suite)
-    root.prepare(machine_mirror(), keyring(cache))
+    root.prepare(machine_mirror())
     root.update()
     packages: set[Package] = set()
     for group in wanted.groups.values():
         packages |= root.fetch(group)
     files = {package.pool_name: root.archives / package.archive_name for package in packages}
-    for package in packages:
-        if package.name == KEYRING_PACKAGE:
-            unpack_keyring(cache, root.archives / package.archive_name)
     publish_suite(cache.www / "debian", suite, "main", files, signer(cache), pool=f"pool/{suite}", version=wanted.suites[suite])
     for stale in root.archives.glob("*.deb"):
         if stale not in files.values():
@@ -221,14 +209,18 @@ def build(cache: Cache, *, refresh: bool = False) -> None:
                     fetch_suite(cache, wanted, suite)
 
 
-def archive(cache: Cache, suite: str, name: str) -> Path:
-    """A fetched package's file."""
+def fetched(cache: Cache, suite: str, name: str) -> Package:
     for entry in stamp(cache, suite).read().get("packages", []):
         if entry["name"] == name:
-            package = Package(entry["name"], entry["version"], entry["architecture"])
-            return apt_root(cache, suite).archives / package.archive_name
+            return Package(entry["name"], entry["version"], entry["architecture"])
     raise DepotError(f"{name} is not among the Debian packages of {suite}: add it to {LIST.name}")
 
 
-if __name__ == "__main__":
-    build(Cache.default())
+def archive(cache: Cache, suite: str, name: str) -> Path:
+    """A fetched package's file."""
+    return apt_root(cache, suite).archives / fetched(cache, suite, name).archive_name
+
+
+def version(cache: Cache, suite: str, name: str) -> str:
+    return fetched(cache, suite, name).version
+

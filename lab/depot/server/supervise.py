@@ -13,8 +13,6 @@ COMMANDS = {
     "registry": ["docker-registry", "serve", "/etc/depot/registry.yml"],
     "time": [sys.executable, "/etc/depot/ntp.py", "/srv/time/offset"],
 }
-#: nginx, told so, finishes the answers it is giving.
-STOP_SIGNALS = {"nginx": signal.SIGQUIT}
 PAUSE = 1.0
 
 
@@ -30,8 +28,8 @@ def main() -> int:
     def stop(_signal: int, _frame: object) -> None:
         nonlocal stopping
         stopping = True
-        for pid, name in running.items():
-            os.kill(pid, STOP_SIGNALS.get(name, signal.SIGTERM))
+        for pid in running:
+            os.kill(pid, signal.SIGTERM)
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)

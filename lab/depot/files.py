@@ -1,0 +1,138 @@
+"""What roles fetch as plain files: Calico's manifests, charts and Python wheels."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+import shutil
+import tempfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from lab.depot import golang
+from lab.depot.base import HERE, Cache, Stamp, digest_of, file_digest, lock, run, say, write_atomically
+
+WHEELS = HERE / "wheels.txt"
+#: Part of every stamp: raise it when this program writes something else from the same inputs.
+FORMAT = "1"
+CHART_NOTE = "Packed by the lab of fpga.hybrid from Calico's Go module. The operator's image cannot be had in the lab: this chart can be fetched and rendered there, not run."
+
+
+def calico_module(cache: Cache) -> Path:
+    """Calico's sources in the module cache, downloaded and checked against go.sum if they are not there."""
+    table = golang.read_table()
+    goroot = golang.install_toolchain(cache, table)
+    folder = golang.COMPONENTS / "calico"
+    answer = run([goroot / "bin" / "go", "mod", "download", "-json", table.modules["calico"]], env=golang.environment(cache, goroot), cwd=folder)
+    return Path(json.loads(answer)["Dir"])
+
+
+def sums(files: Mapping[str, Path]) -> str:
+    """As sha256sum writes them."""
+    return "".join(f"{file_digest(path)}  {name}\n" for name, path in sorted(files.items()))
+
+
+def publish_manifests(source: Path, target: Path) -> None:
+    files = {path.name: path for path in source.glob("*.yaml")}
+    for name, path in files.items():
+        write_atomically(target / name, path.read_bytes())
+    write_atomically(target / "SHA256SUMS", sums(files))
+
+
+def labelled(chart: str) -> str:
+    """Chart.yaml with a note on what this copy is."""
+    return f"{chart.rstrip()}\nannotations:\n  fpga.hybrid/lab: {json.dumps(CHART_NOTE)}\n"
+
+
+def publish_charts(cache: Cache, module: Path) -> None:
+    """Package the chart as upstream's release does, version given from outside, and index the folder."""
+    table = golang.read_table()
+    helm = table.program("helm").path(cache)
+    version = table.versions["calico"]
+    target = cache.www / "charts"
+    target.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=cache.depot) as folder:
+        chart = Path(folder) / "tigera-operator"
+        # The module cache is read-only, and so would be a plain copy.
+        shutil.copytree(module / "charts" / "tigera-operator", chart, copy_function=shutil.copyfile)
+        for path in [chart, *chart.rglob("*")]:
+            path.chmod(0o755 if path.is_dir() else 0o644)
+        description = chart / "Chart.yaml"
+        description.write_text(labelled(description.read_text()))
+        # Nothing of the user's own helm settings, plugins or caches.
+        env = {"PATH": "/usr/bin:/bin", "HOME": folder}
+        run([helm, "package", chart, "--version", version, "--app-version", version, "--destination", folder], env=env)
+        for stale in target.glob("*.tgz"):
+            stale.unlink()
+        for packed in Path(folder).glob("*.tgz"):
+            shutil.move(packed, target / packed.name)
+        run([helm, "repo", "index", target, "--url", "https://depot/charts"], env=env)
+
+
+def normalised(name: str) -> str:
+    """PEP 503."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def index_page(title: str, links: Iterable[tuple[str, str]]) -> str:
+    body = "".join(f'<a href="{html.escape(target)}">{html.escape(text)}</a><br>\n' for text, target in links)
+    return f"<!DOCTYPE html>\n<html><head><title>{html.escape(title)}</title></head>\n<body>\n{body}</body></html>\n"
+
+
+def write_simple_index(wheels: Iterable[Path], target: Path) -> None:
+    """A PEP 503 index of wheels that lie in target/../packages."""
+    projects: dict[str, list[Path]] = {}
+    for wheel in sorted(wheels):
+        projects.setdefault(normalised(wheel.name.split("-")[0]), []).append(wheel)
+    for project, files in projects.items():
+        links = [(file.name, f"../../packages/{file.name}#sha256={file_digest(file)}") for file in files]
+        write_atomically(target / project / "index.html", index_page(project, links))
+    for stale in target.glob("*/"):
+        if stale.name not in projects:
+            shutil.rmtree(stale)
+    write_atomically(target / "index.html", index_page("simple index", [(project, f"{project}/") for project in projects]))
+
+
+def wanted_wheels(requirements: str) -> bool:
+    return any(line.strip() and not line.lstrip().startswith("#") for line in requirements.splitlines())
+
+
+def publish_wheels(cache: Cache) -> None:
+    packages = cache.www / "python" / "packages"
+    packages.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=cache.depot) as folder:
+        if wanted_wheels(WHEELS.read_text()):
+            golang.pip(cache, "download", "--quiet", "--require-hashes", "--only-binary", ":all:", "--dest", folder, "--requirement", WHEELS)
+        fetched = list(Path(folder).glob("*.whl"))
+        for wheel in fetched:
+            shutil.copyfile(wheel, packages / wheel.name)
+    names = {wheel.name for wheel in fetched}
+    for stale in packages.iterdir():
+        if stale.name not in names:
+            stale.unlink()
+    write_simple_index(packages.glob("*.whl"), cache.www / "python" / "simple")
+
+
+def publish_key(cache: Cache, key: str) -> None:
+    """Where a role looks for the key of the Debian mirror when its inventory gives none."""
+    write_atomically(cache.depot / "key.asc", key)
+    write_atomically(cache.www / "debian" / "Release.key", key)
+
+
+def build(cache: Cache) -> None:
+    table = golang.read_table()
+    calico = golang.COMPONENTS / "calico"
+    target = cache.www / "files" / "calico" / table.versions["calico"] / "manifests"
+    index = cache.www / "python" / "simple" / "index.html"
+    stamp = Stamp(cache.depot / "files.stamp")
+    inputs = digest_of(FORMAT, table.versions["calico"], calico / "go.mod", calico / "go.sum", str(table.program("helm").stamp(cache).read().get("sha256")), WHEELS, CHART_NOTE)
+    if stamp.is_current(inputs, target / "SHA256SUMS", cache.www / "charts" / "index.yaml", index):
+        return
+    with lock(cache, "files"):
+        module = calico_module(cache)
+        publish_manifests(module / "manifests", target)
+        publish_charts(cache, module)
+        publish_wheels(cache)
+        stamp.write(inputs)
+        say("depot: manifests, charts and wheels published")
