@@ -70,7 +70,8 @@ def cluster_versions(
     versions, problems = resolve(load_table(), kubernetes, cni, calico, runtime, allow_untested, recorded or {})
     if versions is None:
         raise AnsibleFilterError(listing(problems))
-    return versions.as_dict()
+    result: dict[str, Any] = versions.as_dict()
+    return result
 
 
 class FilterModule:

@@ -54,7 +54,9 @@ def _node_address(host: Mapping[str, Any], on_prem_addresses: str, is_vpn_server
     address = node_address(variables, on_prem_addresses, is_vpn_server, vpn_server_address)
     if address is None:
         name = "vpn_address" if on_prem_addresses == "vpn" else "node_address"
-        raise AnsibleFilterError(f"{host.get('inventory_hostname')}, {name}: found no address; expected an IPv4 address. Give the host {name} in the inventory.")
+        raise AnsibleFilterError(
+            f"{host.get('inventory_hostname')}, {name}: found no address; expected an IPv4 address. Give the host {name} in the inventory."
+        )
     return address
 
 

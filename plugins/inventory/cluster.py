@@ -115,26 +115,37 @@ def parse_hosts(declared: object) -> tuple[list[Host], list[Problem]]:
 def _problems_of_entry(name: object, entry: object) -> list[Problem]:
     shown = str(name)
     if not isinstance(name, str) or not DNS_LABEL.fullmatch(name):
-        return [Problem(shown, "hosts", f"the name is {name!r}", "a DNS label: lower-case letters, digits and -, at most 63, since it names the Kubernetes node",
-                        "Rename the host here; ansible_host may say where it is reached.")]  # fmt: skip
+        return [
+            Problem(
+                shown,
+                "hosts",
+                f"the name is {name!r}",
+                "a DNS label: lower-case letters, digits and -, at most 63, since it names the Kubernetes node",
+                "Rename the host here; ansible_host may say where it is reached.",
+            )
+        ]
     if name in {"on_prem", "aws", "workers", *GROUP_OF_ROLE}:
         return [Problem(shown, "hosts", "the name is that of a group", "a name that no group has", "Rename the host.")]
     if not isinstance(entry, Mapping):
         return [Problem(shown, "hosts", f"found {_kind(entry)}", "a mapping with roles and vars", "Write {roles: [worker], vars: {...}}.")]
     problems = [
         Problem(shown, f"hosts.{shown}.{key}", "no such key", "roles or vars", "Put the host's variables below vars.")
-        for key in entry if key not in {"roles", "vars"}
-    ]  # fmt: skip
+        for key in entry
+        if key not in {"roles", "vars"}
+    ]
     roles = entry.get("roles")
     if not isinstance(roles, list) or not roles:
         problems.append(Problem(shown, "roles", f"found {_kind(roles)}", f"a list out of {', '.join(GROUP_OF_ROLE)}", "Say what the host is for."))
     else:
         problems += [
             Problem(shown, "roles", f"found {role!r}", f"one of {', '.join(GROUP_OF_ROLE)}", "Mend the name of the role.")
-            for role in roles if role not in GROUP_OF_ROLE
-        ]  # fmt: skip
+            for role in roles
+            if role not in GROUP_OF_ROLE
+        ]
         if {"control_plane", "worker"} <= set(map(str, roles)):
-            problems.append(Problem(shown, "roles", "both control_plane and worker", "one of the two", "Take one out: a control plane of this collection runs no jobs."))
+            problems.append(
+                Problem(shown, "roles", "both control_plane and worker", "one of the two", "Take one out: a control plane of this collection runs no jobs.")
+            )
     if not isinstance(entry.get("vars") or {}, Mapping):
         problems.append(Problem(shown, "vars", f"found {_kind(entry['vars'])}", "a mapping of variables", "Write vars: {ansible_host: 10.0.0.11}."))
     return problems
@@ -142,10 +153,15 @@ def _problems_of_entry(name: object, entry: object) -> list[Problem]:
 
 def _problems_between(hosts: list[Host]) -> list[Problem]:
     problems = []
-    for role, note in (("control_plane", "Several control planes are not supported yet."), ("vpn_server", "Any host may be it, for example the control plane.")):
+    for role, note in (
+        ("control_plane", "Several control planes are not supported yet."),
+        ("vpn_server", "Any host may be it, for example the control plane."),
+    ):
         holders = [host.name for host in hosts if role in host.roles]
         if len(holders) != 1:
-            problems.append(Problem("", "roles", f"{role} is {' and '.join(holders) or 'no host'}", "exactly one host", f"Give the role {role} to one host. {note}"))
+            problems.append(
+                Problem("", "roles", f"{role} is {' and '.join(holders) or 'no host'}", "exactly one host", f"Give the role {role} to one host. {note}")
+            )
     for variable in ("vpn_address", "ansible_host"):
         owners: dict[str, str] = {}
         for host in hosts:
@@ -168,8 +184,9 @@ def parse_region(declared: object) -> tuple[str | None, list[Problem]]:
         return None, [Problem("", "aws", f"found {_kind(declared)}", "a mapping with regions", "Write aws: {regions: [us-east-1]}.")]
     problems = [
         Problem("", f"aws.{key}", "not known to this version, which doesn't look up EC2 instances", "only regions", "Take the key out.")
-        for key in declared if key != "regions"
-    ]  # fmt: skip
+        for key in declared
+        if key != "regions"
+    ]
     regions = declared.get("regions")
     if not isinstance(regions, list) or not regions or not all(isinstance(region, str) and region for region in regions):
         problems.append(Problem("", "aws.regions", f"found {regions!r}", "a list of region names", "Write regions: [us-east-1]."))
@@ -196,8 +213,9 @@ class InventoryModule(BaseInventoryPlugin):
         config = self._read_config_data(path)
         problems = [
             Problem("", str(key), "no such key", f"one of {', '.join(sorted(KEYS))}", "Settings of the cluster belong into group_vars/all.yml.")
-            for key in config if key not in KEYS
-        ]  # fmt: skip
+            for key in config
+            if key not in KEYS
+        ]
         if ("hosts" in config) == ("hosts_file" in config):
             problems.append(Problem("", "hosts", "both or none of hosts and hosts_file", "exactly one of the two", "Declare the hosts in one place."))
         declared = config.get("hosts")

@@ -98,14 +98,41 @@ def _kubernetes(table: Mapping[str, Any], declared: object, recorded: str | None
     known = ", ".join(rows)
     match = KUBERNETES.fullmatch(declared) if isinstance(declared, str) else None
     if match is None:
-        return None, "", [Problem("", name, f"found {declared!r}", f'a text: a minor out of {known} or an exact version as "1.36.3"',
-                                  'Write it in quotes and without a leading v: "1.36".')]  # fmt: skip
+        return (
+            None,
+            "",
+            [
+                Problem(
+                    "",
+                    name,
+                    f"found {declared!r}",
+                    f'a text: a minor out of {known} or an exact version as "1.36.3"',
+                    'Write it in quotes and without a leading v: "1.36".',
+                )
+            ],
+        )
     minor = match[1]
     if minor not in rows:
         nearest = min(rows, key=lambda other: abs(_number(other) - _number(minor)))
-        return None, "", [Problem("", name, f"found {declared}", f"one of {known}", f'Take the nearest that is known, "{nearest}", or another version of this collection.')]
+        return (
+            None,
+            "",
+            [Problem("", name, f"found {declared}", f"one of {known}", f'Take the nearest that is known, "{nearest}", or another version of this collection.')],
+        )
     if recorded and declared not in (recorded, ".".join(recorded.split(".")[:2])):
-        return None, "", [Problem("", name, f"found {declared}", f"{recorded}, which this cluster has recorded", f'Write "{recorded}": this run never upgrades a live cluster.')]
+        return (
+            None,
+            "",
+            [
+                Problem(
+                    "",
+                    name,
+                    f"found {declared}",
+                    f"{recorded}, which this cluster has recorded",
+                    f'Write "{recorded}": this run never upgrades a live cluster.',
+                )
+            ],
+        )
     return rows[minor], recorded or (declared if match[2] else rows[minor]["default"]), []  # type: ignore[return-value]
 
 
@@ -115,7 +142,15 @@ def _calico(table: Mapping[str, Any], minor: str, declared: str, allow_untested:
     expected = [row["version"] for row in table["calico"] if minor in row.get("expected", [])]
     nearest = (fitting + expected)[0]
     if declared and recorded and declared != recorded:
-        return "", "", [Problem("", name, f"found {declared}", f"{recorded}, which this cluster has recorded", f"Write {recorded}: this run never upgrades a live cluster.")]
+        return (
+            "",
+            "",
+            [
+                Problem(
+                    "", name, f"found {declared}", f"{recorded}, which this cluster has recorded", f"Write {recorded}: this run never upgrades a live cluster."
+                )
+            ],
+        )
     version = declared or recorded or nearest
     row = next((row for row in table["calico"] if row["version"] == version), None)
     phrase = combination(version, minor)
@@ -127,11 +162,28 @@ def _calico(table: Mapping[str, Any], minor: str, declared: str, allow_untested:
         if phrase in allow_untested:
             return version, f"{phrase}: outside what Calico's makers support, allowed by cluster_allow_untested", []
         remedy = f'Take {nearest}, or say that you want it: cluster_allow_untested: ["{phrase}"].'
-        return "", "", [Problem("", name, f"found {version}, which its makers have not tested with Kubernetes {minor}", f"one of {', '.join(fitting + expected)}", remedy)]
-    return "", "", [
-        Problem("", name, f"found {version!r}, which is not known to go with Kubernetes {minor}", f"one of {', '.join(fitting + expected)}",
-                f"Take the nearest that is known, {nearest}, or leave the variable empty.")
-    ]  # fmt: skip
+        return (
+            "",
+            "",
+            [
+                Problem(
+                    "", name, f"found {version}, which its makers have not tested with Kubernetes {minor}", f"one of {', '.join(fitting + expected)}", remedy
+                )
+            ],
+        )
+    return (
+        "",
+        "",
+        [
+            Problem(
+                "",
+                name,
+                f"found {version!r}, which is not known to go with Kubernetes {minor}",
+                f"one of {', '.join(fitting + expected)}",
+                f"Take the nearest that is known, {nearest}, or leave the variable empty.",
+            )
+        ],
+    )
 
 
 def _number(minor: str) -> int:

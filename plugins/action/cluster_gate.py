@@ -1,0 +1,100 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The first task of every play: is the declaration sound, which cluster is it, is the lock still ours?"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from ansible.errors import AnsibleError
+from ansible.plugins.action import ActionBase
+
+from ansible_collections.fpga.hybrid.plugins.module_utils._controller import this_run
+from ansible_collections.fpga.hybrid.plugins.module_utils._declaration import HOST_VARIABLES, VARIABLES, Host, validate
+from ansible_collections.fpga.hybrid.plugins.module_utils._problems import Problem, listing
+
+
+class ActionModule(ActionBase):
+    """Works once a play, on its first living host, and is a matter of milliseconds on the others.
+
+    That choice, unlike run_once, holds under every strategy. What it reads from the control plane becomes a fact of that host
+    (delegate_facts), so that every host of the run finds it there, also where --limit leaves the control plane out.
+    """
+
+    _supports_check_mode = True
+
+    def run(self, tmp: Any = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        super().run(tmp, task_vars)
+        variables = task_vars or {}
+        if variables["inventory_hostname"] != next(iter(variables.get("ansible_play_hosts") or []), variables["inventory_hostname"]):
+            return {"changed": False}
+        declaration, problems = self._declaration(variables)
+        hosts, host_problems = self._hosts(variables)
+        problems += host_problems
+        failing = {problem.variable for problem in problems}
+        problems += [problem for problem in validate(declaration, hosts) if problem.variable not in failing]
+        if problems:
+            return self._refuse(problems)
+        groups = variables.get("groups") or {}
+        if not groups.get("control_plane") or variables["inventory_hostname"] not in groups.get("on_prem", []):
+            return {"changed": False}  # an image is being built, or the play is the controller's own
+        return self._meet_cluster(declaration, hosts, variables)
+
+    def _meet_cluster(self, declaration: dict[str, Any], hosts: list[Host], variables: dict[str, Any]) -> dict[str, Any]:
+        me = asdict(this_run())
+        arguments = {"folder": self._task.args["folder"], "renew_lock_of": me}
+        found: dict[str, Any] = self._execute_module("fpga.hybrid.cluster_state", module_args=arguments, task_vars=variables)
+        if found.get("failed") or found.get("unreachable"):
+            return found
+        before = variables["hostvars"][variables["groups"]["control_plane"][0]].get("ansible_facts", {}).get("fpga_hybrid", {})
+        holder = found["lock_holder"]
+        if before.get("held_by") == me and holder != me:
+            now = f"{holder['user']}@{holder['controller']} has it" if holder else "nobody has it"
+            return self._refuse(
+                [Problem("", "break_lock", f"this run's lock was taken away, {now}", "the lock of this run", "Start again when the other run has ended.")]
+            )
+        recorded = found["record"]["versions"]
+        problems = validate(declaration, hosts, recorded)
+        if found["record"]["cluster_name"] not in (None, declaration["cluster_name"]):
+            name = found["record"]["cluster_name"]
+            remedy = "Mend the name in the inventory file, or take the host out of the other cluster with its reset.yml."
+            problems.append(Problem("", "cluster_name", f"found a control plane of cluster {name}", declaration["cluster_name"], remedy))
+        if problems:
+            return self._refuse(problems)
+        return {"changed": False, "ansible_facts": {"fpga_hybrid": {"record": found["record"], "held_by": holder}}}
+
+    @staticmethod
+    def _refuse(problems: list[Problem]) -> dict[str, Any]:
+        return {
+            "failed": True,
+            "msg": f"The cluster's declaration can't be used:\n{listing(problems)}",
+            "problems": [problem.as_dict() for problem in problems],
+        }
+
+    def _declaration(self, variables: dict[str, Any]) -> tuple[dict[str, Any], list[Problem]]:
+        """The variables one by one, so that a template that fails is reported by the name of its variable, beside all others."""
+        declaration: dict[str, Any] = {}
+        problems = []
+        for name in VARIABLES:
+            try:
+                declaration[name] = self._templar.template(variables.get(name))
+            except AnsibleError as error:
+                if name != "cluster_vpn_server_address":  # computed from the VPN network, which is then what is wrong
+                    problems.append(Problem("", name, f"its template fails: {error.message}", "a value", "Mend the template, or what it looks up."))
+        return declaration, problems
+
+    @staticmethod
+    def _hosts(variables: dict[str, Any]) -> tuple[list[Host], list[Problem]]:
+        """The declared hosts, whether or not --limit lets them take part: an address is taken also by a host that is left out."""
+        groups, hosts, problems = variables.get("groups") or {}, [], []
+        for name in groups.get("on_prem", []):
+            known = {}
+            for variable in HOST_VARIABLES:
+                try:
+                    if (value := variables["hostvars"][name].get(variable)) is not None:
+                        known[variable] = value
+                except AnsibleError as error:
+                    problems.append(Problem(name, variable, f"its template fails: {error.message}", "a value", "Mend the template in the inventory."))
+            hosts.append(Host(name, name in groups.get("vpn_server", []), known))
+        return hosts, problems
