@@ -74,7 +74,7 @@ address:
   returned: with O(verb=issue) and O(verb=revoke)
   type: str
 clients:
-  description: What each client has, and who is connected. A number with O(verb=renew-crl).
+  description: What each client has, and who is connected.
   returned: with O(verb=list)
   type: list
   elements: dict

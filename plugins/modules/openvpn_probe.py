@@ -76,6 +76,10 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+known:
+  description: Whether systemd knows all our units. A check of a fresh host has nothing to start.
+  returned: success
+  type: bool
 running:
   description: Whether our OpenVPN unit runs.
   returned: success
@@ -128,11 +132,11 @@ UNITS = {
 }
 
 
-def unit_state(module: AnsibleModule, unit: str) -> tuple[bool, int]:
-    """(runs, main pid)"""
-    _rc, out, _error = module.run_command(["systemctl", "show", "--property=ActiveState,MainPID", unit])
+def unit_state(module: AnsibleModule, unit: str) -> tuple[bool, bool, int]:
+    """(systemd knows it, it runs, its main pid)"""
+    _rc, out, _error = module.run_command(["systemctl", "show", "--property=ActiveState,MainPID,LoadState", unit])
     values = dict(line.split("=", 1) for line in out.splitlines() if "=" in line)
-    return values.get("ActiveState") in ("active", "activating", "reloading"), int(values.get("MainPID") or 0)
+    return values.get("LoadState") == "loaded", values.get("ActiveState") in ("active", "activating", "reloading"), int(values.get("MainPID") or 0)
 
 
 def look_at_driver(module: AnsibleModule) -> None:
@@ -220,8 +224,10 @@ def main() -> None:
         supports_check_mode=True,
     )
     side = module.params["side"]
-    running, pid = unit_state(module, UNITS[side])
-    result: dict[str, Any] = {"running": running, "pki_possible": CAN_MAKE_CERTIFICATES, "authority": False, "renew_server": False, "forward": ""}
+    known, running, pid = unit_state(module, UNITS[side])
+    if side == "server":
+        known = known and unit_state(module, "fpga-hybrid-vpn-crl.timer")[0]
+    result: dict[str, Any] = {"known": known, "running": running, "pki_possible": CAN_MAKE_CERTIFICATES, "authority": False, "renew_server": False, "forward": ""}
     if side == "routed":
         _rc, out, _error = module.run_command(["ip", "-j", "route", "show", "exact", module.params["network"]])
         result["drifted"] = running and not openvpn.route_present(out, module.params["gateway"])
