@@ -24,7 +24,7 @@ class StateError(Exception):
 
 @dataclass(frozen=True)
 class ClusterState:
-    """versions: see Versions.recorded; empty until the first site.yml has come to its end."""
+    """versions: kubernetes and calico; empty until the first site.yml has come to its end."""
 
     cluster_id: str
     cluster_name: str
@@ -71,3 +71,12 @@ def describe(state: ClusterState | None, manifest: str) -> dict[str, Any]:
     if running:
         versions.setdefault("kubernetes", running)
     return {"cluster_id": state.cluster_id if state else None, "cluster_name": state.cluster_name if state else None, "versions": versions}
+
+
+def record_of(cluster_id: str, cluster_name: str, versions: Mapping[str, str], collection: str) -> dict[str, str]:
+    """What ConfigMap kube-system/fpga-hybrid says, without the last run. A ConfigMap holds texts only."""
+    return {"cluster_id": cluster_id, "cluster_name": cluster_name, "versions": json.dumps(dict(versions), sort_keys=True), "collection": collection}
+
+
+def config_map(data: Mapping[str, str]) -> str:
+    return json.dumps({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "fpga-hybrid", "namespace": "kube-system"}, "data": dict(data)})

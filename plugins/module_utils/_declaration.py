@@ -103,7 +103,7 @@ def node_address(host: Mapping[str, Any], on_prem_addresses: str, is_vpn_server:
 
 
 def validate(declaration: Mapping[str, Any], hosts: list[Host], recorded: Mapping[str, str] | None = None) -> list[Problem]:
-    """Everything that is wrong, in reading order. declaration holds the variables of role cluster by name; recorded: see Versions.recorded."""
+    """Everything that is wrong, in reading order. declaration holds the variables of role cluster by name; recorded: kubernetes and calico."""
     problems = [*_texts(declaration), *_numbers(declaration), *_versions(declaration, recorded or {}), *_mirrors(declaration), *_proxy(declaration)]
     networks, network_problems = _networks(declaration)
     problems += network_problems

@@ -40,10 +40,6 @@ class Versions:
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
 
-    def recorded(self) -> dict[str, str]:
-        """What the cluster remembers, and no later run changes unasked."""
-        return {"kubernetes": self.kubernetes, **({"calico": self.calico} if self.calico else {})}
-
 
 @lru_cache(maxsize=1)
 def load_table() -> Mapping[str, Any]:
@@ -68,7 +64,7 @@ def resolve(
     """The exact versions, or None and what is wrong.
 
     kubernetes: a minor ("1.36") or an exact version ("1.36.3"). A minor means the recorded version, else the table's default.
-    calico: an exact version with v, or "" for the recorded one, else the first that fits. recorded: see Versions.recorded.
+    calico: an exact version with v, or "" for the recorded one, else the first that fits. recorded: kubernetes and calico.
     """
     row, exact, problems = _kubernetes(table, kubernetes, recorded.get("kubernetes"))
     if row is None:

@@ -27,7 +27,7 @@ options:
     description: Name of the cluster.
     type: str
   versions:
-    description: The versions to record, with O(state=present). Left alone if omitted.
+    description: The versions to record, with O(state=present). Left alone if omitted, and where no API server of kubeadm's is on the host.
     type: dict
   renew_lock_of:
     description: The run whose lock is to be renewed, if it holds it. Not in check mode.
@@ -65,7 +65,7 @@ from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.fpga.hybrid.plugins.module_utils._cluster_state import MANIFEST, NOT_YET, ClusterState, StateError, describe, plan
+from ansible_collections.fpga.hybrid.plugins.module_utils._cluster_state import MANIFEST, NOT_YET, ClusterState, StateError, describe, plan, running_kubernetes
 from ansible_collections.fpga.hybrid.plugins.module_utils._lock import LockError, LockFile, holder_from
 
 
@@ -83,11 +83,14 @@ def main() -> None:
     )
     folder = Path(module.params["folder"])
     path = folder / "cluster.json"
+    manifest = (Path("/") / MANIFEST).read_text(encoding="utf-8") if (Path("/") / MANIFEST).exists() else ""
+    # Before there is a cluster, a version is only an intention, which the next run may change.
+    versions = module.params["versions"] if running_kubernetes(manifest) else None
     try:
         found = ClusterState.parse(path.read_text(encoding="utf-8"), str(path)) if path.exists() else None
         wanted = found
         if module.params["state"] == "present":
-            wanted = plan(found, module.params["cluster_name"], module.params["versions"], lambda: NOT_YET if module.check_mode else str(uuid.uuid4()))
+            wanted = plan(found, module.params["cluster_name"], versions, lambda: NOT_YET if module.check_mode else str(uuid.uuid4()))
             if wanted != found and not module.check_mode:
                 _write(path, wanted.text())
         lock = LockFile(folder)
@@ -95,10 +98,9 @@ def main() -> None:
         standing = lock.renew(holder_from(renew)) if renew and not module.check_mode else lock.read()
     except (StateError, LockError) as error:
         module.fail_json(msg=str(error))
-    manifest = Path("/") / MANIFEST
     module.exit_json(
         changed=wanted != found,
-        record=describe(wanted, manifest.read_text(encoding="utf-8") if manifest.exists() else ""),
+        record=describe(wanted, manifest),
         lock_holder=vars(standing.holder) if standing else None,
         diff={"before_header": str(path), "after_header": str(path), "before": found.text() if found else "", "after": wanted.text() if wanted else ""},
     )
