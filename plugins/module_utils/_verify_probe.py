@@ -82,7 +82,7 @@ def find_namespace(address: str, folders: Sequence[str] = NETNS_FOLDERS) -> str:
             with network_namespace(path):
                 if is_local(address):
                     return path
-        except OSError:  # noqa: PERF203
+        except OSError:
             continue  # a left-over file of a pod that has gone
     raise ProbeError(f"no network namespace of this host has {address} (looked at {', '.join(folders)})")
 

@@ -7,10 +7,11 @@ from __future__ import annotations
 import json
 
 import pytest
-from ansible_collections.fpga.hybrid.plugins.module_utils import _verify as verify
-from ansible_collections.fpga.hybrid.plugins.module_utils._verify import Line, Observation
 from hypothesis import given
 from hypothesis import strategies as st
+
+from ansible_collections.fpga.hybrid.plugins.module_utils import _verify as verify
+from ansible_collections.fpga.hybrid.plugins.module_utils._verify import Line, Observation
 
 SITES = st.dictionaries(st.text("abcdefgh", min_size=1, max_size=5), st.sampled_from(["on-prem", "us-east-1a", "us-east-1b", "room2"]), max_size=40)
 
@@ -192,7 +193,9 @@ LINES = [
 
 
 def test_the_table_reads_like_this():
-    assert verify.render_table("Cluster lab", LINES) == """\
+    assert (
+        verify.render_table("Cluster lab", LINES)
+        == """\
 Cluster lab: 4 of 5 tests passed, 1 FAILED
 
 result  check       node     peer          found
@@ -203,6 +206,7 @@ ok      DNS         worker1                10.96.0.1
 -       versions    cp1                    v1.36.3; this combination: tested
 
 DF ping, worker1 to worker2: found no answer; expected 1322 bytes pass unfragmented, 1323 do not. Look at the VPN."""
+    )
     assert verify.failed_names(LINES) == "DF ping worker1 to worker2"
 
 

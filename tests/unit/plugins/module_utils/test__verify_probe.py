@@ -13,9 +13,10 @@ import time
 from pathlib import Path
 
 import pytest
-from ansible_collections.fpga.hybrid.plugins.module_utils import _verify_probe as probe
 from hypothesis import given
 from hypothesis import strategies as st
+
+from ansible_collections.fpga.hybrid.plugins.module_utils import _verify_probe as probe
 
 
 @given(st.integers(0, 0xFFFF), st.integers(0, 0xFFFF), st.binary(max_size=200))
@@ -154,7 +155,7 @@ def test_a_stale_namespace_file_is_passed_over(pods, tmp_path):
 
 def test_we_come_back_from_a_namespace_even_after_an_error(pods):
     before = os.stat("/proc/thread-self/ns/net").st_ino
-    with pytest.raises(RuntimeError), probe.network_namespace(pods["a"]):
+    with pytest.raises(RuntimeError), probe.network_namespace(pods["a"]):  # noqa: PT012
         assert os.stat("/proc/thread-self/ns/net").st_ino != before
         raise RuntimeError
     assert os.stat("/proc/thread-self/ns/net").st_ino == before
