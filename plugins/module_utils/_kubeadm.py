@@ -1,0 +1,488 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What kubeadm is told, what it left behind, and what follows from it: pure functions over plain data.
+
+Sources: kubeadm's v1beta4 types (k8s.io/kubernetes cmd/kubeadm/app/apis/kubeadm/v1beta4) and its phases (cmd/kubeadm/app/cmd/phases/{init,join}).
+"""
+
+# This module_utils file is PRIVATE to the collection.
+
+from __future__ import annotations
+
+import base64
+import copy
+import hashlib
+import json
+import re
+import shlex
+import typing as t
+from dataclasses import dataclass, field
+
+Object = dict[str, t.Any]
+
+API_VERSION = "kubeadm.k8s.io/v1beta4"
+KUBELET_API_VERSION = "kubelet.config.k8s.io/v1beta1"
+KUBE_PROXY_API_VERSION = "kubeproxy.config.k8s.io/v1alpha1"
+CONTROL_PLANE_TAINT = {"key": "node-role.kubernetes.io/control-plane", "effect": "NoSchedule"}
+TOKEN_DESCRIPTION = "fpga-hybrid join"  # noqa: S105 - what the token is called, not the token
+TAINT_EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
+
+
+class KubeadmError(Exception):
+    """The message says what was found, what was expected, and what to do."""
+
+
+# --- versions -----------------------------------------------------------------------------------------------------------------------------------
+
+
+def version(text: str) -> tuple[int, int, int]:
+    """C(v1.36.3), C(1.36.3), C(v1.36.3-gke.1) as (1, 36, 3)."""
+    found = re.match(r"v?(\d+)\.(\d+)(?:\.(\d+))?", text.strip())
+    if not found:
+        raise KubeadmError(f"{text!r} is no Kubernetes version; expected something like 1.36.3.")
+    return int(found.group(1)), int(found.group(2)), int(found.group(3) or 0)
+
+
+# --- what kubeadm is told -----------------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class ClusterConfig:
+    """The cluster as declared. Endpoint is C(name:port); version has no leading C(v)."""
+
+    name: str
+    kubernetes_version: str
+    endpoint: str
+    pod_network: str
+    service_network: str
+    dns_domain: str
+    cert_sans: tuple[str, ...] = ()
+    kubelet: Object = field(default_factory=dict)
+    kube_proxy: Object = field(default_factory=dict)
+
+    def documents(self) -> list[Object]:
+        endpoint_host, _sep, port = self.endpoint.rpartition(":")
+        if not endpoint_host or not port.isdigit():
+            raise KubeadmError(f"cluster_control_plane_endpoint {self.endpoint!r}: expected name:port.")
+        return [
+            {
+                "apiVersion": API_VERSION,
+                "kind": "ClusterConfiguration",
+                "clusterName": self.name,
+                "kubernetesVersion": "v{}.{}.{}".format(*version(self.kubernetes_version)),
+                "controlPlaneEndpoint": self.endpoint,
+                "networking": {"podSubnet": self.pod_network, "serviceSubnet": self.service_network, "dnsDomain": self.dns_domain},
+                "apiServer": {"certSANs": sorted({*self.cert_sans, endpoint_host} - {""})},
+            },
+            self.kubelet_document(),
+            self.kube_proxy_document(),
+        ]
+
+    def kubelet_document(self) -> Object:
+        return kubelet_document(self.kubelet)
+
+    def kube_proxy_document(self) -> Object:
+        return merge({"apiVersion": KUBE_PROXY_API_VERSION, "kind": "KubeProxyConfiguration"}, self.kube_proxy)
+
+
+def kubelet_document(declared: Object) -> Object:
+    """Only what we decide: kubeadm fills in the rest. The driver is the one that role containerd sets."""
+    return merge({"apiVersion": KUBELET_API_VERSION, "kind": "KubeletConfiguration", "cgroupDriver": "systemd"}, declared)
+
+
+@dataclass(frozen=True)
+class NodeConfig:
+    """A node as it registers. Address becomes its InternalIP; the provider id can never be changed afterwards."""
+
+    name: str
+    address: str
+    cri_socket: str
+    provider_id: str | None = None
+    taints: tuple[Object, ...] = ()
+    extra_args: Object = field(default_factory=dict)
+
+    def kubelet_args(self) -> dict[str, str]:
+        """Flags of this node alone. Without node-ip the kubelet takes the interface of the default route, which the VPN never is."""
+        own = {"node-ip": self.address, **({"provider-id": self.provider_id} if self.provider_id else {})}
+        return {**{name: str(value) for name, value in self.extra_args.items()}, **own}
+
+    def registration(self, *, control_plane: bool) -> Object:
+        # A list of taints replaces kubeadm's own, so the control plane's must be in it.
+        taints = [*([CONTROL_PLANE_TAINT] if control_plane else []), *self.taints]
+        return {
+            "name": self.name,
+            "criSocket": self.cri_socket,
+            "imagePullPolicy": "IfNotPresent",
+            "imagePullSerial": False,
+            "kubeletExtraArgs": [{"name": name, "value": value} for name, value in sorted(self.kubelet_args().items())],
+            **({"taints": taints} if taints else {}),
+        }
+
+
+def init_documents(cluster: ClusterConfig, node: NodeConfig, token_ttl: str) -> list[Object]:
+    return [
+        {
+            "apiVersion": API_VERSION,
+            "kind": "InitConfiguration",
+            # One is made in any case: this one has our name and our short life, so that the joins of this very run use it.
+            "bootstrapTokens": [{"description": TOKEN_DESCRIPTION, "ttl": token_ttl}],
+            "localAPIEndpoint": {"advertiseAddress": node.address, "bindPort": int(cluster.endpoint.rpartition(":")[2] or 6443)},
+            "nodeRegistration": node.registration(control_plane=True),
+        },
+        *cluster.documents(),
+    ]
+
+
+def join_documents(node: NodeConfig, endpoint: str, token: str, ca_cert_hashes: list[str], patches: str | None, timeout: int) -> list[Object]:
+    """The CA is pinned: with an empty list of hashes kubeadm would trust whoever answers."""
+    if not ca_cert_hashes or not all(re.fullmatch(r"sha256:[0-9a-f]{64}", pin) for pin in ca_cert_hashes):
+        raise KubeadmError(f"{node.name}: no valid hash of the cluster's CA to pin (got {ca_cert_hashes}); refused to join an unknown cluster.")
+    return [
+        {
+            "apiVersion": API_VERSION,
+            "kind": "JoinConfiguration",
+            "discovery": {"bootstrapToken": {"apiServerEndpoint": endpoint, "token": token, "caCertHashes": sorted(ca_cert_hashes)}},
+            "nodeRegistration": node.registration(control_plane=False),
+            "timeouts": {"discovery": f"{timeout}s", "tlsBootstrap": f"{timeout}s"},
+            **({"patches": {"directory": patches}} if patches else {}),
+        }
+    ]
+
+
+def render(documents: list[Object]) -> str:
+    """JSON is YAML: a file that needs no YAML library to write, the same bytes for the same declaration."""
+    return "".join(f"---\n{json.dumps(document, indent=2, sort_keys=True)}\n" for document in documents)
+
+
+# --- merging and comparing ----------------------------------------------------------------------------------------------------------------------
+
+
+def merge(base: Object, over: Object) -> Object:
+    """C(over) wins, dictionaries are merged at every depth, lists are replaced."""
+    result = copy.deepcopy(base)
+    for key, value in over.items():
+        if isinstance(value, dict) and isinstance(result.get(key), dict):
+            result[key] = merge(result[key], value)
+        else:
+            result[key] = copy.deepcopy(value)
+    return result
+
+
+def differences(wanted: Object, live: Object, path: str = "") -> list[str]:
+    """Each declared value that is not what is there, as C(path: found X, expected Y)."""
+    lines: list[str] = []
+    for key in sorted(wanted):
+        name = f"{path}{key}"
+        if isinstance(wanted[key], dict) and isinstance(live.get(key), dict):
+            lines += differences(wanted[key], live[key], f"{name}.")
+        elif wanted[key] != live.get(key):
+            found = json.dumps(live[key]) if key in live else "nothing"
+            lines.append(f"{name}: found {found}, expected {json.dumps(wanted[key])}")
+    return lines
+
+
+# Keys of /var/lib/kubelet/config.yaml that kubeadm decides on each node and that the cluster's ConfigMap therefore does not carry.
+_KUBELET_KEYS_OF_THE_HOST = ("containerRuntimeEndpoint", "resolvConf")
+
+
+def kubelet_config(cluster: Object | None, live: Object | None, declared: Object) -> Object:
+    """What a node's /var/lib/kubelet/config.yaml has to be: the cluster's, with the host's own two keys, with what is declared on top.
+
+    Without the cluster's (the API cannot be asked) the live file is the base, so that a key added by hand is left alone until the API answers.
+    """
+    if cluster is None and live is None:
+        raise KubeadmError("/var/lib/kubelet/config.yaml cannot be read and the API cannot be asked for the cluster's: bring the API up, then run again.")
+    base = cluster if cluster is not None else t.cast("Object", live)
+    host = {key: live[key] for key in _KUBELET_KEYS_OF_THE_HOST if live and key in live}
+    return merge(merge(base, host), kubelet_document(declared))
+
+
+# --- /var/lib/kubelet/kubeadm-flags.env ---------------------------------------------------------------------------------------------------------
+
+_FLAGS_VARIABLE = "KUBELET_KUBEADM_ARGS"
+
+
+def parse_flags(text: str) -> dict[str, str]:
+    """C(KUBELET_KUBEADM_ARGS="--a=b --c d") as {a: b, c: d}, in the file's order."""
+    words: list[str] = []
+    for line in text.splitlines():
+        name, _sep, value = line.strip().partition("=")
+        if name == _FLAGS_VARIABLE:
+            words = [word for part in shlex.split(value) for word in part.split()]
+    flags: dict[str, str] = {}
+    last = ""
+    for word in words:
+        if word.startswith("--"):
+            name, sep, value = word[2:].partition("=")
+            flags[name] = value if sep else ""
+            last = "" if sep else name
+        elif last:
+            flags[last], last = word, ""
+    return flags
+
+
+def render_flags(flags: dict[str, str]) -> str:
+    return '{}="{}"\n'.format(_FLAGS_VARIABLE, " ".join(f"--{name}={value}" for name, value in flags.items()))
+
+
+# --- the CA's hash ------------------------------------------------------------------------------------------------------------------------------
+
+
+def ca_cert_hashes(pem: str) -> list[str]:
+    """C(sha256:<hex>) of the public key (SubjectPublicKeyInfo) of each certificate: what C(--discovery-token-ca-cert-hash) pins (RFC 7469)."""
+    blocks = re.findall(r"-----BEGIN CERTIFICATE-----(.+?)-----END CERTIFICATE-----", pem, re.DOTALL)
+    if not blocks:
+        raise KubeadmError("The CA file carries no certificate in PEM form.")
+    return [f"sha256:{hashlib.sha256(_public_key_info(base64.b64decode(''.join(block.split())))).hexdigest()}" for block in blocks]
+
+
+def _public_key_info(certificate: bytes) -> bytes:
+    """Certificate ::= SEQUENCE {tbs SEQUENCE {[0] version, serial, signature, issuer, validity, subject, subjectPublicKeyInfo, ...}, ...} (RFC 5280)."""
+    _tag, start, _end = _der(certificate, 0)
+    _tag, position, _end = _der(certificate, start)
+    tag, _start, end = _der(certificate, position)
+    skip = 5
+    if tag == 0xA0:  # the version is explicit in version 3 certificates
+        position = end
+    for _field in range(skip):
+        _tag, _start, position = _der(certificate, position)
+    _tag, _start, end = _der(certificate, position)
+    return certificate[position:end]
+
+
+def _der(data: bytes, position: int) -> tuple[int, int, int]:
+    """(tag, first byte of the content, first byte after it) of the element at C(position)."""
+    try:
+        tag, length = data[position], data[position + 1]
+        start = position + 2
+        if length & 0x80:
+            size = length & 0x7F
+            length = int.from_bytes(data[start : start + size], "big")
+            start += size
+    except IndexError as error:
+        raise KubeadmError("The CA file is cut off or no X.509 certificate.") from error
+    if start + length > len(data):
+        raise KubeadmError("The CA file is cut off or no X.509 certificate.")
+    return tag, start, start + length
+
+
+# --- what is there, and what follows ------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Found:
+    """What kubeadm, or a run of it that was killed, left on a host.
+
+    C(journal) is what we write before we start kubeadm and remove when it is done: it says that half-made state is ours, never that something
+    may be skipped.
+    """
+
+    files: tuple[str, ...] = ()
+    etcd_data: bool = False
+    journal: Object | None = None
+    api: str = "absent"
+    missing: tuple[str, ...] = ()
+
+    def has(self, name: str) -> bool:
+        return name in self.files
+
+
+# Names are relative to /etc/kubernetes, but for the last one, which is in /var/lib/kubelet.
+CONTROL_PLANE_FILES = (
+    "manifests/etcd.yaml",
+    "manifests/kube-apiserver.yaml",
+    "manifests/kube-controller-manager.yaml",
+    "manifests/kube-scheduler.yaml",
+    "pki/ca.key",
+    "admin.conf",
+    "super-admin.conf",
+    "controller-manager.conf",
+    "scheduler.conf",
+)
+NODE_FILES = ("pki/ca.crt", "kubelet.conf", "bootstrap-kubelet.conf", "config.yaml")
+
+FRESH, JOINED, RESUME, CLEAN, DOWN, REFUSED = "fresh", "joined", "resume", "clean", "down", "refused"
+
+
+@dataclass(frozen=True)
+class Situation:
+    """C(state): fresh | joined | resume (run kubeadm init again over what is there) | clean (reset, then start) | down | refused."""
+
+    state: str
+    reason: str = ""
+
+
+def control_plane_situation(found: Found) -> Situation:
+    """What to do on a host that is to be the control plane.
+
+    Data of etcd are never deleted here: with them, an unfinished init is resumed, which kubeadm's phases allow (they keep certificates,
+    kubeconfigs and data that are there). Only a run of ours that was killed before etcd wrote anything is cleaned away.
+    """
+    present = [name for name in (*CONTROL_PLANE_FILES, *NODE_FILES) if found.has(name)]
+    if not present and not found.etcd_data:
+        return Situation(FRESH)
+    if found.api == "healthy":
+        if not found.missing or (found.journal is None and "kubeadm-config" not in found.missing):
+            return Situation(JOINED)
+        if found.journal is not None:
+            return Situation(RESUME, f"an init of ours did not get to its end (missing: {', '.join(found.missing)})")
+        return Situation(REFUSED, f"its API answers, but an init that is not ours has left it unfinished (missing: {', '.join(found.missing)})")
+    if found.journal is not None:
+        if found.etcd_data:
+            return Situation(RESUME, "an init of ours did not get to its end")
+        return Situation(CLEAN, "an init of ours was broken off before etcd wrote anything")
+    if not any(found.has(name) for name in CONTROL_PLANE_FILES):
+        return Situation(REFUSED, f"it is a worker, or was one ({', '.join(present) or 'etcd data'} are there)")
+    if found.etcd_data:
+        return Situation(DOWN, "it is a control plane whose API does not answer")
+    return Situation(REFUSED, f"files that we did not make are there ({', '.join(present)}), and no etcd data")
+
+
+def worker_situation(found: Found) -> Situation:
+    """What to do on a host that is to be a worker. It holds nothing of the cluster's, so a join of ours that was broken off starts afresh."""
+    foreign = [name for name in CONTROL_PLANE_FILES if found.has(name)]
+    if foreign or found.etcd_data:
+        return Situation(REFUSED, f"it is a control plane, or was one ({', '.join(foreign) or 'etcd data'} are there)")
+    if found.has("kubelet.conf"):
+        return Situation(JOINED)
+    left = [name for name in NODE_FILES if found.has(name)]
+    if not left:
+        return Situation(FRESH)
+    if found.journal is not None:
+        return Situation(CLEAN, "a join of ours did not get to its end")
+    return Situation(REFUSED, f"files that we did not make are there ({', '.join(left)}), and no kubelet.conf")
+
+
+# Checks of kubeadm's that fail over an init of ours that is only to be continued.
+RESUME_IGNORES = (
+    "FileAvailable--etc-kubernetes-manifests-kube-apiserver.yaml",
+    "FileAvailable--etc-kubernetes-manifests-kube-controller-manager.yaml",
+    "FileAvailable--etc-kubernetes-manifests-kube-scheduler.yaml",
+    "FileAvailable--etc-kubernetes-manifests-etcd.yaml",
+    "DirAvailable--var-lib-etcd",
+    "Port-2379",
+    "Port-2380",
+    "Port-10250",
+    "Port-10257",
+    "Port-10259",
+)
+
+
+def immutable_differences(cluster: ClusterConfig, live: Object) -> list[str]:
+    """What the living cluster is and can no longer become, against the declaration; each line names the variable."""
+    networking = live.get("networking") or {}
+    pairs = (
+        ("cluster_name", cluster.name, live.get("clusterName")),
+        ("cluster_control_plane_endpoint", cluster.endpoint, live.get("controlPlaneEndpoint")),
+        ("cluster_pod_network", cluster.pod_network, networking.get("podSubnet")),
+        ("cluster_service_network", cluster.service_network, networking.get("serviceSubnet")),
+        ("cluster_dns_domain", cluster.dns_domain, networking.get("dnsDomain")),
+    )
+    return [f"{name} says {wanted}, the cluster has {there}" for name, wanted, there in pairs if wanted != there]
+
+
+# --- what kubeadm says when it fails ------------------------------------------------------------------------------------------------------------
+
+_REMEDIES = (
+    ("CRI", "is the container runtime running? systemctl status containerd; role containerd sets it up"),
+    ("Swap", "role swap turns it off, or sets up the kubelet for it"),
+    ("Port-", "another program holds that port: ss -ltnp"),
+    ("FileAvailable", "something of Kubernetes is there already: see kubeadm reset, if nobody needs it"),
+    ("DirAvailable", "something of Kubernetes is there already: see kubeadm reset, if nobody needs it"),
+    ("ImagePull", "can this host reach the registry, or cluster_mirrors.images if that is set?"),
+    ("SystemVerification", "the kernel lacks something that the kubelet needs; kubeadm_ignore_preflight_errors takes it, if you know better"),
+)
+
+
+def failure(action: str, host: str, output: str) -> str:
+    """kubeadm's own words, the essential ones, and where to go on."""
+    errors = re.findall(r"\[ERROR ([^\]]+)\]: (.+)", output)
+    if errors:
+        lines = []
+        for check, text in errors:
+            remedy = next((f" ({words})" for start, words in _REMEDIES if check.startswith(start)), "")
+            lines.append(f"  {check}: {text.strip()}{remedy}")
+        return f"{host}: kubeadm {action} did not start, because:\n" + "\n".join(lines) + "\nMend that and run again; nothing has been changed."
+    tail = [line for line in output.strip().splitlines() if line.strip() and not line.startswith(("\t- ", "To see the stack trace"))][-12:]
+    return (
+        f"{host}: kubeadm {action} failed:\n"
+        + "\n".join(f"  {line}" for line in tail)
+        + f"\nLook on {host} at: journalctl -u kubelet -n 100, and the logs below /var/log/pods (kube-system_*). Then run again: it goes on from there."
+    )
+
+
+def redact(text: str, *secrets: str) -> str:
+    for secret in secrets:
+        if secret:
+            text = text.replace(secret, "********")
+    return text
+
+
+# --- labels and taints of a node ----------------------------------------------------------------------------------------------------------------
+
+DECLARED_ANNOTATION = "fpga.hybrid/declared"
+"""On the Node object: which labels and taints are ours, so that one that is no longer declared goes, and nobody else's does."""
+
+
+def taint_name(taint: Object) -> str:
+    return f"{taint['key']}:{taint['effect']}"
+
+
+def parse_taints(declared: list[t.Any], host: str) -> list[Object]:
+    """Dictionaries with key, effect and value, or kubectl's C(key=value:effect)."""
+    taints: list[Object] = []
+    for entry in declared:
+        if isinstance(entry, str):
+            name, _sep, effect = entry.rpartition(":")
+            key, _sep, value = name.partition("=")
+            taint: Object = {"key": key, "effect": effect, **({"value": value} if value else {})}
+        else:
+            taint = {key: str(entry[key]) for key in ("key", "effect", "value") if entry.get(key)}
+        if not taint.get("key") or taint.get("effect") not in TAINT_EFFECTS:
+            raise KubeadmError(f"{host}: node_taints {entry!r}: expected key, effect ({', '.join(TAINT_EFFECTS)}) and perhaps value.")
+        taints.append(taint)
+    return taints
+
+
+def node_patch(node: Object, labels: dict[str, str], taints: list[Object], provider_id: str | None) -> Object:
+    """The merge patch that makes a Node what is declared; empty when it is. Labels and taints of others stay."""
+    metadata, spec = node["metadata"], node.get("spec") or {}
+    annotations = metadata.get("annotations") or {}
+    try:
+        ours = json.loads(annotations.get(DECLARED_ANNOTATION) or "{}")
+    except ValueError:
+        ours = {}
+    live_labels = metadata.get("labels") or {}
+    label_patch: Object = {key: value for key, value in labels.items() if live_labels.get(key) != value}
+    label_patch.update({key: None for key in ours.get("labels", []) if key not in labels and key in live_labels})
+
+    live_taints: list[Object] = spec.get("taints") or []
+    wanted = {taint_name(taint): taint for taint in taints}
+    kept = [
+        wanted.pop(taint_name(taint)) if taint_name(taint) in wanted else taint
+        for taint in live_taints
+        if taint_name(taint) in wanted or taint_name(taint) not in ours.get("taints", [])
+    ]
+    new_taints = [*kept, *wanted.values()]
+
+    if provider_id and spec.get("providerID") not in (None, "", provider_id):
+        raise KubeadmError(
+            f"{metadata['name']} is registered with provider ID {spec['providerID']}, expected {provider_id}. It cannot be changed on a Node that exists: "
+            f"kubectl delete node {metadata['name']}, then restart its kubelet."
+        )
+    declared = json.dumps({"labels": sorted(labels), "taints": sorted(taint_name(taint) for taint in taints)}, sort_keys=True)
+    patch: Object = {}
+    if label_patch:
+        patch.setdefault("metadata", {})["labels"] = label_patch
+    if annotations.get(DECLARED_ANNOTATION) != declared and (labels or taints or ours):
+        patch.setdefault("metadata", {})["annotations"] = {DECLARED_ANNOTATION: declared}
+    if [_plain(taint) for taint in live_taints] != [_plain(taint) for taint in new_taints]:
+        patch.setdefault("spec", {})["taints"] = new_taints
+    if provider_id and not spec.get("providerID"):
+        patch.setdefault("spec", {})["providerID"] = provider_id
+    return patch
+
+
+def _plain(taint: Object) -> tuple[str, str, str]:
+    """Without C(timeAdded), which the control plane adds to NoExecute taints."""
+    return str(taint.get("key")), str(taint.get("value") or ""), str(taint.get("effect"))

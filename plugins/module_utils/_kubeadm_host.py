@@ -1,0 +1,237 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The files and programs of kubeadm on one host: the edge between C(_kubeadm)'s pure functions and the world."""
+
+# This module_utils file is PRIVATE to the collection.
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import tempfile
+import time
+import typing as t
+from contextlib import contextmanager, suppress
+
+from ansible_collections.fpga.hybrid.plugins.module_utils._kubeadm import (
+    CONTROL_PLANE_FILES,
+    NODE_FILES,
+    Found,
+    KubeadmError,
+    Object,
+    Situation,
+    ca_cert_hashes,
+    control_plane_situation,
+    worker_situation,
+)
+from ansible_collections.fpga.hybrid.plugins.module_utils._kubectl import (
+    ADMIN_KUBECONFIG,
+    KUBELET_KUBECONFIG,
+    KubeError,
+    Kubectl,
+    Run,
+)
+
+# What `kubeadm init` leaves in the cluster at its end, as arguments of kubectl get. The names are what messages say.
+_ESSENTIALS = {
+    "kubeadm-config": ("-n", "kube-system", "configmap/kubeadm-config"),
+    "kubelet-config": ("-n", "kube-system", "configmap/kubelet-config"),
+    "cluster-info": ("-n", "kube-public", "configmap/cluster-info"),
+    "coredns": ("-n", "kube-system", "deployment/coredns"),
+    "kube-proxy": ("-n", "kube-system", "daemonset/kube-proxy"),
+}
+
+
+class Paths:
+    """Where things are; tests put a folder in front."""
+
+    def __init__(self, root: str = "/") -> None:
+        def at(path: str) -> str:
+            return os.path.join(root, path)
+
+        self.kubernetes = at("etc/kubernetes")
+        self.kubelet = at("var/lib/kubelet")
+        self.kubelet_config = at("var/lib/kubelet/config.yaml")
+        self.kubelet_flags = at("var/lib/kubelet/kubeadm-flags.env")
+        self.kubelet_instance = at("var/lib/kubelet/instance-config.yaml")
+        self.etcd_member = at("var/lib/etcd/member")
+        self.ca = at("etc/kubernetes/pki/ca.crt")
+        self.admin = at(ADMIN_KUBECONFIG[1:])
+        self.kubelet_kubeconfig = at(KUBELET_KUBECONFIG[1:])
+        self.node = at("etc/fpga-hybrid/node.json")
+        self.journal = at("var/lib/fpga-hybrid/kubeadm.json")
+        self.run = at("run/fpga-hybrid")
+        self.lock = at("run/fpga-hybrid/kubeadm.lock")
+        self.cni = at("etc/cni/net.d")
+        self.drop_in = at("etc/systemd/system/kubelet.service.d/20-fpga-hybrid.conf")
+
+
+class Host:
+    def __init__(self, run: Run, paths: Paths | None = None) -> None:
+        self.run = run
+        self.paths = paths or Paths()
+
+    # --- files --------------------------------------------------------------------------------------------------------------------------------
+
+    def read(self, path: str) -> str | None:
+        try:
+            with open(path, encoding="utf-8") as stream:
+                return stream.read()
+        except FileNotFoundError:
+            return None
+
+    def read_json(self, path: str) -> Object | None:
+        text = self.read(path)
+        if text is None:
+            return None
+        try:
+            value = json.loads(text)
+        except ValueError:
+            return {}
+        return value if isinstance(value, dict) else {}
+
+    def write(self, path: str, text: str, mode: int) -> None:
+        """All or nothing: a reader, or a reboot in the middle, sees the old file or the new one."""
+        folder = os.path.dirname(path)
+        os.makedirs(folder, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=folder, prefix=".fpga-hybrid-")
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as stream:
+                stream.write(text)
+                stream.flush()
+                os.fsync(stream.fileno())
+            os.chmod(name, mode)
+            os.replace(name, path)
+        except BaseException:
+            with suppress(OSError):
+                os.unlink(name)
+            raise
+
+    def remove(self, path: str) -> None:
+        with suppress(FileNotFoundError):
+            os.unlink(path)
+
+    # --- one kubeadm at a time ------------------------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def lock(self, timeout: int) -> t.Iterator[int]:
+        """Held by us and by the kubeadm that we start: when a play is killed, its kubeadm goes on, and the next play waits for it here."""
+        os.makedirs(self.paths.run, mode=0o700, exist_ok=True)
+        handle = os.open(self.paths.lock, os.O_RDWR | os.O_CREAT, 0o600)
+        os.set_inheritable(handle, True)
+        try:
+            end = time.monotonic() + timeout
+            while True:
+                try:
+                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError as error:
+                    if time.monotonic() >= end:
+                        raise KubeadmError(
+                            f"Another kubeadm run holds {self.paths.lock} for more than {timeout} s. Look who: fuser -v {self.paths.lock}; "
+                            "wait for it, or end it, then run again."
+                        ) from error
+                    time.sleep(1)
+            yield handle
+        finally:
+            os.close(handle)
+
+    # --- what is there ------------------------------------------------------------------------------------------------------------------------
+
+    def files(self) -> tuple[str, ...]:
+        found = [name for name in (*CONTROL_PLANE_FILES, *NODE_FILES[:-1]) if os.path.exists(os.path.join(self.paths.kubernetes, name))]
+        if os.path.exists(self.paths.kubelet_config):
+            found.append("config.yaml")
+        return tuple(found)
+
+    def journal(self) -> Object | None:
+        return self.read_json(self.paths.journal)
+
+    def ca_hashes(self) -> list[str]:
+        pem = self.read(self.paths.ca)
+        return ca_cert_hashes(pem) if pem else []
+
+    def versions(self) -> Object:
+        """Installed programs with their versions, None for one that is not there."""
+        commands = {
+            "kubeadm": ["kubeadm", "version", "-o", "short"],
+            "kubelet": ["kubelet", "--version"],
+            "kubectl": ["kubectl", "version", "--client", "-o", "json"],
+        }
+        result: Object = {}
+        for name, argv in commands.items():
+            if not any(os.access(os.path.join(folder, name), os.X_OK) for folder in os.environ.get("PATH", "/usr/bin").split(os.pathsep)):
+                result[name] = None
+                continue
+            code, out, _err = self.run(argv)
+            text = json.loads(out).get("clientVersion", {}).get("gitVersion", "") if code == 0 and name == "kubectl" else out.strip().rpartition(" ")[2]
+            result[name] = text.lstrip("v") if code == 0 else None
+        return result
+
+    def server(self, kubeconfig: str) -> str | None:
+        """The API server's URL in a kubeconfig file, None when the file is not readable."""
+        code, out, _err = self.run(["kubectl", "config", "view", "--kubeconfig", kubeconfig, "-o", "jsonpath={.clusters[0].cluster.server}"])
+        return out.strip() or None if code == 0 else None
+
+    def api(self, timeout: int) -> tuple[str, str]:
+        """(healthy | down | absent, last answer), asked again until it is healthy or the time is over."""
+        if not os.path.exists(self.paths.admin):
+            return "absent", ""
+        kubectl = Kubectl(self.run, self.paths.admin, request_timeout=5)
+        end = time.monotonic() + timeout
+        while True:
+            code, out, err = kubectl.try_call("get", "--raw", "/readyz")
+            if code == 0 and out.strip() == "ok":
+                return "healthy", "ok"
+            if time.monotonic() >= end:
+                return "down", (err or out).strip()[-500:]
+            time.sleep(1)
+
+    def missing_essentials(self) -> tuple[str, ...]:
+        kubectl = Kubectl(self.run, self.paths.admin)
+        missing = []
+        for name, arguments in _ESSENTIALS.items():
+            code, out, err = kubectl.try_call("get", *arguments, "-o", "name", "--ignore-not-found")
+            if code != 0:
+                raise KubeError(f"kubectl get {' '.join(arguments)}: {err.strip()}")
+            if not out.strip():
+                missing.append(name)
+        return tuple(missing)
+
+    def found(self, api_timeout: int) -> Found:
+        files, journal = self.files(), self.journal()
+        # An API of ours that never came up need not be waited for: the journal says that its init did not get to its end.
+        api, _answer = self.api(0 if journal is not None else api_timeout) if "admin.conf" in files else ("absent", "")
+        return Found(
+            files=files,
+            etcd_data=os.path.isdir(self.paths.etcd_member),
+            journal=journal,
+            api=api,
+            missing=self.missing_essentials() if api == "healthy" else (),
+        )
+
+    def situation(self, role: str, api_timeout: int) -> tuple[Found, Situation]:
+        found = self.found(api_timeout)
+        return found, control_plane_situation(found) if role == "control_plane" else worker_situation(found)
+
+    def cni_configurations(self) -> list[Object]:
+        """What a runtime would take as the pod network, in its order (by file name)."""
+        result: list[Object] = []
+        try:
+            names = sorted(os.listdir(self.paths.cni))
+        except FileNotFoundError:
+            return result
+        for name in names:
+            if not name.endswith((".conf", ".conflist", ".json")):
+                continue
+            content = self.read_json(os.path.join(self.paths.cni, name)) or {}
+            plugins = content.get("plugins") or [content]
+            result.append({"file": name, "network": content.get("name"), "types": [plugin.get("type") for plugin in plugins if isinstance(plugin, dict)]})
+        return result
+
+    # --- programs -----------------------------------------------------------------------------------------------------------------------------
+
+    def systemctl(self, *arguments: str) -> tuple[int, str]:
+        code, out, err = self.run(["systemctl", *arguments])
+        return code, (out or err).strip()

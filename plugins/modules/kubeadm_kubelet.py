@@ -1,0 +1,250 @@
+#!/usr/bin/python
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a node's kubelet runs with, compared and mended."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: kubeadm_kubelet
+short_description: Keeps a node's description and its kubelet's settings as declared
+version_added: 0.1.0
+description:
+  - Writes C(/etc/fpga-hybrid/node.json) and the kubelet's drop-in for systemd, and keeps the unit enabled.
+  - On a node of a cluster it compares C(/var/lib/kubelet/config.yaml) with the cluster's ConfigMap C(kubelet-config) and the declaration, and
+    C(/var/lib/kubelet/kubeadm-flags.env) with the node's flags, mends what differs, and restarts the kubelet only then.
+    If the kubelet does not become healthy with the mended files, the former ones come back.
+  - While the API cannot be asked, only declared values are compared.
+author: The fpga.hybrid maintainers
+options:
+  node:
+    description: Content of C(node.json).
+    type: dict
+    required: true
+  configuration:
+    description: Declared keys of C(KubeletConfiguration).
+    type: dict
+    default: {}
+  extra_args:
+    description: Flags that the kubelet has to have.
+    type: dict
+    default: {}
+  after:
+    description: Units that the kubelet starts after, and asks systemd to start. It does not depend on them.
+    type: list
+    elements: str
+    default: []
+  health_timeout:
+    description: Seconds that the kubelet may take to be healthy after a restart.
+    type: int
+    default: 60
+attributes:
+  check_mode:
+    description: Compares, and changes nothing.
+    support: full
+  diff_mode:
+    description: Shows the files.
+    support: full
+"""
+
+EXAMPLES = r"""
+- name: Describe the node
+  fpga.hybrid.kubeadm_kubelet:
+    node: {schema: 1, cluster_name: example, labels: {}}
+    configuration: {maxPods: 200}
+    extra_args: {node-ip: 172.27.224.12}
+    after: [openvpn-client@fpga-hybrid.service]
+"""
+
+RETURN = r"""
+changes:
+  description: What was mended, one line each.
+  type: list
+  elements: str
+  returned: always
+restarted:
+  description: Whether the kubelet was restarted.
+  type: bool
+  returned: always
+"""
+
+import json
+import os
+import time
+import typing as t
+import urllib.error
+import urllib.request
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.fpga.hybrid.plugins.module_utils._kubeadm import (
+    KubeadmError,
+    Object,
+    differences,
+    kubelet_config,
+    parse_flags,
+    render_flags,
+)
+from ansible_collections.fpga.hybrid.plugins.module_utils._kubeadm_host import Host
+from ansible_collections.fpga.hybrid.plugins.module_utils._kubectl import KubeError, Kubectl, parse_yaml, to_yaml
+
+DROP_IN = """# Written by the collection fpga.hybrid.
+# After= and Wants=, not Requires=: a kubelet whose VPN restarts keeps its pods.
+[Unit]
+After={units}
+Wants={units}
+"""
+
+
+class File(t.NamedTuple):
+    path: str
+    mode: int
+    before: str | None
+    after: str
+    why: str
+
+
+class Plan:
+    """Everything that differs, found before anything is changed; check mode stops here."""
+
+    def __init__(self, host: Host, params: Object) -> None:
+        self._host = host
+        self._params = params
+        self.joined = os.path.exists(host.paths.kubelet_kubeconfig)
+        self.files = [file for file in self._described() if file.before != file.after]
+        self.kubelet_files = [file for file in self._kubelet() if file.before != file.after] if self.joined else []
+        self.enable = host.systemctl("is-enabled", "kubelet")[1] != "enabled"
+        self.start = self.joined and host.systemctl("is-active", "kubelet")[1] not in ("active", "activating")
+
+    @property
+    def changes(self) -> list[str]:
+        lines = [f"{file.path}: {file.why}" for file in (*self.files, *self.kubelet_files)]
+        return [*lines, *(["kubelet.service: enabled"] if self.enable else []), *(["kubelet.service: started"] if self.start else [])]
+
+    def diff(self) -> list[Object]:
+        return [{"before_header": f.path, "after_header": f.path, "before": f.before or "", "after": f.after} for f in (*self.files, *self.kubelet_files)]
+
+    def _described(self) -> list[File]:
+        host = self._host
+        node = json.dumps(self._params["node"], indent=2, sort_keys=True) + "\n"
+        files = [File(host.paths.node, 0o644, host.read(host.paths.node), node, "node as declared")]
+        units, found = " ".join(self._params["after"]), host.read(host.paths.drop_in)
+        if units or found is not None:
+            files.append(File(host.paths.drop_in, 0o644, found, DROP_IN.format(units=units), f"starts after {units or 'nothing of ours'}"))
+        return files
+
+    def _kubelet(self) -> list[File]:
+        return [self._configuration(), self._flags()]
+
+    def _configuration(self) -> File:
+        host, path = self._host, self._host.paths.kubelet_config
+        text = host.read(path)
+        try:
+            live: Object | None = parse_yaml(host.run, text or "", path)[0]
+        except (KubeError, IndexError):
+            live = None
+        instance = self._instance() if live is None else live
+        wanted = kubelet_config(self._cluster(), instance, self._params["configuration"])
+        if live is not None and live == wanted:
+            return File(path, 0o644, text, text or "", "")
+        why = "; ".join(differences(wanted, live or {})) or f"undeclared: {', '.join(sorted(set(live or {}) - set(wanted)))}"
+        return File(path, 0o644, text, to_yaml(host.run, wanted), why)
+
+    def _instance(self) -> Object | None:
+        """The host's own keys from the file that kubeadm keeps beside config.yaml, for when that is lost."""
+        key, _sep, value = (self._host.read(self._host.paths.kubelet_instance) or "").strip().partition(": ")
+        return {key: value.strip('"')} if key == "containerRuntimeEndpoint" else None
+
+    def _cluster(self) -> Object | None:
+        kubectl = Kubectl(self._host.run, self._host.paths.kubelet_kubeconfig, request_timeout=10)
+        try:
+            found = kubectl.get("-n", "kube-system", "configmap/kubelet-config")
+        except KubeError:
+            return None
+        return parse_yaml(self._host.run, found["data"]["kubelet"], "ConfigMap kube-system/kubelet-config")[0] if found else None
+
+    def _flags(self) -> File:
+        path = self._host.paths.kubelet_flags
+        text = self._host.read(path)
+        live = parse_flags(text or "")
+        wanted = {name: str(value) for name, value in self._params["extra_args"].items()}
+        why = "; ".join(differences(wanted, live))
+        return File(path, 0o644, text, render_flags({**live, **wanted}) if why else text or "", why)
+
+    # --- doing it -----------------------------------------------------------------------------------------------------------------------------
+
+    def apply(self) -> bool:
+        """Says whether the kubelet was restarted."""
+        host = self._host
+        for file in self.files:
+            host.write(file.path, file.after, file.mode)
+        if any(file.path == host.paths.drop_in for file in self.files):
+            host.systemctl("daemon-reload")
+        if self.enable:
+            self._systemctl("enable", "kubelet")
+        for file in self.kubelet_files:
+            host.write(file.path, file.after, file.mode)
+        if self.kubelet_files:
+            self._restart()
+        elif self.start:
+            self._systemctl("start", "kubelet")
+        return bool(self.kubelet_files)
+
+    def _systemctl(self, *arguments: str) -> None:
+        code, answer = self._host.systemctl(*arguments)
+        if code != 0:
+            raise KubeadmError(f"systemctl {' '.join(arguments)}: {answer}. Look at: systemctl status kubelet, journalctl -u kubelet -n 50.")
+
+    def _restart(self) -> None:
+        self._host.systemctl("restart", "kubelet")
+        if healthy(self._params["health_timeout"], self._params["configuration"]):
+            return
+        for file in self.kubelet_files:
+            if file.before is not None:
+                self._host.write(file.path, file.before, file.mode)
+        self._host.systemctl("restart", "kubelet")
+        raise KubeadmError(
+            f"The kubelet did not become healthy in {self._params['health_timeout']} s with these changes, so the former files are back:\n"
+            + "\n".join(f"  {file.path}: {file.why}" for file in self.kubelet_files)
+            + "\nLook at journalctl -u kubelet -n 50 and correct kubeadm_kubelet_configuration or kubeadm_kubelet_extra_args."
+        )
+
+
+def healthy(timeout: int, configuration: Object) -> bool:
+    """The kubelet's own answer; only given when it has read its configuration."""
+    address, port = configuration.get("healthzBindAddress", "127.0.0.1"), configuration.get("healthzPort", 10248)
+    end = time.monotonic() + timeout
+    # The old process may still answer in the first moment.
+    time.sleep(1)
+    while time.monotonic() < end:
+        try:
+            with urllib.request.urlopen(f"http://{address}:{port}/healthz", timeout=2) as answer:
+                if answer.status == 200:
+                    return True
+        except (urllib.error.URLError, OSError):
+            pass
+        time.sleep(0.5)
+    return False
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "node": {"type": "dict", "required": True},
+            "configuration": {"type": "dict", "default": {}},
+            "extra_args": {"type": "dict", "default": {}},
+            "after": {"type": "list", "elements": "str", "default": []},
+            "health_timeout": {"type": "int", "default": 60},
+        },
+        supports_check_mode=True,
+    )
+    host = Host(module.run_command)
+    try:
+        plan = Plan(host, module.params)
+        restarted = False if module.check_mode else plan.apply()
+    except (KubeadmError, KubeError) as error:
+        module.fail_json(msg=str(error))
+    module.exit_json(changed=bool(plan.changes), changes=plan.changes, restarted=restarted, diff=plan.diff())
+
+
+if __name__ == "__main__":
+    main()
