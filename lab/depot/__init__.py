@@ -26,7 +26,8 @@ def build(*, refresh: bool = False) -> None:
     cache = Cache.default()
     golang.build(cache)
     debian.build(cache, refresh=refresh)
-    files.publish_key(cache, signer(cache).public_key()) if not (cache.depot / "key.asc").exists() else None
+    if not (cache.depot / "key.asc").exists():
+        files.publish_key(cache, signer(cache).public_key())
     debs.build(cache)
     files.build(cache)
     rootfs.server(cache)

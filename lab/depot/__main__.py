@@ -20,17 +20,14 @@ def main() -> int:
     verbs.add_parser("list", help="all that it has")
     options = top.parse_args()
     try:
-        match options.verb:
-            case "build":
-                depot.build(refresh=options.refresh)
-            case "up":
-                depot.up()
-            case "remove":
-                depot.remove()
-            case "status":
-                print(depot.status(), end="")
-            case "list":
-                print(depot.listing(), end="")
+        if options.verb == "build":
+            depot.build(refresh=options.refresh)
+        elif options.verb == "up":
+            depot.up()
+        elif options.verb == "remove":
+            depot.remove()
+        else:
+            print({"status": depot.status, "list": depot.listing}[options.verb](), end="")
     except LabError as error:
         print(f"depot: {error}", file=sys.stderr)
         return 1

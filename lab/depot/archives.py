@@ -14,7 +14,7 @@ from lab.depot import images, oci
 from lab.depot.base import Cache, DepotError, Stamp, digest_of, lock, say
 from lab.depot.repository import architecture
 
-#: containerd and docker write the full name into the first; podman and skopeo only have the second, skopeo often with a bare tag in it.
+#: containerd and docker write the full name into the first; podman and skopeo have only the second, often with a bare tag in it.
 NAME_ANNOTATIONS = ("io.containerd.image.name", "org.opencontainers.image.ref.name")
 SMALL = 8 << 20
 
@@ -23,7 +23,8 @@ class ArchiveError(DepotError):
     """An archive that cannot be taken; the message names the file."""
 
     def __init__(self, path: Path, problem: str) -> None:
-        super().__init__(f"{path}: {problem}. Save the image again (docker save, podman save, skopeo copy docker-archive:FILE:NAME:TAG), or take the file away.")
+        remedy = "Save the image again (docker save, podman save, skopeo copy ... docker-archive:FILE:NAME:TAG), or take the file away"
+        super().__init__(f"{path}: {problem}. {remedy}.")
 
 
 class Target(Protocol):

@@ -7,8 +7,10 @@ import fcntl
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -97,6 +99,22 @@ def lock(cache: Cache, name: str) -> Iterator[None]:
         yield
 
 
+def _lives(pid: str) -> bool:
+    return Path("/proc", pid).exists()
+
+
+@contextlib.contextmanager
+def scratch(cache: Cache) -> Iterator[Path]:
+    """A folder for half-made things on the cache's own file system, from where they move into place at once. Killed runs' folders are cleared away."""
+    root = cache.depot / "tmp"
+    root.mkdir(parents=True, exist_ok=True)
+    for stale in root.iterdir():
+        if not _lives(stale.name.partition("-")[0]):
+            shutil.rmtree(stale, ignore_errors=True)
+    with tempfile.TemporaryDirectory(dir=root, prefix=f"{os.getpid()}-") as folder:
+        yield Path(folder)
+
+
 def run(
     command: Sequence[str | Path],
     *,
@@ -105,9 +123,15 @@ def run(
     log: Path | None = None,
     stdin: str | None = None,
 ) -> str:
-    """Run a command; its output, or an error that names the command and shows its last lines."""
+    """Run a command that does not outlive us; its output, or an error that names it and shows its last lines."""
     result = subprocess.run(
-        [str(part) for part in command], env=None if env is None else dict(env), cwd=cwd, input=stdin, text=True, capture_output=True, check=False
+        ["setpriv", "--pdeathsig", "TERM", *map(str, command)],
+        env=None if env is None else dict(env),
+        cwd=cwd,
+        input=stdin,
+        text=True,
+        capture_output=True,
+        check=False,
     )
     if log is not None:
         log.parent.mkdir(parents=True, exist_ok=True)

@@ -7,6 +7,7 @@ import ssl
 import time
 import urllib.error
 import urllib.request
+from ipaddress import IPv4Address
 from pathlib import Path
 
 from lab import settings
@@ -94,7 +95,7 @@ def start(cache: Cache) -> None:
         return
     with step("depot's container started"):
         remove()
-        networks = [option for network in settings.NETWORKS.values() for option in ("--network", f"{network.podman}:ip={network.depot}")]
+        networks = [f"--network={network.podman}:ip={network.depot},mac={mac(network.depot)}" for network in settings.NETWORKS.values()]
         volumes = {
             cache.www: "/srv/www:ro",
             cache.registry: "/srv/registry:rw",
@@ -102,15 +103,21 @@ def start(cache: Cache) -> None:
             access_log(cache).parent: "/var/log/depot:rw",
             offset_file(cache).parent: "/srv/time:ro",
         }
-        mounts = [option for source, target in volumes.items() for option in ("--volume", f"{source}:{target}")]
-        tmpfs = [option for path in ("/run", "/tmp", "/var/lib/nginx", "/var/log/nginx") for option in ("--tmpfs", path)]
-        run(
-            ["podman", "--runtime", "/usr/sbin/runc", "run", "--detach", "--name", NAME, "--hostname", "depot"]
-            + ["--label", f"{settings.LABEL}=1", "--label", f"{INPUTS_LABEL}={inputs}", "--read-only", *tmpfs, *mounts, *networks]
-            # It stands in all networks and must be no way from one to another.
-            + ["--sysctl", "net.ipv4.ip_forward=0", "--ulimit", "nofile=20000:20000", "--ulimit", "nproc=32768:32768", "--stop-timeout", "5", "--rootfs", str(root), "/usr/bin/python3", "/etc/depot/supervise.py"]
-        )
+        command: list[str] = ["podman", "--runtime", "/usr/sbin/runc", "run", "--detach", "--name", NAME, "--hostname", "depot"]
+        command += [f"--label={settings.LABEL}=1", f"--label={INPUTS_LABEL}={inputs}", *networks]
+        command += ["--read-only", *(f"--tmpfs={path}" for path in ("/run", "/tmp", "/var/lib/nginx", "/var/log/nginx"))]
+        command += [f"--volume={source}:{target}" for source, target in volumes.items()]
+        # It stands in all networks and must be no way from one to another.
+        command += ["--sysctl=net.ipv4.ip_forward=0"]
+        # Without them podman asks for limits that a machine without CAP_SYS_RESOURCE cannot give.
+        command += ["--ulimit=nofile=20000:20000", "--ulimit=nproc=32768:32768", "--stop-timeout=5"]
+        run([*command, "--rootfs", str(root), "/usr/bin/python3", "/etc/depot/supervise.py"])
         wait(cache)
+
+
+def mac(address: IPv4Address) -> str:
+    """Always the same for an address: a new container is found by those who knew the old one."""
+    return "02:42:" + ":".join(f"{byte:02x}" for byte in address.packed)
 
 
 def wait(cache: Cache, seconds: float = 20) -> None:

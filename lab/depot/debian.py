@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+
+import tomllib
 
 from lab.depot.base import HERE, Cache, DepotError, Stamp, digest_of, file_digest, lock, run, say, step, write_atomically
 from lab.depot.repository import architecture, publish_suite, signer
@@ -95,7 +96,8 @@ def machine_mirror() -> Mirror:
 def acquire_settings() -> str:
     """How this machine's apt reaches the network (proxies, time-outs), and none of its hooks."""
     lines = run(["apt-config", "dump"]).splitlines()
-    return "".join(f"{line}\n" for line in lines if line.startswith("Acquire::") and not line.startswith(("Acquire::IndexTargets", "Acquire::cdrom", "Acquire::Changelogs")))
+    ours = ("Acquire::IndexTargets", "Acquire::cdrom", "Acquire::Changelogs")
+    return "".join(f"{line}\n" for line in lines if line.startswith("Acquire::") and not line.startswith(ours))
 
 
 @dataclass(frozen=True)
@@ -153,7 +155,8 @@ Acquire::Retries "3";
             self.apt("update", "--error-on=any")
         except DepotError as error:
             raise DepotError(
-                f"Debian {self.suite} cannot be reached from this machine, or its signature does not verify (then: apt-get install debian-archive-keyring).\n{error}"
+                f"Debian {self.suite} cannot be reached from this machine, or its signature does not verify "
+                f"(then: apt-get install debian-archive-keyring).\n{error}"
             ) from error
 
     def fetch(self, packages: Sequence[str]) -> set[Package]:
@@ -179,7 +182,8 @@ def fetch_suite(cache: Cache, wanted: Wanted, suite: str) -> None:
     for stale in root.archives.glob("*.deb"):
         if stale not in files.values():
             stale.unlink()
-    manifest = sorted(({**asdict(package), "sha256": file_digest(root.archives / package.archive_name)} for package in packages), key=lambda entry: entry["name"])
+    ordered = sorted(packages, key=lambda package: package.name)
+    manifest = [{**asdict(package), "sha256": file_digest(root.archives / package.archive_name)} for package in ordered]
     stamp(cache, suite).write(inputs(wanted, suite), packages=manifest)
     say(f"depot: Debian {suite}: {len(manifest)} packages, {sum(path.stat().st_size for path in files.values()) >> 20} MiB")
 
@@ -223,4 +227,3 @@ def archive(cache: Cache, suite: str, name: str) -> Path:
 
 def version(cache: Cache, suite: str, name: str) -> str:
     return fetched(cache, suite, name).version
-

@@ -5,14 +5,14 @@ from __future__ import annotations
 import dataclasses
 import os
 import shutil
-import tempfile
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import tomllib
+
 from lab.depot import debian, golang
-from lab.depot.base import EPOCH, HERE, Cache, DepotError, Stamp, digest_of, lock, run, say, write_atomically
+from lab.depot.base import EPOCH, HERE, Cache, DepotError, Stamp, digest_of, lock, run, say, scratch, write_atomically
 from lab.depot.repository import architecture, publish_flat, publish_suite, signer
 
 FOLDER = HERE / "packages"
@@ -129,10 +129,10 @@ class Builder:
         archive = debian.archive(self.cache, suite, package)
         folder = self.cache.depot / "debs" / "unpacked" / archive.name
         if not folder.exists():
-            temporary = folder.with_name(f".{archive.name}.{os.getpid()}")
-            temporary.mkdir(parents=True)
-            run(["dpkg-deb", "--extract", archive, temporary])
-            temporary.replace(folder)
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            with scratch(self.cache) as temporary:
+                run(["dpkg-deb", "--extract", archive, temporary / "tree"])
+                (temporary / "tree").replace(folder)
         return folder / path
 
     def source(self, reference: str, suite: str) -> Path:
@@ -173,10 +173,10 @@ class Builder:
         if stamp.is_current(inputs, target):
             return target
         target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=target.parent, prefix=".tree-") as folder:
-            tree = Path(folder) / "tree"
+        with scratch(self.cache) as folder:
+            tree = folder / "tree"
             self._fill(tree, spec, version, suite)
-            temporary = target.with_name(f".{target.name}")
+            temporary = folder / target.name
             environment = {**os.environ, "SOURCE_DATE_EPOCH": str(EPOCH)}
             run(["nice", "dpkg-deb", "--root-owner-group", "-Zzstd", "-z3", "--build", tree, temporary], env=environment)
             temporary.replace(target)
@@ -242,4 +242,3 @@ def build(cache: Cache) -> None:
         stamp.write(inputs)
         for stale in {*(cache.depot / "debs").glob("*.deb")} - set(paths):
             stale.unlink()
-

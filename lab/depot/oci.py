@@ -51,7 +51,7 @@ class Reference:
     def parse(cls, text: str) -> Reference:
         """As docker and containerd read it: `nginx` is docker.io/library/nginx:latest."""
         rest, _, digest = text.partition("@")
-        if digest and not _DIGEST.fullmatch(digest) or text.endswith("@"):
+        if (digest and not _DIGEST.fullmatch(digest)) or text.endswith("@"):
             raise ReferenceFormatError(f"{text!r}: {digest!r} is no sha256 digest")
         first, slash, remainder = rest.partition("/")
         if slash and ("." in first or ":" in first or first == "localhost"):
@@ -190,24 +190,26 @@ def _compressed(fill: Any, target: IO[bytes]) -> Layer:
     return Layer(Descriptor(LAYER_GZIP, f"sha256:{packed_sum.hexdigest()}", packed.size), f"sha256:{plain_sum.hexdigest()}")
 
 
-def config(
-    layers: Sequence[Layer], architecture: str, *, path: str = "", entrypoint: Sequence[str] = (), command: Sequence[str] = (), user: str = ""
-) -> bytes:
+def config(layers: Sequence[Layer], architecture: str, *, path: str = "", entrypoint: Sequence[str] = (), command: Sequence[str] = (), user: str = "") -> bytes:
     """An image's configuration. `path` is put in front of the usual PATH."""
     usual = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
     run = {"Env": [f"PATH={path + ':' if path else ''}{usual}"], "Entrypoint": list(entrypoint), "Cmd": list(command), "User": user}
-    return canonical({
-        "architecture": architecture,
-        "os": "linux",
-        "config": {key: value for key, value in run.items() if value},
-        "rootfs": {"type": "layers", "diff_ids": [layer.diff_id for layer in layers]},
-    })
+    return canonical(
+        {
+            "architecture": architecture,
+            "os": "linux",
+            "config": {key: value for key, value in run.items() if value},
+            "rootfs": {"type": "layers", "diff_ids": [layer.diff_id for layer in layers]},
+        }
+    )
 
 
 def manifest(config_bytes: bytes, layers: Sequence[Descriptor]) -> bytes:
-    return canonical({
-        "schemaVersion": 2,
-        "mediaType": MANIFEST,
-        "config": Descriptor.of(config_bytes, CONFIG).content(),
-        "layers": [layer.content() for layer in layers],
-    })
+    return canonical(
+        {
+            "schemaVersion": 2,
+            "mediaType": MANIFEST,
+            "config": Descriptor.of(config_bytes, CONFIG).content(),
+            "layers": [layer.content() for layer in layers],
+        }
+    )

@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from lab.depot.base import EPOCH, Cache, Stamp, digest_of, lock, run, step
+from lab.depot.base import EPOCH, Cache, Stamp, digest_of, lock, run, scratch, step
 from lab.depot.debian import apt_root, machine_mirror
 
 SERVER_PACKAGES = ("nginx", "docker-registry", "python3", "ca-certificates")
@@ -26,15 +26,11 @@ DROPPED = ("doc", "man", "locale", "info", "lintian", "bug")
 def _mmdebstrap(cache: Cache, target: Path, packages: Sequence[str]) -> None:
     root = apt_root(cache, SUITE)
     root.prepare(machine_mirror())
-    excludes = [f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in DROPPED]
+    command: list[str | Path] = ["mmdebstrap", "--mode=root", "--skip=output/dev", "--variant=minbase", f"--include={','.join(packages)}"]
+    command += [f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in DROPPED]
+    command += ["--aptopt=Apt::Install-Recommends false", '--customize-hook=rm -rf "$1"/var/lib/apt/lists/* "$1"/var/cache/apt/* "$1"/var/log/*']
     environment = {**os.environ, "SOURCE_DATE_EPOCH": str(EPOCH), "LC_ALL": "C"}
-    run(
-        ["mmdebstrap", "--mode=root", "--skip=output/dev", "--variant=minbase", f"--include={','.join(packages)}", *excludes]
-        + ["--aptopt=Apt::Install-Recommends false", "--customize-hook=rm -rf \"$1\"/var/lib/apt/lists/* \"$1\"/var/cache/apt/* \"$1\"/var/log/*"]
-        + [SUITE, str(target), str(root.sources)],
-        env=environment,
-        log=cache.log / f"rootfs-{target.name}.log",
-    )
+    run([*command, SUITE, target, root.sources], env=environment, log=cache.log / f"rootfs-{target.name}.log")
 
 
 def _stamp(cache: Cache, name: str) -> Stamp:
@@ -51,13 +47,12 @@ def _make(cache: Cache, name: str, packages: Sequence[str]) -> Path:
         if stamp.is_current(inputs, target):
             return target
         with step(f"root file system {name}"):
-            # mmdebstrap decides by the name's ending whether it writes a folder or a tar.
-            temporary = target.with_name(f"new-{target.name}")
-            remove(temporary)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            _mmdebstrap(cache, temporary, packages)
-            remove(target)
-            temporary.replace(target)
+            with scratch(cache) as folder:
+                # mmdebstrap decides by the name's ending whether it writes a folder or a tar.
+                _mmdebstrap(cache, folder / name, packages)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                remove(target)
+                (folder / name).replace(target)
             # when: what Debian had that day is part of what it is
             stamp.write(inputs, made=int(time.time()))
     return target

@@ -65,8 +65,8 @@ def ensure(cache: Cache, names: Sequence[str]) -> None:
             "subjectKeyIdentifier=hash\nauthorityKeyIdentifier=keyid\n",
         )
         serial = f"0x{secrets.token_hex(16)}"
-        command = ["openssl", "x509", "-req", "-in", request, "-CA", authority, "-CAkey", key, "-set_serial", serial, "-days", str(SERVER_DAYS), "-extfile", extensions_file]
-        write_atomically(server, run(command))
+        sign: list[str | Path] = ["openssl", "x509", "-req", "-in", request, "-CA", authority, "-CAkey", key, "-set_serial", serial]
+        write_atomically(server, run([*sign, "-days", str(SERVER_DAYS), "-extfile", extensions_file]))
         write_atomically(wanted, alternatives)
     if not password_file(cache).exists():
         write_atomically(password_file(cache), secrets.token_urlsafe(24) + "\n", 0o600)
