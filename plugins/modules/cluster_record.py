@@ -71,7 +71,7 @@ from pathlib import Path
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.fpga.hybrid.plugins.module_utils._cluster_state import config_map, record_of
-from ansible_collections.fpga.hybrid.plugins.module_utils._kubectl import FIELD_MANAGER, KubeError, Kubectl
+from ansible_collections.fpga.hybrid.plugins.module_utils._kubectl import FIELD_MANAGER, Kubectl, KubeError
 
 
 def main() -> None:

@@ -1,0 +1,221 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Looks at a host for `_preflight`. Changes nothing; each function takes the root folder or the program runner that a test scripts."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import re
+import socket
+import ssl
+import struct
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from ipaddress import IPv4Network
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from ansible_collections.fpga.hybrid.plugins.module_utils._cluster_state import MANIFEST, running_kubernetes
+from ansible_collections.fpga.hybrid.plugins.module_utils._preflight import KERNEL_FEATURES, Answer, Listener, Probe, Route
+
+#: run(argv) -> (exit code, stdout, stderr); exit code 127 when there is no such program.
+Run = Callable[[list[str]], "tuple[int, str, str]"]
+NTP_EPOCH = 2208988800  # seconds from 1900, where NTP counts from, to 1970 (RFC 5905)
+TIMEOUT = 5
+
+
+def probe(run: Run, controller_time: float, time_servers: Iterable[str], mirrors: list[dict[str, Any]], root: Path = Path("/")) -> Probe:
+    # First, because what follows takes time that would count as an offset.
+    clock_offset = time.time() - controller_time
+    os_release = _os_release(_read(root / "etc/os-release"))
+    node = _json(_read(root / "etc/fpga-hybrid/node.json"))
+    with ThreadPoolExecutor(max_workers=8) as pool:
+        places = {"{distribution}": os_release.get("ID", ""), "{codename}": os_release.get("VERSION_CODENAME", "")}
+        answers = pool.map(ask_mirror, [{**mirror, "url": _filled_in(mirror["url"], places)} for mirror in mirrors])
+        times = {server: pool.submit(ask_time, server) for server in time_servers}
+    return Probe(
+        os=(os_release.get("ID", ""), os_release.get("VERSION_ID", "")),
+        os_name=os_release.get("PRETTY_NAME", "an unknown system"),
+        machine=os.uname().machine,
+        init=_read(root / "proc/1/comm").strip(),
+        tun_error=tun_error(root / "dev/net/tun"),
+        cpus=len(os.sched_getaffinity(0)),
+        memory=_memory(_read(root / "proc/meminfo")),
+        disk_free=_disk_free(root / "var/lib"),
+        cgroup_v2=(root / "sys/fs/cgroup/cgroup.controllers").exists(),
+        missing_features=missing_features(root, os.uname().release),
+        routes=(*routes(run), *docker_networks(run)),
+        listeners=tuple(listeners(run)),
+        clock_offset=clock_offset,
+        time_servers={server: answer.result() for server, answer in times.items()},
+        answers=tuple(answers),
+        swaps=tuple(line.split()[0] for line in _read(root / "proc/swaps").splitlines()[1:] if line.strip()),
+        container=_container(root),
+        kubelet_server=kubelet_server(_read(root / "etc/kubernetes/kubelet.conf")),
+        node_cluster_id=str(node.get("cluster_id") or ""),
+        node_cluster_name=str(node.get("cluster_name") or ""),
+        running_kubernetes=running_kubernetes(_read(root / MANIFEST)) or "",
+        vpn_is_ours=any((root / "etc/openvpn" / side / "fpga-hybrid.conf").exists() for side in ("server", "client")),
+    )
+
+
+def tun_error(device: Path) -> str:
+    """Why the tun device can't be used, or ""."""
+    try:
+        os.close(os.open(device, os.O_RDWR))
+    except OSError as error:
+        return f"{device}: {error.strerror}"
+    return ""
+
+
+def missing_features(root: Path, release: str) -> tuple[str, ...]:
+    """Features that are neither loaded nor built in nor there as a module. A kernel that says nothing about itself is taken as complete."""
+    folder = root / "lib/modules" / release
+    listed = _read(folder / "modules.builtin") + _read(folder / "modules.dep")
+    if not listed:
+        return ()
+    names = {Path(line.split(":")[0].split()[0]).name.split(".")[0].replace("-", "_") for line in listed.splitlines() if line.strip()}
+    filesystems = _read(root / "proc/filesystems").split()
+    return tuple(name for name in KERNEL_FEATURES if name not in names and name not in filesystems and not (root / "sys/module" / name).exists())
+
+
+def routes(run: Run) -> list[Route]:
+    """IPv4 routes of the main table, without the default."""
+    code, out, _err = run(["ip", "-json", "-4", "route", "show"])
+    found = []
+    for entry in _json(out, []) if code == 0 else []:
+        network = _network(entry.get("dst", ""))
+        if network and network.prefixlen:
+            found.append(Route(str(network), entry.get("dev", ""), entry.get("gateway", "")))
+    return found
+
+
+def docker_networks(run: Run) -> list[Route]:
+    """Networks that Docker knows, also those whose bridge is down or not made yet."""
+    code, out, _err = run(["docker", "network", "ls", "--quiet"])
+    if code != 0 or not out.split():
+        return []
+    code, out, _err = run(["docker", "network", "inspect", *out.split()])
+    return [
+        Route(str(network), f"docker network {entry.get('Name')}")
+        for entry in (_json(out, []) if code == 0 else [])
+        for config in (entry.get("IPAM") or {}).get("Config") or []
+        if (network := _network(config.get("Subnet", "")))
+    ]
+
+
+def listeners(run: Run) -> list[Listener]:
+    """Sockets that wait for strangers, with the program's name where one has it."""
+    code, out, _err = run(["ss", "--no-header", "--listening", "--numeric", "--tcp", "--udp", "--processes"])
+    found = []
+    for line in out.splitlines() if code == 0 else []:
+        columns = line.split()
+        if len(columns) >= 5 and (port := columns[4].rpartition(":")[2]).isdecimal():
+            program = re.search(r'users:\(\("([^"]*)"', line)
+            found.append(Listener(columns[0], int(port), program[1] if program else ""))
+    return found
+
+
+def kubelet_server(kubeconfig: str) -> str:
+    """host:port of the API server in a kubeconfig, or ""."""
+    match = re.search(r"^\s*server:\s*[\"']?https://([^\s\"']+)", kubeconfig, re.MULTILINE)
+    return match[1].rstrip("/") if match else ""
+
+
+def ask_time(server: str) -> float | None:
+    """This host's clock minus an NTP server's, in seconds, or None without an answer. One packet (RFC 4330, SNTP)."""
+    request = b"\x23" + bytes(47)  # version 4, client
+    try:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as channel:
+            channel.settimeout(2)
+            sent = time.time()
+            channel.sendto(request, (server, 123))
+            answer = channel.recv(512)
+            received = time.time()
+    except OSError:
+        return None
+    if len(answer) < 48 or answer[0] & 7 != 4 or answer[1] == 0:  # a server's, and not the "kiss of death"
+        return None
+    seconds, fraction = struct.unpack("!II", answer[40:48])
+    return (sent + received) / 2 - (seconds - NTP_EPOCH + fraction / 2**32)
+
+
+def ask_mirror(mirror: Mapping[str, Any]) -> Answer:
+    """One GET of what must be there. The body is not read: a package index may be large."""
+    url = mirror["url"]
+    request = urllib.request.Request(url)  # noqa: S310  the declaration lets only http and https pass
+    if mirror.get("username"):
+        login = f"{mirror['username']}:{mirror.get('password') or ''}".encode()
+        request.add_header("Authorization", f"Basic {base64.b64encode(login).decode()}")
+    try:
+        context = ssl.create_default_context(cadata=mirror["ca"]) if mirror.get("ca") else ssl.create_default_context()
+        # Mirrors are reached directly, as cluster_no_proxy says.
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context))
+        with opener.open(request, timeout=TIMEOUT) as response:
+            return Answer(mirror["name"], url, response.status)
+    except urllib.error.HTTPError as error:
+        return Answer(mirror["name"], url, error.code)
+    except urllib.error.URLError as error:
+        return Answer(mirror["name"], url, 0, _reason(error.reason, url))
+    except (OSError, ValueError) as error:
+        return Answer(mirror["name"], url, 0, _reason(error, url))
+
+
+def _filled_in(url: str, places: Mapping[str, str]) -> str:
+    for place, value in places.items():
+        url = url.replace(place, value)
+    return url
+
+
+def _reason(error: object, url: str) -> str:
+    if isinstance(error, socket.gaierror):
+        return f"the name {urlsplit(url).hostname} is not known here"
+    if isinstance(error, TimeoutError):
+        return f"no answer within {TIMEOUT} s"
+    return str(getattr(error, "verify_message", "") or getattr(error, "strerror", "") or error)
+
+
+def _os_release(text: str) -> dict[str, str]:
+    return {key: value.strip().strip('"') for key, equals, value in (line.partition("=") for line in text.splitlines()) if equals}
+
+
+def _memory(meminfo: str) -> int:
+    match = re.search(r"^MemTotal:\s+(\d+) kB", meminfo, re.MULTILINE)
+    return int(match[1]) // 1024 if match else 0
+
+
+def _disk_free(folder: Path) -> int:
+    status = os.statvfs(folder)
+    return status.f_bavail * status.f_frsize // 2**20
+
+
+def _container(root: Path) -> str:
+    """What kind of container this is, as systemd was told, or ""."""
+    return _read(root / "run/systemd/container").strip()
+
+
+def _network(text: object) -> IPv4Network | None:
+    try:
+        return IPv4Network(text) if isinstance(text, str) else None
+    except ValueError:
+        return None
+
+
+def _json(text: str, default: Any = None) -> Any:
+    try:
+        return json.loads(text) if text.strip() else ({} if default is None else default)
+    except ValueError:
+        return {} if default is None else default
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""

@@ -1,0 +1,238 @@
+#!/usr/bin/python
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Ansible module: can this host be a node of the cluster?"""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: host_preflight
+short_description: Can this host be a node of the cluster
+version_added: 0.1.0
+description:
+  - Looks once at everything that could stand in the way, and returns all that does. Changes nothing.
+  - Never fails, because role C(preflight) reports all hosts together.
+  - Looks at operating system, kernel, CPU, memory, disk, swap, cgroups, C(/dev/net/tun), routes, Docker's networks, ports, clock, mirrors,
+    and whether the host is a node of another cluster.
+author: The fpga.hybrid maintainers (@fpga-hybrid)
+options:
+  host:
+    description: Name of the host, for the messages.
+    type: str
+    required: true
+  control_plane:
+    description: Whether it is the control plane.
+    type: bool
+    default: false
+  vpn_server:
+    description: Whether it is the VPN server.
+    type: bool
+    default: false
+  vpn_member:
+    description: Whether it takes part in the VPN.
+    type: bool
+    default: false
+  cluster_name:
+    description: Name of the cluster.
+    type: str
+    required: true
+  cluster_id:
+    description: The cluster's id; empty before the first run.
+    type: str
+    default: ""
+  endpoint:
+    description: The control plane's endpoint, with port.
+    type: str
+    required: true
+  kubernetes:
+    description: The exact version that the cluster is to have.
+    type: str
+    required: true
+  networks:
+    description: The declared networks, by variable.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      variable:
+        description: The variable that declares it.
+        type: str
+        required: true
+      network:
+        description: The network.
+        type: str
+        required: true
+  vpn_port:
+    description: C(cluster_vpn_port).
+    type: int
+    default: 1194
+  vpn_protocol:
+    description: C(cluster_vpn_protocol).
+    type: str
+    default: udp
+  fail_cgroup_v1:
+    description: Whether the kubelet refuses cgroup v1.
+    type: bool
+    default: true
+  keep_swap:
+    description: Whether the kubelet lives with swap.
+    type: bool
+    default: false
+  minimum:
+    description: What is asked of a host, C(cpus) and C(memory) (MiB) of a control plane only, C(disk) (MiB) of all.
+    type: dict
+    required: true
+    suboptions:
+      cpus:
+        description: Processors.
+        type: int
+        required: true
+      memory:
+        description: Memory.
+        type: int
+        required: true
+      disk:
+        description: Free space below C(/var/lib).
+        type: int
+        required: true
+  controller_time:
+    description: The controller's time as it starts the task, in seconds since 1970.
+    type: float
+    required: true
+  clock_tolerance:
+    description: Seconds by which clocks may differ.
+    type: float
+    default: 30
+  time_servers:
+    description: NTP servers to compare the clock with. One that doesn't answer is passed over.
+    type: list
+    elements: str
+    default: []
+  mirrors:
+    description: What must be there.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      name:
+        description: Key of C(cluster_mirrors).
+        type: str
+        required: true
+      url:
+        description: What to get.
+        type: str
+        required: true
+      ca:
+        description: CA certificate, PEM.
+        type: str
+      username:
+        description: User name.
+        type: str
+      password:
+        description: Password.
+        type: str
+attributes:
+  check_mode:
+    support: full
+    description: Changes nothing.
+  diff_mode:
+    support: none
+    description: Changes nothing.
+"""
+
+EXAMPLES = r"""
+- name: Look for what stands in the way
+  fpga.hybrid.host_preflight:
+    host: "{{ inventory_hostname }}"
+    cluster_name: InAccel
+    endpoint: api.fpga.example.org:6443
+    kubernetes: 1.36.3
+    minimum: {cpus: 2, memory: 1700, disk: 4096}
+    controller_time: "{{ now(utc=true).timestamp() }}"
+"""
+
+RETURN = r"""
+problems:
+  description: What stands in the way, each with C(host), C(variable), C(found), C(expected), C(remedy).
+  returned: success
+  type: list
+  elements: dict
+notes:
+  description: What doesn't, but is to be said aloud. Also given as warnings.
+  returned: success
+  type: list
+  elements: str
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.fpga.hybrid.plugins.module_utils._preflight import Wanted, judge, notes
+from ansible_collections.fpga.hybrid.plugins.module_utils._preflight_probe import probe
+
+
+def argument_spec() -> dict[str, object]:
+    return {
+        "host": {"type": "str", "required": True},
+        "control_plane": {"type": "bool", "default": False},
+        "vpn_server": {"type": "bool", "default": False},
+        "vpn_member": {"type": "bool", "default": False},
+        "cluster_name": {"type": "str", "required": True},
+        "cluster_id": {"type": "str", "default": ""},
+        "endpoint": {"type": "str", "required": True},
+        "kubernetes": {"type": "str", "required": True},
+        "networks": {
+            "type": "list",
+            "elements": "dict",
+            "default": [],
+            "options": {"variable": {"type": "str", "required": True}, "network": {"type": "str", "required": True}},
+        },
+        "vpn_port": {"type": "int", "default": 1194},
+        "vpn_protocol": {"type": "str", "default": "udp"},
+        "fail_cgroup_v1": {"type": "bool", "default": True},
+        "keep_swap": {"type": "bool", "default": False},
+        "minimum": {"type": "dict", "required": True, "options": {name: {"type": "int", "required": True} for name in ("cpus", "memory", "disk")}},
+        "controller_time": {"type": "float", "required": True},
+        "clock_tolerance": {"type": "float", "default": 30},
+        "time_servers": {"type": "list", "elements": "str", "default": []},
+        "mirrors": {
+            "type": "list",
+            "elements": "dict",
+            "default": [],
+            "options": {
+                "name": {"type": "str", "required": True},
+                "url": {"type": "str", "required": True},
+                "ca": {"type": "str"},
+                "username": {"type": "str"},
+                "password": {"type": "str", "no_log": True},
+            },
+        },
+    }
+
+
+def main() -> None:
+    module = AnsibleModule(argument_spec=argument_spec(), supports_check_mode=True)
+    parameters = module.params
+
+    def run(command: list[str]) -> tuple[int, str, str]:
+        if module.get_bin_path(command[0]) is None:
+            return 127, "", ""
+        result: tuple[int, str, str] = module.run_command(command)
+        return result
+
+    same = ("host", "control_plane", "vpn_server", "vpn_member", "cluster_name", "cluster_id", "endpoint", "kubernetes", "vpn_port", "vpn_protocol")
+    wanted = Wanted(
+        **{name: parameters[name] for name in (*same, "fail_cgroup_v1", "keep_swap", "clock_tolerance")},
+        networks=tuple((entry["variable"], entry["network"]) for entry in parameters["networks"]),
+        minimum_cpus=parameters["minimum"]["cpus"],
+        minimum_memory=parameters["minimum"]["memory"],
+        minimum_disk=parameters["minimum"]["disk"],
+    )
+    found = probe(run, parameters["controller_time"], parameters["time_servers"], parameters["mirrors"])
+    said = notes(found, wanted)
+    for note in said:
+        module.warn(f"{wanted.host}: {note}")
+    module.exit_json(changed=False, problems=[problem.as_dict() for problem in judge(found, wanted)], notes=said)
+
+
+if __name__ == "__main__":
+    main()
