@@ -92,6 +92,11 @@ MACHINE_PACKAGES = {
     "procps": "/usr/sbin/sysctl",
     "kmod": "/usr/sbin/depmod",
     "mmdebstrap": "/usr/bin/mmdebstrap",
+    "apt-utils": "/usr/bin/apt-ftparchive",
+    "gpg": "/usr/bin/gpg",
+    "gpg-agent": "/usr/bin/gpg-agent",
+    "gpgconf": "/usr/bin/gpgconf",
+    "openssl": "/usr/bin/openssl",
     "debian-archive-keyring": "/usr/share/keyrings/debian-archive-trixie-stable.gpg",
     "openssh-client": "/usr/bin/ssh-keygen",
 }
