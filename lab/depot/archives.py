@@ -103,7 +103,7 @@ def read_archive(path: Path, arch: str) -> list[Image]:
                 raise archive.fail("it is no image archive (neither manifest.json nor index.json in it)")
     except (tarfile.TarError, EOFError, OSError) as error:
         raise ArchiveError(path, f"it cannot be read as a tar ({error})") from error
-    except (KeyError, TypeError, AttributeError, IndexError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         raise ArchiveError(path, f"its index is not as the format wants it ({type(error).__name__}: {error})") from error
     if not found:
         raise ArchiveError(path, "no image in it has a name (registry/repository:tag)")
@@ -114,7 +114,9 @@ def docker_images(archive: Archive) -> Iterator[Image]:
     """docker's format: manifest.json names configuration and layers. They become an OCI manifest; layers stay as they are."""
     for entry in archive.json("manifest.json"):
         config_bytes = archive.read(entry["Config"])
-        diff_ids = json.loads(config_bytes)["rootfs"]["diff_ids"]
+        diff_ids = archive.json(entry["Config"])["rootfs"]["diff_ids"]
+        if len(diff_ids) != len(entry["Layers"]):
+            raise archive.fail(f"it lists {len(entry['Layers'])} layers, its configuration {len(diff_ids)}")
         blobs: list[tuple[oci.Descriptor, str]] = []
         for name, diff_id in zip(entry["Layers"], diff_ids, strict=True):
             with archive.open(name) as stream:

@@ -17,8 +17,8 @@ PRECISION = -20
 
 
 def timestamp(seconds: float) -> tuple[int, int]:
-    whole = int(seconds // 1)
-    return (whole + NTP_EPOCH) & 0xFFFFFFFF, int((seconds - whole) * 2**32) & 0xFFFFFFFF
+    whole, fraction = divmod(round(seconds * 2**32), 2**32)
+    return (whole + NTP_EPOCH) & 0xFFFFFFFF, fraction
 
 
 def answer(request: bytes, received: float, sent: float) -> bytes | None:
