@@ -36,7 +36,7 @@ MEANING = {
     "WAIT": "it has sent its first packet and no answer came",
     "CONNECTING": "it has sent its first packet and no answer came",
     "TCP_CONNECT": "it tries to open the TCP connection",
-    "AUTH": "the server answered, TLS does not complete",
+    "AUTH": "the server answered, but TLS does not complete, so it may refuse this host's certificate (fpga-hybrid-vpn list on the VPN server)",
     "GET_CONFIG": "TLS is up, the server sends no settings",
     "AUTH_PENDING": "TLS is up, the server sends no settings",
     "RECONNECTING": "the last attempt failed, it waits for the next",
@@ -156,6 +156,7 @@ class Wanted:
     protocol: str
     server: str
     server_address: str
+    server_port: int
 
     def open_port(self) -> str:
         """Which port must be open from where to where."""
@@ -164,7 +165,7 @@ class Wanted:
             return f"{port} must be open from {self.host} to the VPN server {self.server} ({self.endpoint}); look at the firewalls of both and between them."
         return (
             f"{port} must be open from {self.host} to {self.endpoint} (cluster_vpn_endpoint), and be forwarded from there to "
-            f"{self.server_address}:{self.port}, where the VPN server {self.server} listens."
+            f"{self.server_address}:{self.server_port}, where the VPN server {self.server} listens."
         )
 
 

@@ -69,6 +69,9 @@ options:
     description: The VPN server's address in its own network, for the message.
     type: str
     default: its address
+  server_port:
+    description: The port that the server listens on, for the message. Default, O(port).
+    type: int
   wait:
     description: How many seconds to wait at most.
     type: int
@@ -146,6 +149,7 @@ def main() -> None:
             "protocol": {"type": "str", "choices": ["udp", "tcp"], "default": "udp"},
             "server": {"type": "str", "default": "the VPN server"},
             "server_address": {"type": "str", "default": "its address"},
+            "server_port": {"type": "int"},
             "wait": {"type": "int", "default": 60},
         },
         required_if=[("side", "server", ["address"]), ("side", "client", ["address", "peer", "endpoint"]), ("side", "routed", ["peer"])],
@@ -156,6 +160,7 @@ def main() -> None:
     fields = ("host", "side", "address", "device", "peer", "endpoint", "port", "protocol", "server", "server_address")
     wanted = openvpn.Wanted(
         management=params["management"] or f"/run/openvpn-{side}/fpga-hybrid.sock",
+        server_port=params["server_port"] or params["port"],
         **{name: params[name] for name in fields},
     )
     began = time.time()

@@ -84,8 +84,12 @@ running:
   description: Whether our OpenVPN unit runs.
   returned: success
   type: bool
-drifted:
-  description: Whether it runs on a device (or, where O(side=routed), beside a route) that is not as it should be, so that a restart is due.
+stale:
+  description: Whether it runs with files older than those on the disk, on another device, or beside another route than it should, so that a restart is due.
+  returned: success
+  type: bool
+needs_reload:
+  description: Whether systemd has not read our units yet.
   returned: success
   type: bool
 pki_possible:
@@ -93,11 +97,15 @@ pki_possible:
   returned: success
   type: bool
 authority:
-  description: Whether the authority's certificate and key exist.
+  description: Whether the authority's certificate exists.
+  returned: success
+  type: bool
+complete:
+  description: Whether all keys and certificates of authority and server exist, belong together, are private, and are good for longer than O(renew_days).
   returned: success
   type: bool
 renew_server:
-  description: Whether the server's certificate ends soon.
+  description: Whether the server's certificate must be made anew.
   returned: success
   type: bool
 forward:
@@ -111,6 +119,8 @@ import errno
 import json
 import os
 import socket
+import time
+from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
@@ -120,6 +130,9 @@ from ansible_collections.fpga.hybrid.plugins.module_utils import _openvpn as ope
 
 try:
     from cryptography import x509
+    from cryptography.exceptions import InvalidSignature
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
 
     CAN_MAKE_CERTIFICATES = True
 except ImportError:
@@ -132,11 +145,35 @@ UNITS = {
 }
 
 
-def unit_state(module: AnsibleModule, unit: str) -> tuple[bool, bool, int]:
-    """(systemd knows it, it runs, its main pid)"""
-    _rc, out, _error = module.run_command(["systemctl", "show", "--property=ActiveState,MainPID,LoadState", unit])
-    values = dict(line.split("=", 1) for line in out.splitlines() if "=" in line)
-    return values.get("LoadState") == "loaded", values.get("ActiveState") in ("active", "activating", "reloading"), int(values.get("MainPID") or 0)
+@dataclass(frozen=True)
+class Unit:
+    """What systemd says of a unit. started is seconds of the monotonic clock, 0 where it does not run."""
+
+    known: bool
+    running: bool
+    pid: int
+    started: float
+    needs_reload: bool
+
+    @classmethod
+    def look(cls, module: AnsibleModule, name: str) -> Unit:
+        _rc, out, _error = module.run_command(
+            ["systemctl", "show", "--property=LoadState,ActiveState,MainPID,ExecMainStartTimestampMonotonic,NeedDaemonReload", name]
+        )
+        values = dict(line.split("=", 1) for line in out.splitlines() if "=" in line)
+        return cls(
+            known=values.get("LoadState") == "loaded",
+            running=values.get("ActiveState") in ("active", "activating", "reloading"),
+            pid=int(values.get("MainPID") or 0),
+            started=int(values.get("ExecMainStartTimestampMonotonic") or 0) / 1e6,
+            needs_reload=values.get("NeedDaemonReload") == "yes",
+        )
+
+    def older_than(self, paths: list[str]) -> bool:
+        """Whether a file was written after the process began, which therefore has not read it: a run was killed in between."""
+        began = time.time() - (time.monotonic() - self.started)
+        times = [os.stat(path).st_mtime for path in paths if os.path.exists(path)]
+        return self.running and any(began + 2 < moment <= time.time() for moment in times)
 
 
 def look_at_driver(module: AnsibleModule) -> None:
@@ -182,27 +219,36 @@ def forward(module: AnsibleModule) -> str:
     return f"{protocol.upper()} port {port} of {known}, which is cluster_vpn_endpoint, must be forwarded to this host, {own[0] if own else 'address unknown'}:{port}."
 
 
-def look_at_authority(module: AnsibleModule) -> tuple[bool, bool]:
-    """(the authority exists, its server's certificate is to be renewed)"""
+def look_at_authority(module: AnsibleModule) -> dict[str, bool]:
+    """Whether the authority exists, all of the server's keys are as they should be, and its certificate is due for renewal."""
     folder = module.params["folder"]
-    certificate, key = (os.path.exists(os.path.join(folder, name)) for name in ("ca.crt", "ca.key"))
-    if certificate and not key:
+    there = {name: os.path.exists(os.path.join(folder, name)) for name in ("ca.crt", "ca.key", "server.key", "server.crt", "tls-crypt.key")}
+    if there["ca.crt"] and not there["ca.key"]:
         module.fail_json(
             msg=f"{folder}/ca.crt is there, but its key {folder}/ca.key is not. Restore the key from a backup; "
             "without it no client can be admitted or revoked. To begin anew with another authority: reset.yml, then site.yml."
         )
-    renew = False
-    path = os.path.join(folder, "server.crt")
-    if CAN_MAKE_CERTIFICATES and os.path.exists(path):
-        with open(path, "rb") as stream:
-            try:
-                found = x509.load_pem_x509_certificate(stream.read())
-            except ValueError:
-                return certificate, True
-        # python3-cryptography 42 renamed this
-        end = found.not_valid_after_utc if hasattr(found, "not_valid_after_utc") else found.not_valid_after.replace(tzinfo=timezone.utc)
-        renew = end - datetime.now(timezone.utc) < timedelta(days=module.params["renew_days"])
-    return certificate, renew
+    if not CAN_MAKE_CERTIFICATES or not all(there.values()):
+        return {"authority": there["ca.crt"], "complete": False, "renew_server": False}
+    try:
+        authority, server = (x509.load_pem_x509_certificate(contents(folder, name)) for name in ("ca.crt", "server.crt"))
+        key = serialization.load_pem_private_key(contents(folder, "server.key"), None)
+        authority.public_key().verify(server.signature, server.tbs_certificate_bytes, ec.ECDSA(server.signature_hash_algorithm))
+        ours = key.public_key().public_numbers() == server.public_key().public_numbers()
+    except (ValueError, TypeError, InvalidSignature):
+        ours = False
+    if not ours:
+        return {"authority": True, "complete": False, "renew_server": True}
+    # python3-cryptography 42 renamed this
+    end = server.not_valid_after_utc if hasattr(server, "not_valid_after_utc") else server.not_valid_after.replace(tzinfo=timezone.utc)
+    due = end - datetime.now(timezone.utc) < timedelta(days=module.params["renew_days"])
+    private = all(os.stat(os.path.join(folder, name)).st_mode & 0o077 == 0 for name in ("ca.key", "server.key", "tls-crypt.key"))
+    return {"authority": True, "complete": private and not due, "renew_server": due}
+
+
+def contents(folder: str, name: str) -> bytes:
+    with open(os.path.join(folder, name), "rb") as stream:
+        return stream.read()
 
 
 def main() -> None:
@@ -224,21 +270,32 @@ def main() -> None:
         supports_check_mode=True,
     )
     side = module.params["side"]
-    known, running, pid = unit_state(module, UNITS[side])
-    if side == "server":
-        known = known and unit_state(module, "fpga-hybrid-vpn-crl.timer")[0]
-    result: dict[str, Any] = {"known": known, "running": running, "pki_possible": CAN_MAKE_CERTIFICATES, "authority": False, "renew_server": False, "forward": ""}
+    unit = Unit.look(module, UNITS[side])
+    units = [unit] + ([Unit.look(module, "fpga-hybrid-vpn-crl.timer")] if side == "server" else [])
+    result: dict[str, Any] = {
+        "known": all(each.known for each in units),
+        "running": unit.running,
+        "needs_reload": any(each.needs_reload for each in units),
+        "pki_possible": CAN_MAKE_CERTIFICATES,
+        "authority": False,
+        "complete": False,
+        "renew_server": False,
+        "forward": "",
+    }
     if side == "routed":
         _rc, out, _error = module.run_command(["ip", "-j", "route", "show", "exact", module.params["network"]])
-        result["drifted"] = running and not openvpn.route_present(out, module.params["gateway"])
+        result["stale"] = unit.running and not openvpn.route_present(out, module.params["gateway"])
         module.exit_json(changed=False, **result)
     look_at_driver(module)
-    device = look_at_device(module, pid)
-    result["drifted"] = running and openvpn.device_drifted(device, module.params["address"], module.params["mtu"])
+    device = look_at_device(module, unit.pid)
+    drifted = unit.running and openvpn.device_drifted(device, module.params["address"], module.params["mtu"])
+    read = [f"/etc/openvpn/{side}/fpga-hybrid.conf", f"/etc/systemd/system/{UNITS[side]}.d/fpga-hybrid.conf"]
     if side == "server":
-        look_at_port(module, pid)
-        result["authority"], result["renew_server"] = look_at_authority(module)
+        read += [os.path.join(module.params["folder"], name) for name in ("ca.crt", "server.crt", "server.key", "tls-crypt.key")]
+        look_at_port(module, unit.pid)
+        result.update(look_at_authority(module))
         result["forward"] = forward(module)
+    result["stale"] = drifted or unit.older_than(read)
     module.exit_json(changed=False, **result)
 
 
