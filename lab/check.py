@@ -26,13 +26,12 @@ GIB = 2**30
 #: Measured: Go's module and build caches, programs, packages, images; then hosts with their volumes.
 CACHE_BYTES = 20 * GIB
 CONTAINER_BYTES = 8 * GIB
-WARM_BYTES = 9 * GIB
 
 #: Linking the kubelet takes 2 GiB; the running lab 3 GiB.
 MEMORY_BYTES = 4 * GIB
 
 #: On 2 cores; site.yml and verify.yml included.
-COLD_MINUTES = 35
+IMAGE_MINUTES = 1
 WARM_MINUTES = 6
 RUNNING_MINUTES = 2
 
@@ -68,12 +67,13 @@ def render(report: Iterable[Line]) -> str:
 
 def examine() -> list[Line]:
     """Everything about this machine that decides whether the lab can run on it."""
+    build = build_minutes()
     return [
         system(Path("/etc/os-release").read_text(), os.uname().machine),
         user(os.geteuid(), effective_capabilities()),
         packages(lifecycle.missing_packages()),
         package_source(),
-        *disk(),
+        *disk(build),
         memory(Path("/proc/meminfo").read_text()),
         processors(os.cpu_count() or 1),
         open_files(resource.getrlimit(resource.RLIMIT_NOFILE)[1]),
@@ -82,7 +82,7 @@ def examine() -> list[Line]:
         *networks(clashes(taken_networks())),
         ports(Path("/proc/net/udp").read_text()),
         network_backend(),
-        duration(),
+        duration(build),
     ]
 
 
@@ -132,14 +132,16 @@ def existing(path: Path) -> Path:
     return next(folder for folder in (path, *path.parents) if folder.exists())
 
 
-def is_warm() -> bool:
-    """Whether the slow part, building the depot's programs, has been done."""
-    programs = cache() / "depot/programs"
-    return programs.is_dir() and any(programs.iterdir())
+def build_minutes() -> float:
+    """How long it takes to build what the cache lacks."""
+    from lab import depot
+
+    lacking_images = sum(not image.archive(debian).exists() for debian in RELEASES)
+    return depot.minutes() + lacking_images * IMAGE_MINUTES
 
 
-def disk() -> Iterator[Line]:
-    wanted = {cache(): 1 * GIB, CONTAINER_STORAGE: WARM_BYTES} if is_warm() else {cache(): CACHE_BYTES, CONTAINER_STORAGE: CONTAINER_BYTES}
+def disk(build: float) -> Iterator[Line]:
+    wanted = {cache(): CACHE_BYTES if build > WARM_MINUTES else GIB, CONTAINER_STORAGE: CONTAINER_BYTES}
     by_device: dict[int, tuple[list[Path], int]] = {}
     for path, size in wanted.items():
         device = existing(path).stat().st_dev
@@ -307,10 +309,9 @@ def network_backend() -> Line:
     return Line(Verdict.OK, "podman", "installed")
 
 
-def duration() -> Line:
-    lacking = [] if is_warm() else ["the depot's programs"]
-    lacking += [f"the Debian {debian} host image" for debian in RELEASES if not image.archive(debian).exists()]
-    if not is_warm():
-        return Line(Verdict.NOTE, "time", f"about {COLD_MINUTES} minutes on 2 cores for `make lab`: the cache lacks {', '.join(lacking)}")
-    extra = f", and the cache lacks {', '.join(lacking)} (a minute each)" if lacking else ""
-    return Line(Verdict.NOTE, "time", f"about {WARM_MINUTES} minutes on 2 cores for `make lab` with this cache ({RUNNING_MINUTES} over a running lab){extra}")
+def duration(build: float) -> Line:
+    """build: minutes to make what the cache lacks."""
+    minutes = f"about {build + WARM_MINUTES:.0f} minutes on 2 cores for `make lab`"
+    if build >= 1:
+        return Line(Verdict.NOTE, "time", f"{minutes}, {build:.0f} of them to build what the cache ({cache()}) lacks; {WARM_MINUTES} the next time")
+    return Line(Verdict.NOTE, "time", f"{minutes} with this cache, {RUNNING_MINUTES} over a running lab")

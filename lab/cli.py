@@ -7,8 +7,9 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from ipaddress import IPv4Address
+from pathlib import Path
 
-from lab import check, lifecycle, status
+from lab import check, lifecycle, machine, status
 from lab import network as lab_network
 from lab.hosts import container
 from lab.network import wall
@@ -28,8 +29,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
 
 
-def up(_: argparse.Namespace) -> None:
-    lifecycle.up()
+def up(options: argparse.Namespace) -> None:
+    {"all": lifecycle.up, "hosts": lifecycle.up_hosts}[options.part]()
+
+
+def machine_save(options: argparse.Namespace) -> None:
+    machine.Machine.now().save(options.file)
+
+
+def machine_compare(options: argparse.Namespace) -> int:
+    before = machine.Machine.load(options.file)
+    if before is None:
+        raise LabError(f"{options.file} holds no record of a machine: make one with `lab/lab machine save {options.file}` before the lab")
+    found = machine.differences(before, machine.Machine.now())
+    for difference in found:
+        print(difference)
+    return 1 if found else 0
 
 
 def clean(options: argparse.Namespace) -> None:
@@ -109,7 +124,9 @@ def parser() -> argparse.ArgumentParser:
         return added
 
     verb("check", show_check, "say what the lab needs and what is in its way; changes nothing, needs no root")
-    verb("up", up, "have the whole lab running: networks, depot, hosts")
+    verb("up", up, "have the whole lab running: networks, depot, hosts").add_argument(
+        "part", nargs="?", choices=("all", "hosts"), default="all", help="hosts: without the depot"
+    )
     verb("down", lambda _: lifecycle.down(), "stop everything, keep everything")
     verb("reset", lambda _: lifecycle.reset(), "remove the hosts and all they hold; depot and cache stay")
     verb("clean", clean, "remove the lab from this machine and put back what it set; the cache stays").add_argument(
@@ -117,6 +134,7 @@ def parser() -> argparse.ArgumentParser:
     )
     verb("status", show_status, "what runs")
     add_host_verbs(verbs.add_parser("host", help="one host: add, remove, exec, reboot, list"))
+    add_machine_verbs(verbs.add_parser("machine", help="what the machine is like: save, compare"))
     add_endpoint_verbs(verbs.add_parser("endpoint", help="where a gateway's UDP port leads: add, remove"))
     return top
 
@@ -145,4 +163,15 @@ def add_endpoint_verbs(parent: argparse.ArgumentParser) -> None:
     for name, action in (("add", endpoint_add), ("remove", endpoint_remove)):
         one = verbs.add_parser(name, help="NETWORK:PORT=SERVER:PORT, for example site2:1195=10.203.10.100:1194")
         one.add_argument("endpoint", type=endpoint)
+        one.set_defaults(action=action)
+
+
+def add_machine_verbs(parent: argparse.ArgumentParser) -> None:
+    verbs = parent.add_subparsers(required=True, metavar="VERB")
+    for name, action, text in (
+        ("save", machine_save, "write down what the machine is like (swap, clock, firewall, networks, cgroups, sysctls)"),
+        ("compare", machine_compare, "say what differs from a saved record; exit status 1 if anything does"),
+    ):
+        one = verbs.add_parser(name, help=text)
+        one.add_argument("file", type=Path)
         one.set_defaults(action=action)

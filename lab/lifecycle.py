@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from lab import depot, machine, podman, recovery
+from lab import machine, podman, recovery
 from lab import network as lab_network
 from lab.hosts import container, image
 from lab.lock import held
@@ -53,6 +53,7 @@ def prepare(hosts: Sequence[Host]) -> None:
         recovery.after_reboot()
         recovery.after_kill()
         machine.record(hosts_run=any(c["State"] == "running" for c in podman.lab_containers()))
+        machine.raise_shared_limits()
         lab_network.ensure()
         image.remove_unfinished()
         for debian in sorted({host.debian for host in hosts}):
@@ -82,11 +83,25 @@ def up() -> None:
     require_root()
     with held("up"):
         prepare(HOSTS)
-        getattr(depot, "build", lambda: None)()
-        getattr(depot, "up", lambda: None)()
-        changed = container.ensure_all(HOSTS)
-    news = f"{', '.join(host.name for host in changed)} started" if changed else "everything ran already"
+        from lab import depot  # the slowest import, and hosts come and go without it
+
+        depot.build()
+        depot.up()
+        news = start_hosts()
     say(f"the lab is up after {time.monotonic() - started:.0f} s: {news}")
+
+
+def up_hosts() -> None:
+    """Networks and hosts without the depot: for what needs hosts only."""
+    require_root()
+    with held("up"):
+        prepare(HOSTS)
+        say(start_hosts())
+
+
+def start_hosts() -> str:
+    changed = container.ensure_all(HOSTS)
+    return f"{', '.join(host.name for host in changed)} started" if changed else "all hosts ran already"
 
 
 def down() -> None:
@@ -120,7 +135,9 @@ def clean() -> list[machine.Difference]:
         recovery.after_kill()
         before = machine.Machine.load(machine.RECORD)
         container.remove_all(container.every())
-        getattr(depot, "remove", lambda: None)()
+        from lab import depot
+
+        depot.remove()
         for left in podman.lab_containers():
             run("podman", "rm", "--force", "--time", "0", "--volumes", left["Id"])
         for volume in podman.lab_volumes():

@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -39,7 +40,7 @@ SET_BY_THE_LAB = {
     "fs.file-max": "systemd raises it when it starts as a host's init",
     "fs.nr_open": "systemd, with fs.file-max",
     "fs.protected_*": "Debian 12's 99-protect-links.conf in a host",
-    "fs.inotify.*": "the host role, for the kubelet's watches",
+    "fs.inotify.*": "the lab: all hosts' init systems and kubelets share what Linux grants to root",
     "kernel.pid_max": "systemd's 50-pid-max.conf in a host",
     "kernel.core_pattern": "Debian 13's 10-coredump-debian.conf in a host",
     "net.netfilter.nf_conntrack_max": "kube-proxy",
@@ -91,7 +92,7 @@ class Machine:
             interfaces=tuple(sorted(link["ifname"] for link in json.loads(run("ip", "-json", "link")))),
             addresses=tuple(sorted(addresses())),
             routes=tuple(sorted(" ".join(line.split()) for family in ("-4", "-6") for line in run("ip", family, "route", "show", "table", "all").splitlines())),
-            podman_networks=tuple(sorted(run("podman", "network", "ls", "--format", "{{.Name}}").split())),
+            podman_networks=tuple(sorted(podman_networks())),
             sysctls=sysctls(),
         )
 
@@ -174,6 +175,18 @@ def record(*, hosts_run: bool) -> Machine | None:
     return machine
 
 
+#: Linux grants the user root 128 inotify instances; a host with a kubelet takes 20, and an init that gets none ends at once.
+SHARED_LIMITS = {"fs.inotify.max_user_instances": 1024, "fs.inotify.max_user_watches": 524288}
+
+
+def raise_shared_limits() -> None:
+    """Make room for many hosts on one kernel; never lowers anything. Call it after record()."""
+    for key, wanted in SHARED_LIMITS.items():
+        file = sysctl_file(key)
+        if int(file.read_text()) < wanted:
+            file.write_text(f"{wanted}\n")
+
+
 def restore_sysctls(before: Machine) -> dict[str, str]:
     """Put back what the lab is known to set; returns what was written."""
     written: dict[str, str] = {}
@@ -225,7 +238,7 @@ def clock() -> dict[str, str]:
 
 def firewall() -> str:
     """All rules, without counters; those of the old iptables too where the kernel has any."""
-    rules = run("nft", "--stateless", "list", "ruleset")
+    rules = run("nft", "--stateless", "list", "ruleset") if shutil.which("nft") else ""
     legacy = Path("/proc/net/ip_tables_names")
     if legacy.exists() and legacy.read_text().strip():
         rules += "".join(line for line in run("iptables-legacy-save").splitlines(keepends=True) if not line.startswith(("#", ":")))
@@ -252,6 +265,12 @@ def addresses() -> Iterator[str]:
     for link in json.loads(run("ip", "-json", "address")):
         # Link-local addresses of container interfaces come and go with them, as the interfaces do.
         yield from (f"{link['ifname']} {a['local']}/{a['prefixlen']}" for a in link["addr_info"] if "local" in a)
+
+
+def podman_networks() -> Iterator[str]:
+    """All but podman's own, which comes with the package."""
+    if shutil.which("podman"):
+        yield from (name for name in run("podman", "network", "ls", "--format", "{{.Name}}").split() if name != "podman")
 
 
 def put_back(before: Machine | None, tell: Callable[[str], None]) -> list[Difference]:

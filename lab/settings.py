@@ -88,6 +88,7 @@ MACHINE_PACKAGES = {
     "runc": "/usr/sbin/runc",
     "nftables": "/usr/sbin/nft",
     "iptables": "/usr/sbin/iptables",
+    "conntrack": "/usr/sbin/conntrack",
     "iproute2": "/usr/sbin/ip",
     "procps": "/usr/sbin/sysctl",
     "kmod": "/usr/sbin/depmod",

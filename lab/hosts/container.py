@@ -208,6 +208,9 @@ def start(host: Host) -> None:
 
 def wait_for_boot(host: Host) -> None:
     def booted() -> bool:
+        state = podman.inspect_containers(host.container)[0]["State"]
+        if state["Status"] in ("exited", "stopped"):
+            raise LabError(f"host {host.name}: its init ended with status {state['ExitCode']} while it booted; the kernel's log (dmesg) may say why")
         try:
             return run("podman", "exec", host.container, "sh", "-c", "systemctl is-system-running || :", timeout=30).strip() in ("running", "degraded")
         except CommandError:

@@ -23,7 +23,7 @@ COUNTERS = {
     "outside": "from the lab to anything outside this machine",
     "inbound": "from outside this machine to the lab",
     "astray": "for a network of the lab, or from one, on the way out by an interface of the machine",
-    "closed": "to an endpoint's port that leads nowhere",
+    "closed": "datagrams from the lab to this machine itself: endpoints that lead nowhere",
 }
 
 
@@ -62,7 +62,6 @@ DEFAULT_ENDPOINTS = (Endpoint(SITE2, VPN_PORT, VPN_SERVER), Endpoint(VPC, VPN_PO
 def render(bridges: Mapping[str, str], endpoints: Iterable[Endpoint]) -> str:
     """The table as nft reads it; loading it replaces the old one in one step. bridges: network name to interface."""
     endpoints = sorted(endpoints, key=str)
-    ports = ", ".join(str(port) for port in sorted({VPN_PORT, *(e.port for e in endpoints)}))
     home = {network.name: network for network in NETWORKS.values()}
     ours = ", ".join(f'"{bridges[name]}"' for name in sorted(home))
     everything = ", ".join(str(subnet) for subnet in sorted([*(network.subnet for network in home.values()), *INNER_NETWORKS.values()]))
@@ -95,10 +94,11 @@ def render(bridges: Mapping[str, str], endpoints: Iterable[Endpoint]) -> str:
         "    counter name outside drop",
         "  }",
         "",
-        # A datagram refused here is never confirmed as a connection, so the same sender is passed on as soon as the endpoint leads somewhere.
+        # The machine serves the lab nothing by UDP. A datagram refused here is never confirmed as a connection, so the same
+        # sender is passed on as soon as the endpoint leads somewhere.
         "  chain input {",
         "    type filter hook input priority filter - 10; policy accept;",
-        f"    iifname {{ {ours} }} udp dport {{ {ports} }} counter name closed drop",
+        f"    iifname {{ {ours} }} meta l4proto udp ct state new counter name closed drop",
         "  }",
         "",
         "  chain postrouting {",
@@ -153,6 +153,14 @@ def ensure(bridges: Mapping[str, str]) -> None:
         return
     run("nft", "-f", "-", stdin=wanted)
     write_whole(loaded, wanted)
+    forget_flows()
+
+
+def forget_flows() -> None:
+    """A sender that never pauses would keep the way that its first datagram took: let every flow to a gateway choose anew."""
+    for network in NETWORKS.values():
+        # Status 1: there was none.
+        succeeds("conntrack", "-D", "-p", "udp", "--orig-dst", str(network.gateway))
 
 
 def remove() -> None:
