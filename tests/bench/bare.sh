@@ -33,7 +33,7 @@ side_by_side() { # function host...
 
 prepare() {
   on "$1" "cat > /etc/depot-ca.crt" <"$ca"
-  curl -fsS --cacert "$ca" -u "$login" --resolve depot:443:10.203.10.2 https://depot/debian/Release.key | on "$1" "cat > /etc/apt/depot.asc"
+  on "$1" "cat > /etc/apt/depot.asc" <"$cache/depot/key.asc"
   on "$1" bash -se <<END
     export DEBIAN_FRONTEND=noninteractive
     suite=\$(. /etc/os-release; echo \$VERSION_CODENAME)
@@ -101,7 +101,7 @@ certificates() {
   for name in server worker1 worker2 worker3; do
     openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj "/CN=$name" -keyout "$name.key" -out "$name.csr"
     usage=$([ "$name" = server ] && echo serverAuth || echo clientAuth)
-    openssl x509 -req -in "$name.csr" -CA ca.crt -CAkey ca.key -CAcreateserial -days 825 -extfile <(echo "extendedKeyUsage=$usage") -out "$name.crt"
+    openssl x509 -req -in "$name.csr" -CA ca.crt -CAkey ca.key -CAcreateserial -days 825 -extfile <(printf "keyUsage=digitalSignature\nextendedKeyUsage=%s\n" "$usage") -out "$name.crt"
   done
   on cp1 openvpn --genkey tls-crypt >tc.key
   cd - >/dev/null
