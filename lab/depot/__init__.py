@@ -6,6 +6,7 @@ what is there as it is: what is missing, or was made from other inputs, is made;
 
 from __future__ import annotations
 
+import argparse
 import json
 import time
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ from lab.depot import archives, container, debian, debs, files, golang, images, 
 from lab.depot.base import Cache, DepotError
 from lab.depot.repository import signer
 
-__all__ = ["DepotError", "Item", "build", "items", "listing", "minutes", "remove", "set_time_offset", "status", "up"]
+__all__ = ["DepotError", "Item", "add_verbs", "build", "items", "listing", "minutes", "remove", "set_time_offset", "status", "up"]
 
 #: Seconds on two cores for what is not a Go program: Debian's packages of both suites, two root file systems, packing and pushing.
 OTHER_SECONDS = {"debian": 60, "rootfs": 75, "packages": 8, "images": 20}
@@ -132,3 +133,21 @@ def status() -> str:
         f"archives  {cache.images}: {len(list(cache.images.glob('*.tar')))}",
     ]
     return "\n".join(lines) + "\n"
+
+
+def add_verbs(parser: argparse.ArgumentParser) -> None:
+    """The command line: each verb sets `action`, to be called with the parsed options."""
+    verbs = parser.add_subparsers(required=True, metavar="VERB")
+    make = verbs.add_parser("build", help="build, fetch and pack what is missing")
+    make.add_argument("--refresh", action="store_true", help="fetch Debian's updates too")
+    make.set_defaults(action=lambda options: build(refresh=options.refresh))
+    for name, action, text in (
+        ("up", up, "serve it, and push the image archives of the cache"),
+        ("remove", remove, "take the container away; what was built stays in the cache"),
+        ("status", lambda: print(status(), end=""), "what is missing, and whether it serves"),
+        ("list", lambda: print(listing(), end=""), "all that it has"),
+    ):
+        verbs.add_parser(name, help=text).set_defaults(action=lambda _options, action=action: action())
+    clock = verbs.add_parser("clock", help="let its time source be wrong by so many seconds; 0 makes it honest again")
+    clock.add_argument("seconds", type=float)
+    clock.set_defaults(action=lambda options: set_time_offset(options.seconds))

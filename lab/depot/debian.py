@@ -22,7 +22,13 @@ class Wanted:
     """debian.toml."""
 
     suites: Mapping[str, str]
-    groups: Mapping[str, tuple[str, ...]]
+    groups: Mapping[str, Sequence[str]]
+    only: Mapping[str, Mapping[str, Sequence[str]]]
+
+    def of(self, suite: str) -> list[list[str]]:
+        """The suite's groups of packages that go together."""
+        extra = self.only.get(suite, {})
+        return [[*packages, *extra.get(name, [])] for name, packages in self.groups.items()]
 
 
 @dataclass(frozen=True)
@@ -44,7 +50,7 @@ class Package:
 
 def read_list(path: Path = LIST) -> Wanted:
     content = tomllib.loads(path.read_text())
-    return Wanted(suites=content["suites"], groups={name: tuple(packages) for name, packages in content["groups"].items()})
+    return Wanted(suites=content["suites"], groups=content["groups"], only=content.get("only", {}))
 
 
 def parse_simulation(output: str) -> Iterator[Package]:
@@ -175,7 +181,7 @@ def fetch_suite(cache: Cache, wanted: Wanted, suite: str) -> None:
     root.prepare(machine_mirror())
     root.update()
     packages: set[Package] = set()
-    for group in wanted.groups.values():
+    for group in wanted.of(suite):
         packages |= root.fetch(group)
     files = {package.pool_name: root.archives / package.archive_name for package in packages}
     publish_suite(cache.www / "debian", suite, "main", files, signer(cache), pool=f"pool/{suite}", version=wanted.suites[suite])
@@ -189,7 +195,7 @@ def fetch_suite(cache: Cache, wanted: Wanted, suite: str) -> None:
 
 
 def inputs(wanted: Wanted, suite: str) -> str:
-    return digest_of(suite, architecture(), *(package for group in wanted.groups.values() for package in (*group, ";")))
+    return digest_of(suite, architecture(), *(package for group in wanted.of(suite) for package in (*group, ";")))
 
 
 def stamp(cache: Cache, suite: str) -> Stamp:

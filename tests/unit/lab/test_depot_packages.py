@@ -62,14 +62,27 @@ def test_another_vendors_repository_of_the_same_suite_is_not_debian() -> None:
 
 
 def test_a_longer_list_is_another_input() -> None:
-    short = debian.Wanted({"bookworm": "12"}, {"a": ("curl",), "b": ("jq",)})
-    joined = debian.Wanted({"bookworm": "12"}, {"a": ("curl", "jq"), "b": ()})
+    short = debian.Wanted({"bookworm": "12"}, {"a": ["curl"], "b": ["jq"]}, {})
+    joined = debian.Wanted({"bookworm": "12"}, {"a": ["curl", "jq"], "b": []}, {})
     assert debian.inputs(short, "bookworm") != debian.inputs(joined, "bookworm")
 
 
-def test_nothing_is_listed_twice() -> None:
-    packages = list(itertools.chain.from_iterable(debian.read_list().groups.values()))
+def test_a_suites_own_packages_join_their_group_and_change_no_other_suite() -> None:
+    wanted = debian.Wanted({"bookworm": "12", "trixie": "13"}, {"a": ["docker.io"]}, {"trixie": {"a": ["docker-cli"]}})
+    assert wanted.of("bookworm") == [["docker.io"]]
+    assert wanted.of("trixie") == [["docker.io", "docker-cli"]]
+
+
+@pytest.mark.parametrize("suite", debian.read_list().suites)
+def test_nothing_is_listed_twice(suite: str) -> None:
+    packages = list(itertools.chain.from_iterable(debian.read_list().of(suite)))
     assert len(packages) == len(set(packages))
+
+
+def test_a_suites_own_packages_name_groups_and_suites_that_exist() -> None:
+    wanted = debian.read_list()
+    assert set(wanted.only) <= set(wanted.suites)
+    assert {group for groups in wanted.only.values() for group in groups} <= set(wanted.groups)
 
 
 def test_a_package_that_is_not_fetched_is_named_with_its_list(tmp_path: Path) -> None:
