@@ -12,6 +12,7 @@ from typing import IO, Any, Protocol
 
 from lab.depot import images, oci
 from lab.depot.base import Cache, DepotError, Stamp, digest_of, lock, say
+from lab.depot.registry import Registry
 from lab.depot.repository import architecture
 
 #: containerd and docker write the full name into the first; podman and skopeo have only the second, often with a bare tag in it.
@@ -102,7 +103,7 @@ def read_archive(path: Path, arch: str) -> list[Image]:
             else:
                 raise archive.fail("it is no image archive (neither manifest.json nor index.json in it)")
     except (tarfile.TarError, EOFError, OSError) as error:
-        raise ArchiveError(path, f"it cannot be read as a tar ({error})") from error
+        raise ArchiveError(path, f"it cannot be read as a tar ({str(error).splitlines()[0].rstrip(': ')})") from error
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         raise ArchiveError(path, f"its index is not as the format wants it ({type(error).__name__}: {error})") from error
     if not found:
@@ -197,27 +198,36 @@ def send(image: Image, path: Path, registry: Target) -> str:
 
 
 def load(cache: Cache) -> None:
-    """Push the archives of $CACHE/images; one that was pushed and has not changed since is not opened."""
+    """Have in the registry exactly the images of the archives in $CACHE/images; an archive that has not changed since is not opened."""
     cache.images.mkdir(parents=True, exist_ok=True)
-    paths = sorted(cache.images.glob("*.tar"))
-    stamps = cache.depot / "archives"
-    with lock(cache, "archives"):
-        for stale in stamps.glob("*.json"):
-            if stale.stem not in {path.name for path in paths}:
+    paths = {path.name: path for path in sorted(cache.images.glob("*.tar"))}
+    folder = cache.depot / "archives"
+    if not paths and not any(folder.glob("*.json")):
+        return
+    with lock(cache, "archives"), images.connect(cache) as registry:
+        kept = [push(path, Stamp(folder / f"{name}.json"), registry) for name, path in paths.items()]
+        present = {(image["repository"], image["digest"]) for images_of_one in kept for image in images_of_one}
+        for stale in folder.glob("*.json"):
+            if stale.stem not in paths:
+                for image in Stamp(stale).read().get("images", []):
+                    if (image["repository"], image["digest"]) not in present:
+                        registry.delete_manifest(image["repository"], image["digest"])
+                        say(f"depot: image {image['reference']} is gone with {stale.stem}")
                 stale.unlink()
-        for path in paths:
-            state = path.stat()
-            stamp = Stamp(stamps / f"{path.name}.json")
-            inputs = digest_of(path.name, str(state.st_size), str(state.st_mtime_ns), images.FORMAT)
-            with images.connect(cache) as registry:
-                known = stamp.read()
-                if known.get("inputs") == inputs and all(
-                    registry.manifest_digest(image["repository"], image["tag"]) == image["digest"] for image in known.get("images", [])
-                ):
-                    continue
-                sent = []
-                for image in read_archive(path, architecture()):
-                    digest = send(image, path, registry)
-                    sent.append({"reference": str(image.reference), "repository": image.reference.mirrored, "tag": image.reference.tag, "digest": digest})
-                    say(f"depot: image {image.reference} from {path.name}")
-                stamp.write(inputs, images=sent)
+
+
+def push(path: Path, stamp: Stamp, registry: Registry) -> list[dict[str, str]]:
+    """Have an archive's images in the registry; says which."""
+    state = path.stat()
+    inputs = digest_of(path.name, str(state.st_size), str(state.st_mtime_ns), images.FORMAT)
+    known = stamp.read()
+    there: list[dict[str, str]] = known.get("images", [])
+    if known.get("inputs") == inputs and all(registry.manifest_digest(image["repository"], image["tag"]) == image["digest"] for image in there):
+        return there
+    sent = []
+    for image in read_archive(path, architecture()):
+        digest = send(image, path, registry)
+        sent.append({"reference": str(image.reference), "repository": image.reference.mirrored, "tag": image.reference.tag, "digest": digest})
+        say(f"depot: image {image.reference} from {path.name}")
+    stamp.write(inputs, images=sent)
+    return sent

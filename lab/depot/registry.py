@@ -66,6 +66,10 @@ class Registry:
         headers = {"Content-Type": "application/octet-stream", "Content-Length": str(descriptor.size)}
         self._ask("PUT", f"{location}{joint}{urlencode({'digest': descriptor.digest})}", body=content, headers=headers)
 
+    def delete_manifest(self, repository: str, digest: str) -> None:
+        """Take an image with all its tags out; blobs stay for those who share them."""
+        self._ask("DELETE", f"/v2/{repository}/manifests/{digest}")
+
     def push_manifest(self, repository: str, tag: str, content: bytes, media_type: str) -> str:
         """Returns its digest. An empty tag stores it under its digest alone."""
         digest = oci.digest(content)

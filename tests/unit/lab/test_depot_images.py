@@ -18,6 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lab.depot import archives, golang, images, oci
+from lab.depot.base import Cache
 
 DIGEST = "sha256:" + "0123456789abcdef" * 4
 
@@ -188,6 +189,19 @@ class Shelf:
         self.tags[f"{repository}:{tag or digest}"] = content
         return digest
 
+    def manifest_digest(self, repository: str, tag: str) -> str:
+        content = self.tags.get(f"{repository}:{tag}")
+        return oci.digest(content) if content is not None else ""
+
+    def delete_manifest(self, repository: str, digest: str) -> None:
+        self.tags = {name: content for name, content in self.tags.items() if not name.startswith(f"{repository}:") or oci.digest(content) != digest}
+
+    def __enter__(self) -> Shelf:
+        return self
+
+    def __exit__(self, *_details: object) -> None:
+        pass
+
 
 def tar_of(path: Path, files: Mapping[str, bytes]) -> Path:
     with tarfile.open(path, "w") as tar:
@@ -322,3 +336,45 @@ def test_an_archive_cut_short_is_refused_by_name(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:9000])
     with pytest.raises(archives.ArchiveError, match=r"cut\.tar"):
         archives.read_archive(path, "amd64")
+
+
+@pytest.fixture
+def depot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Cache, Shelf]:
+    shelf = Shelf()
+    monkeypatch.setattr(images, "connect", lambda _cache: shelf)
+    cache = Cache(tmp_path / "cache")
+    cache.images.mkdir(parents=True)
+    return cache, shelf
+
+
+def test_an_archive_that_has_not_changed_is_not_opened(depot: tuple[Cache, Shelf], monkeypatch: pytest.MonkeyPatch) -> None:
+    cache, shelf = depot
+    tar_of(cache.images / "a.tar", docker_files(["tool:2"]))
+    archives.load(cache)
+    monkeypatch.setattr(archives, "read_archive", lambda *_arguments: pytest.fail("opened"))
+    archives.load(cache)
+    assert set(shelf.tags) == {"docker.io/library/tool:2"}
+
+
+def test_an_image_that_the_registry_lost_is_sent_again(depot: tuple[Cache, Shelf]) -> None:
+    cache, shelf = depot
+    tar_of(cache.images / "a.tar", docker_files(["tool:2"]))
+    archives.load(cache)
+    shelf.tags.clear()
+    archives.load(cache)
+    assert set(shelf.tags) == {"docker.io/library/tool:2"}
+
+
+def test_an_archive_taken_away_takes_its_images_with_it_but_not_another_archives(depot: tuple[Cache, Shelf]) -> None:
+    cache, shelf = depot
+    tar_of(cache.images / "a.tar", docker_files(["tool:2"]))
+    tar_of(cache.images / "b.tar", docker_files(["tool:2", "other:1"]))
+    tar_of(cache.images / "c.tar", oci_files())
+    archives.load(cache)
+    for name in ("b.tar", "c.tar"):
+        (cache.images / name).unlink()
+    archives.load(cache)
+    assert set(shelf.tags) == {"docker.io/library/tool:2"}
+    (cache.images / "a.tar").unlink()
+    archives.load(cache)
+    assert not shelf.tags
