@@ -248,7 +248,7 @@ def offers(entries: t.Iterable[dict[str, list[str]]], source: Source) -> bool:
     """Whether sources that are there already name this repository."""
     return any(
         source.url.rstrip("/") in [uri.rstrip("/") for uri in entry["uris"]]
-        and source.suite in entry["suites"]
+        and set(source.suite.split()) <= set(entry["suites"])
         and set(source.components) <= set(entry["components"])
         for entry in entries
     )

@@ -1,0 +1,134 @@
+#!/usr/bin/python
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: host_info
+short_description: What a host is like before it becomes a node
+version_added: 0.1.0
+author:
+  - The fpga.hybrid maintainers (@fpga-hybrid)
+description:
+  - Tells whether a host is a container, what keeps its time, and how far its clock is off.
+  - Fails when the clock is off by more than O(max_offset), with what to do. Changes nothing.
+  - Gives C(ansible_facts.distribution) and C(distribution_release), as the setup module does, so that roles need not gather facts.
+attributes:
+  check_mode:
+    support: full
+    description: Changes nothing.
+  diff_mode:
+    support: none
+    description: Changes nothing.
+  platform:
+    support: full
+    description: Works on Linux with systemd.
+    platforms: posix
+options:
+  time_servers:
+    description: Time servers to compare the clock with. The first one that answers counts.
+    type: list
+    elements: str
+    default: []
+  reference:
+    description: The controller's time in seconds since 1970, to compare with when no time server answers.
+    type: float
+  max_offset:
+    description: How many seconds the clock may be off.
+    type: float
+    default: 5.0
+"""
+
+EXAMPLES = r"""
+- name: Look at the host
+  fpga.hybrid.host_info:
+    time_servers: [ntp.example.com]
+    reference: "{{ now().timestamp() }}"
+  register: host
+"""
+
+RETURN = r"""
+ansible_facts:
+  description: C(distribution) and C(distribution_release).
+  returned: success
+  type: dict
+  sample: {distribution: Debian, distribution_release: bookworm}
+container:
+  description: What kind of container the host is, null for a machine.
+  returned: success
+  type: str
+time_service:
+  description: The service that keeps the time, null if there is none. C(ours) says whether this collection installed it.
+  returned: success
+  type: dict
+  sample: {unit: chrony.service, package: chrony, active: true, ours: false}
+clock:
+  description: How many seconds the clock is behind, and behind what. C(problems) names time servers that did not answer.
+  returned: success
+  type: dict
+  sample: {offset: 0.002, source: time server ntp.example.com, problems: []}
+"""
+
+import os
+import socket
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.fpga.hybrid.plugins.module_utils import _host
+from ansible_collections.fpga.hybrid.plugins.module_utils._record import Record, RecordError
+
+
+def container(module: AnsibleModule) -> str | None:
+    status, out, _err = module.run_command(["systemd-detect-virt", "--container"])
+    return out.strip() if status == 0 else None
+
+
+def read(path: str) -> str:
+    with open(path, encoding="utf-8") as file:
+        return file.read()
+
+
+def find_time_service(module: AnsibleModule) -> _host.TimeService | None:
+    if not os.path.isdir("/run/systemd/system"):  # an image that is being built
+        return None
+    show = ["systemctl", "show", "--property=Id,LoadState,ActiveState", *_host.TIME_UNITS]
+    return _host.time_service(_host.parse_units(module.run_command(show)[1]))
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "time_servers": {"type": "list", "elements": "str", "default": []},
+            "reference": {"type": "float"},
+            "max_offset": {"type": "float", "default": 5.0},
+        },
+        supports_check_mode=True,
+    )
+    # First: a reference gets older with every step.
+    clock = _host.measure(module.params["time_servers"], module.params["reference"])
+    service = find_time_service(module)
+    problem = _host.judge_clock(clock, module.params["max_offset"], socket.gethostname(), service)
+    if problem:
+        module.fail_json(msg=problem)
+    try:
+        packages = Record.load().get("apt", "host", {}).get("packages", {})
+    except RecordError as error:
+        module.fail_json(msg=str(error))
+    time_service = None
+    if service:
+        installed = packages.get(service.package)
+        ours = installed is not None and installed["was"] is None
+        time_service = {"unit": service.unit, "package": service.package, "active": service.active, "ours": ours}
+    release = _host.parse_os_release(read("/etc/os-release"))
+    module.exit_json(
+        changed=False,
+        ansible_facts=release,
+        container=container(module),
+        time_service=time_service,
+        clock={"offset": clock.offset, "source": clock.source, "problems": list(clock.problems)},
+    )
+
+
+if __name__ == "__main__":
+    main()
