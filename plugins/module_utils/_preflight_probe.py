@@ -27,6 +27,7 @@ from ansible_collections.fpga.hybrid.plugins.module_utils._preflight import KERN
 #: run(argv) -> (exit code, stdout, stderr); exit code 127 when there is no such program.
 Run = Callable[[list[str]], "tuple[int, str, str]"]
 NTP_EPOCH = 2208988800  # seconds from 1900, where NTP counts from, to 1970 (RFC 5905)
+NTP_PORT = 123
 TIMEOUT = 5
 
 
@@ -135,7 +136,7 @@ def ask_time(server: str) -> float | None:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as channel:
             channel.settimeout(2)
             sent = time.time()
-            channel.sendto(request, (server, 123))
+            channel.sendto(request, (server, NTP_PORT))
             answer = channel.recv(512)
             received = time.time()
     except OSError:

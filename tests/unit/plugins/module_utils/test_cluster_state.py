@@ -1,0 +1,81 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a cluster knows of itself."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from ansible_collections.fpga.hybrid.plugins.module_utils._cluster_state import (
+    ClusterState,
+    StateError,
+    config_map,
+    describe,
+    plan,
+    record_of,
+    running_kubernetes,
+)
+
+ID = "3b9d4e6b-fe0d-4945-bba3-114c6a4a81cb"
+STATE = ClusterState(ID, "InAccel", {"kubernetes": "1.36.3"})
+MANIFEST = "spec:\n  containers:\n  - command:\n    - kube-apiserver\n    image: registry.k8s.io/kube-apiserver:v1.36.3\n    imagePullPolicy: IfNotPresent\n"
+
+
+def never():
+    raise AssertionError("the id was made anew")
+
+
+def test_the_id_is_made_once_and_never_again():
+    first = plan(None, "InAccel", None, lambda: ID)
+    assert first == ClusterState(ID, "InAccel", {})
+    assert plan(first, "InAccel", None, never) == first
+
+
+def test_recorded_versions_stay_unless_others_are_given():
+    assert plan(STATE, "InAccel", None, never) == STATE
+    assert plan(STATE, "InAccel", {"kubernetes": "1.36.4"}, never).versions == {"kubernetes": "1.36.4"}
+
+
+def test_the_control_plane_of_another_cluster_is_refused():
+    with pytest.raises(StateError, match=f"cluster_name: this host is the control plane of cluster InAccel \\({ID}\\); expected lab"):
+        plan(STATE, "lab", None, never)
+
+
+def test_what_is_written_can_be_read():
+    assert ClusterState.parse(STATE.text(), "x") == STATE
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"cluster_id": "x", "cluster_name": "y"}', "null"])
+def test_a_broken_file_is_refused_rather_than_replaced(text):
+    with pytest.raises(StateError, match=r"/etc/x: found nothing that can be read .*kube-system/fpga-hybrid"):
+        ClusterState.parse(text, "/etc/x")
+
+
+def test_a_file_of_a_later_collection_is_refused():
+    with pytest.raises(StateError, match="found schema 2; expected 1"):
+        ClusterState.parse(json.dumps({**json.loads(STATE.text()), "schema": 2}), "x")
+
+
+@pytest.mark.parametrize(
+    ("manifest", "version"), [(MANIFEST, "1.36.3"), (MANIFEST.replace("registry.k8s.io", "mirror:5000/k8s"), "1.36.3"), ("", None), ("image: x", None)]
+)
+def test_the_running_version_is_read_from_the_static_pod(manifest, version):
+    assert running_kubernetes(manifest) == version
+
+
+def test_a_cluster_whose_first_run_died_is_known_by_what_runs():
+    """Else the re-run could take a newer default for a control plane that stands already."""
+    assert describe(ClusterState(ID, "InAccel"), MANIFEST)["versions"] == {"kubernetes": "1.36.3"}
+    assert describe(None, "")["cluster_id"] is None
+
+
+def test_the_record_wins_over_what_runs():
+    assert describe(STATE, MANIFEST.replace("1.36.3", "1.36.4"))["versions"] == {"kubernetes": "1.36.3"}
+
+
+def test_a_config_map_holds_texts_only():
+    data = json.loads(config_map(record_of(ID, "InAccel", {"kubernetes": "1.36.3"}, "0.1.0")))["data"]
+    assert all(isinstance(value, str) for value in data.values())
+    assert json.loads(data["versions"]) == {"kubernetes": "1.36.3"}

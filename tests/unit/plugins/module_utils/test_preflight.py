@@ -1,0 +1,211 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Whether a host can become a node: the rules."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from ansible_collections.fpga.hybrid.plugins.module_utils._preflight import Answer, Listener, Probe, Route, Wanted, judge, notes
+
+FRESH = Probe(
+    os=("debian", "12"),
+    os_name="Debian GNU/Linux 12 (bookworm)",
+    machine="x86_64",
+    init="systemd",
+    tun_error="",
+    cpus=4,
+    memory=8000,
+    disk_free=50000,
+    cgroup_v2=True,
+    missing_features=(),
+    routes=(Route("10.203.10.0/24", "eth0"),),
+    listeners=(Listener("tcp", 22, "sshd"),),
+    clock_offset=0.3,
+    time_servers={},
+    answers=(Answer("images", "https://mirror/v2/", 200),),
+)
+WORKER = Wanted(
+    host="worker1",
+    control_plane=False,
+    vpn_server=False,
+    vpn_member=True,
+    cluster_name="InAccel",
+    cluster_id="id-1",
+    endpoint="api.example.org:6443",
+    kubernetes="1.36.3",
+    networks=(
+        ("cluster_vpn_network", "172.27.224.0/20"),
+        ("cluster_pod_network", "10.244.0.0/16"),
+        ("cluster_service_network", "10.96.0.0/12"),
+        ("cluster_lan_networks", "10.203.10.0/24"),
+        ("cluster_vpc_networks", "172.31.0.0/16"),
+    ),
+    vpn_port=1194,
+    vpn_protocol="udp",
+    fail_cgroup_v1=True,
+    keep_swap=False,
+    minimum_cpus=2,
+    minimum_memory=1700,
+    minimum_disk=4096,
+    clock_tolerance=30,
+)
+MASTER = replace(WORKER, host="cp1", control_plane=True, vpn_server=True)
+JOINED = replace(
+    FRESH,
+    node_cluster_id="id-1",
+    kubelet_server="api.example.org:6443",
+    vpn_is_ours=True,
+    routes=(
+        Route("172.27.224.0/20", "tun0"),
+        Route("10.244.7.0/26", "vxlan.calico", "10.244.7.0"),
+        Route("10.244.1.3/32", "cali12345"),
+        Route("10.244.1.0/26", ""),
+    ),
+    listeners=(Listener("tcp", 10250, "kubelet"), Listener("tcp", 10256, "kube-proxy"), Listener("udp", 4789, "")),
+)
+
+
+def said(found, wanted=WORKER):
+    return [str(problem) for problem in judge(found, wanted)]
+
+
+@pytest.mark.parametrize("found", [FRESH, JOINED, replace(FRESH, os=("ubuntu", "24.04"))])
+@pytest.mark.parametrize("wanted", [WORKER, MASTER])
+def test_a_fresh_host_and_a_node_of_ours_have_no_problem(found, wanted):
+    assert said(found, wanted) == []
+
+
+def test_a_standing_control_plane_has_no_problem():
+    listeners = [
+        ("tcp", 6443, "kube-apiserver"),
+        ("tcp", 2379, "etcd"),
+        ("tcp", 2380, "etcd"),
+        ("tcp", 10257, "kube-controller"),
+        ("tcp", 10259, "kube-scheduler"),
+    ]
+    found = replace(JOINED, running_kubernetes="1.36.3", listeners=tuple(Listener(*entry) for entry in [*listeners, ("udp", 1194, "openvpn")]))
+    assert said(found, MASTER) == []
+
+
+OBSTACLES = {
+    "operating system": (replace(FRESH, os=("fedora", "43"), os_name="Fedora 43"), "worker1, operating system: found Fedora 43; expected Debian 12 or 13"),
+    "Debian 11": (replace(FRESH, os=("debian", "11"), os_name="Debian 11"), "worker1, operating system: found Debian 11"),
+    "architecture": (replace(FRESH, machine="aarch64"), "worker1, architecture: found aarch64"),
+    "no systemd": (replace(FRESH, init="sh"), "worker1, init system: process 1 is sh"),
+    "no tun": (replace(FRESH, tun_error="/dev/net/tun: No such file or directory"), "worker1, /dev/net/tun: /dev/net/tun: No such file"),
+    "kernel": (replace(FRESH, missing_features=("br_netfilter",)), "worker1, kernel, br_netfilter: the kernel has no br_netfilter"),
+    "cgroup v1": (replace(FRESH, cgroup_v2=False), "worker1, kubeadm_kubelet_configuration.failCgroupV1: the host has cgroup v1"),
+    "disk": (replace(FRESH, disk_free=100), "worker1, preflight_minimum.disk: found 100 MiB free"),
+    "swap of the machine below": (replace(FRESH, swaps=("/dev/vda2",), container="lxc"), "worker1, kubeadm_kubelet_configuration.failSwapOn: /dev/vda2 is on"),
+    "another cluster's id": (
+        replace(JOINED, node_cluster_id="id-2", node_cluster_name="Other"),
+        "worker1, cluster_id: is a node of cluster Other, id id-2; expected no node",
+    ),
+    "another API server": (
+        replace(FRESH, kubelet_server="10.0.0.1:6443"),
+        "worker1, cluster_control_plane_endpoint: its kubelet belongs to the API server 10.0.0.1:6443",
+    ),
+    "a route in the pod network": (
+        replace(FRESH, routes=(Route("10.244.0.0/14", "eth1", "10.0.0.1"),)),
+        "worker1, cluster_pod_network: there is a route to 10.244.0.0/14 by 10.0.0.1 on eth1, which overlaps 10.244.0.0/16",
+    ),
+    "a VPN of somebody else": (
+        replace(FRESH, routes=(Route("172.27.224.0/20", "as0t0"),)),
+        "worker1, cluster_vpn_network: there is a route to 172.27.224.0/20 on as0t0",
+    ),
+    "tun0 before our VPN": (replace(FRESH, routes=(Route("172.27.224.0/20", "tun0"),)), "worker1, cluster_vpn_network: there is a route"),
+    "the site is inside the VPC's network": (
+        replace(FRESH, routes=(Route("172.31.5.0/24", "eth0"),)),
+        "worker1, cluster_vpc_networks: there is a route to 172.31.5.0/24",
+    ),
+    "Docker": (
+        replace(JOINED, routes=(Route("10.203.10.0/28", "docker network web"),)),
+        "worker1, cluster_lan_networks: docker network web has 10.203.10.0/28, which overlaps 10.203.10.0/24",
+    ),
+    "a strange kubelet port": (replace(FRESH, listeners=(Listener("tcp", 10250, "k3s-agent"),)), "worker1, port 10250/tcp: k3s-agent listens there"),
+    "VXLAN of a program": (
+        replace(FRESH, listeners=(Listener("udp", 4789, "ovs"),)),
+        "worker1, port 4789/udp: ovs listens there; expected nobody but the pod network",
+    ),
+    "clock ahead": (replace(FRESH, clock_offset=95), "worker1, clock: 95 s ahead of the controller; expected at most 30 s"),
+    "clock behind": (replace(FRESH, clock_offset=-95), "worker1, clock: 95 s behind the controller"),
+    "time source": (replace(FRESH, time_servers={"depot": -7200.0}), "worker1, clock: 7200 s behind time server depot"),
+    "mirror down": (
+        replace(FRESH, answers=(Answer("helm", "https://m/x", 0, "Connection refused"),)),
+        "worker1, cluster_mirrors.helm: https://m/x: Connection refused",
+    ),
+    "wrong password": (
+        replace(FRESH, answers=(Answer("images", "https://m/v2/", 401),)),
+        "worker1, cluster_mirrors.images: https://m/v2/ answers 401; expected to be let in",
+    ),
+    "incomplete mirror": (
+        replace(FRESH, answers=(Answer("debian", "https://m/d", 404),)),
+        "worker1, cluster_mirrors.debian: https://m/d answers 404; expected 200",
+    ),
+}
+
+
+@pytest.mark.parametrize(("found", "message"), OBSTACLES.values(), ids=OBSTACLES.keys())
+def test_an_obstacle_is_named_with_host_and_variable(found, message):
+    assert any(problem.startswith(message) for problem in said(found)), said(found)
+
+
+CONTROL_PLANE = {
+    "processors": (replace(FRESH, cpus=1), "cp1, preflight_minimum.cpus: found 1; expected 2"),
+    "memory": (replace(FRESH, memory=1000), "cp1, preflight_minimum.memory: found 1000 MiB"),
+    "API port": (replace(FRESH, listeners=(Listener("tcp", 6443, "nginx"),)), "cp1, port 6443/tcp: nginx listens there; expected nobody but kube-apiserver"),
+    "etcd": (replace(FRESH, listeners=(Listener("tcp", 2379, ""),)), "cp1, port 2379/tcp: another program listens there"),
+    "VPN port": (
+        replace(FRESH, listeners=(Listener("udp", 1194, "wg"),)),
+        "cp1, port 1194/udp: wg listens there; expected nobody but openvpn. Stop wg, or choose another",
+    ),
+    "Kubernetes": (replace(JOINED, running_kubernetes="1.35.9"), "cp1, cluster_kubernetes_version: the control plane runs 1.35.9; expected 1.36.3"),
+}
+
+
+@pytest.mark.parametrize(("found", "message"), CONTROL_PLANE.values(), ids=CONTROL_PLANE.keys())
+def test_what_a_control_plane_needs_is_asked_of_it(found, message):
+    assert any(problem.startswith(message) for problem in said(found, MASTER)), said(found, MASTER)
+
+
+@pytest.mark.parametrize("found", [FRESH, replace(FRESH, cpus=1, memory=1000, listeners=(Listener("tcp", 6443, "nginx"), Listener("udp", 1194, "wg")))])
+def test_a_worker_may_be_small_and_serve_what_it_likes(found):
+    assert said(found, WORKER) == []
+
+
+def test_all_problems_of_a_host_are_told_at_once():
+    found = replace(FRESH, os=("fedora", "43"), init="sh", disk_free=1, clock_offset=999.0)
+    assert len(said(found)) == 4
+
+
+def test_a_node_of_a_cluster_that_has_no_id_yet_is_somebody_else_s():
+    assert "worker1, cluster_id" in said(JOINED, replace(WORKER, cluster_id=""))[0]
+
+
+def test_what_the_declaration_allows_is_no_obstacle():
+    assert said(replace(FRESH, cgroup_v2=False), replace(WORKER, fail_cgroup_v1=False)) == []
+    assert said(replace(FRESH, swaps=("/x",), container="podman"), replace(WORKER, keep_swap=True)) == []
+    assert said(replace(FRESH, tun_error="none"), replace(WORKER, vpn_member=False)) == []
+
+
+def test_swap_of_the_host_s_own_is_left_to_role_swap():
+    assert said(replace(FRESH, swaps=("/dev/vda2",))) == []
+
+
+def test_a_lan_host_of_ours_has_a_route_to_the_vpn_by_its_server():
+    route = Route("172.27.224.0/20", "eth0", "10.203.10.11")
+    assert said(replace(JOINED, routes=(route,))) == []
+    assert said(replace(FRESH, routes=(route,)))
+
+
+def test_a_time_server_that_does_not_answer_is_passed_over():
+    assert said(replace(FRESH, time_servers={"depot": None})) == []
+
+
+def test_what_is_no_obstacle_is_said_aloud():
+    assert "never run by us" in notes(replace(FRESH, os=("ubuntu", "22.04"), os_name="Ubuntu 22.04"), WORKER)[0]
+    assert "cgroup v1" in notes(replace(FRESH, cgroup_v2=False), replace(WORKER, fail_cgroup_v1=False))[0]
+    assert notes(FRESH, WORKER) == []

@@ -1,0 +1,221 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What preflight finds on a host: recorded output, scripted servers."""
+
+from __future__ import annotations
+
+import http.server
+import json
+import socket
+import struct
+import threading
+import time
+from contextlib import contextmanager
+
+import pytest
+
+from ansible_collections.fpga.hybrid.plugins.module_utils import _preflight_probe as looks
+from ansible_collections.fpga.hybrid.plugins.module_utils._preflight import Listener, Route
+
+ROUTES = json.dumps(
+    [
+        {"dst": "default", "gateway": "10.203.10.1", "dev": "eth0", "flags": []},
+        {"dst": "10.203.10.0/24", "dev": "eth0", "protocol": "kernel", "flags": []},
+        {"dst": "10.244.7.0/26", "gateway": "10.244.7.0", "dev": "vxlan.calico", "flags": ["onlink"]},
+        {"type": "blackhole", "dst": "10.244.1.0/26", "protocol": "80", "flags": []},
+        {"dst": "10.244.1.3", "dev": "cali1", "scope": "link", "flags": []},
+    ]
+)
+SOCKETS = """\
+udp   UNCONN 0      0                  0.0.0.0:1194       0.0.0.0:*    users:(("openvpn",pid=1,fd=6))
+udp   UNCONN 0      0                  0.0.0.0:4789       0.0.0.0:*
+tcp   LISTEN 0      128              127.0.0.1:10248      0.0.0.0:*    users:(("kubelet",pid=3,fd=9),("kubelet",pid=3,fd=10))
+tcp   LISTEN 0      128                      *:6443             *:*    users:(("kube-apiserver",pid=4,fd=3))
+tcp   LISTEN 0      128                   [::]:22            [::]:*    users:(("sshd",pid=5,fd=4))
+"""
+NETWORKS = json.dumps(
+    [
+        {"Name": "bridge", "IPAM": {"Config": [{"Subnet": "172.17.0.0/16", "Gateway": "172.17.0.1"}]}},
+        {"Name": "six", "IPAM": {"Config": [{"Subnet": "fd00::/64"}]}},
+        {"Name": "host", "IPAM": {"Config": None}},
+    ]
+)
+
+
+def script(**answers):
+    """Runs what a test gives for the first word of a command; anything else isn't installed."""
+
+    def run(command):
+        answer = answers.get(command[0])
+        if callable(answer):
+            answer = answer(command)
+        return (127, "", "") if answer is None else (0, answer, "")
+
+    return run
+
+
+def test_routes_are_read_without_the_default():
+    assert looks.routes(script(ip=ROUTES)) == [
+        Route("10.203.10.0/24", "eth0"),
+        Route("10.244.7.0/26", "vxlan.calico", "10.244.7.0"),
+        Route("10.244.1.0/26", ""),
+        Route("10.244.1.3/32", "cali1"),
+    ]
+
+
+def test_listeners_are_read_with_their_program():
+    assert looks.listeners(script(ss=SOCKETS)) == [
+        Listener("udp", 1194, "openvpn"),
+        Listener("udp", 4789, ""),
+        Listener("tcp", 10248, "kubelet"),
+        Listener("tcp", 6443, "kube-apiserver"),
+        Listener("tcp", 22, "sshd"),
+    ]
+
+
+def test_docker_s_networks_count_also_when_their_bridge_is_down():
+    run = script(docker=lambda command: "abc\ndef\n" if "ls" in command else NETWORKS)
+    assert looks.docker_networks(run) == [Route("172.17.0.0/16", "docker network bridge")]
+
+
+@pytest.mark.parametrize("function", [looks.routes, looks.listeners, looks.docker_networks])
+def test_a_program_that_is_not_there_is_no_obstacle(function):
+    assert function(script()) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "server"),
+    [
+        ("clusters:\n- cluster:\n    server: https://api.example.org:6443\n", "api.example.org:6443"),
+        ('    server: "https://10.0.0.1:6443/"\n', "10.0.0.1:6443"),
+        ("", ""),
+    ],
+)
+def test_the_api_server_is_read_from_a_kubeconfig(text, server):
+    assert looks.kubelet_server(text) == server
+
+
+def test_a_feature_may_be_built_in_a_module_loaded_or_a_file_system(tmp_path):
+    folder = tmp_path / "lib/modules/6.1"
+    folder.mkdir(parents=True)
+    (folder / "modules.builtin").write_text("kernel/net/bridge/br_netfilter.ko\n")
+    (folder / "modules.dep").write_text("kernel/drivers/net/vxlan/vxlan.ko.xz: kernel/net/ipv4/udp_tunnel.ko.xz\n")
+    (tmp_path / "proc").mkdir()
+    (tmp_path / "proc/filesystems").write_text("nodev\toverlay\n")
+    assert looks.missing_features(tmp_path, "6.1") == ("nf_conntrack",)
+    (tmp_path / "sys/module/nf_conntrack").mkdir(parents=True)
+    assert looks.missing_features(tmp_path, "6.1") == ()
+
+
+def test_a_kernel_that_tells_nothing_is_taken_as_complete(tmp_path):
+    assert looks.missing_features(tmp_path, "6.1") == ()
+
+
+def test_a_tun_device_that_is_not_there_is_said(tmp_path):
+    assert "No such file" in looks.tun_error(tmp_path / "tun")
+
+
+@contextmanager
+def ntp_server(answer):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as channel:
+        channel.bind(("127.0.0.1", 0))
+
+        def serve():
+            _data, client = channel.recvfrom(512)
+            channel.sendto(answer(), client)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield channel.getsockname()[1]
+        thread.join()
+
+
+def packet(offset, stratum=2, mode=4):
+    transmit = time.time() + offset + looks.NTP_EPOCH
+    return bytes([0x20 | mode, stratum, 0, 0]) + bytes(36) + struct.pack("!II", int(transmit), int(transmit % 1 * 2**32))
+
+
+@pytest.mark.parametrize(("offset", "expected"), [(0, 0), (7200, -7200), (-500, 500)])
+def test_the_clock_is_compared_with_a_time_server_s(monkeypatch, offset, expected):
+    with ntp_server(lambda: packet(offset)) as port:
+        monkeypatch.setattr(looks, "NTP_PORT", port)
+        assert looks.ask_time("127.0.0.1") == pytest.approx(expected, abs=1)
+
+
+@pytest.mark.parametrize("answer", [packet(0, stratum=0), packet(0, mode=3), b"short"])
+def test_an_answer_that_is_none_is_passed_over(monkeypatch, answer):
+    with ntp_server(lambda: answer) as port:
+        monkeypatch.setattr(looks, "NTP_PORT", port)
+        assert looks.ask_time("127.0.0.1") is None
+
+
+class Mirror(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        allowed = self.headers.get("Authorization") == "Basic bGFiOlMzQ1JFVA=="  # lab:S3CRET
+        self.send_response(404 if self.path == "/nothing" else 200 if allowed else 401)
+        self.end_headers()
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def mirror(monkeypatch):
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")  # must not be used
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Mirror)
+    threading.Thread(target=server.serve_forever).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.mark.parametrize(
+    ("path", "login", "status"),
+    [("/x", {"username": "lab", "password": "S3CRET"}, 200), ("/x", {}, 401), ("/x", {"username": "lab", "password": "no"}, 401), ("/nothing", {}, 404)],
+)
+def test_a_mirror_is_asked_with_its_login(mirror, path, login, status):
+    assert looks.ask_mirror({"name": "images", "url": mirror + path, **login}).status == status
+
+
+def test_a_mirror_that_is_down_says_why(mirror):
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        answer = looks.ask_mirror({"name": "images", "url": f"http://127.0.0.1:{unused.getsockname()[1]}/"})
+    assert (answer.status, answer.reason) == (0, "Connection refused")
+
+
+def test_a_certificate_that_is_none_is_no_crash():
+    assert looks.ask_mirror({"name": "images", "url": "https://127.0.0.1:1/", "ca": "not pem"}).status == 0
+
+
+def test_a_bare_host_can_be_looked_at(tmp_path):
+    """Nothing of what a node has is there yet, and nothing is installed."""
+    (tmp_path / "var/lib").mkdir(parents=True)
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc/os-release").write_text('PRETTY_NAME="Debian GNU/Linux 12 (bookworm)"\nID=debian\nVERSION_ID="12"\n')
+    found = looks.probe(script(), time.time() - 60, [], [], tmp_path)
+    assert (found.os, found.routes, found.node_cluster_id, found.kubelet_server) == (("debian", "12"), (), "", "")
+    assert found.clock_offset == pytest.approx(60, abs=5)
+
+
+def test_a_node_is_known_by_what_its_join_left(tmp_path):
+    for path, text in {
+        "var/lib/x": "",
+        "etc/fpga-hybrid/node.json": '{"cluster_id": "id-2", "cluster_name": "Other"}',
+        "etc/kubernetes/kubelet.conf": "server: https://other:6443\n",
+        "etc/kubernetes/manifests/kube-apiserver.yaml": "    image: registry.k8s.io/kube-apiserver:v1.35.9\n",
+        "etc/openvpn/client/fpga-hybrid.conf": "",
+    }.items():
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text(text)
+    found = looks.probe(script(), time.time(), [], [], tmp_path)
+    assert (found.node_cluster_id, found.node_cluster_name, found.kubelet_server) == ("id-2", "Other", "other:6443")
+    assert (found.running_kubernetes, found.vpn_is_ours) == ("1.35.9", True)
+
+
+def test_a_mirror_s_path_is_filled_in_with_the_host_s_release(tmp_path, mirror):
+    (tmp_path / "var/lib").mkdir(parents=True)
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc/os-release").write_text("ID=debian\nVERSION_CODENAME=trixie\n")
+    found = looks.probe(script(), time.time(), [], [{"name": "debian", "url": f"{mirror}/{{distribution}}/dists/{{codename}}/Release"}], tmp_path)
+    assert found.answers[0].url == f"{mirror}/debian/dists/trixie/Release"
