@@ -10,6 +10,7 @@ import dataclasses
 import difflib
 import os
 import re
+import shutil
 import tempfile
 import typing as t
 
@@ -70,9 +71,9 @@ class Change:
             return
         if self.after.text is None:
             os.unlink(self.path)
-            # A folder that only held our file goes with it.
+            # Folders that only held our files go with them.
             with contextlib.suppress(OSError):
-                os.rmdir(os.path.dirname(self.path))
+                os.removedirs(os.path.dirname(self.path))
         else:
             write(self.path, self.after)
 
@@ -127,6 +128,25 @@ def forget_returned(wanted: t.Mapping[str, File], changes: t.Sequence[Change], r
     for change in changes:
         if change.path not in wanted:
             record.forget(SECTION, change.path)
+
+
+def is_empty(folder: str) -> bool:
+    try:
+        return not os.listdir(folder)
+    except FileNotFoundError:
+        return True
+
+
+def clear(folder: str) -> None:
+    """Remove a folder; one that is a mount point stays, empty."""
+    for name in os.listdir(folder):
+        path = os.path.join(folder, name)
+        if os.path.isdir(path) and not os.path.islink(path):
+            shutil.rmtree(path)
+        else:
+            os.unlink(path)
+    if not os.path.ismount(folder):
+        os.rmdir(folder)
 
 
 def hide_secrets(text: str) -> str:

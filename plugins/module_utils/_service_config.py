@@ -17,8 +17,9 @@ from ansible_collections.fpga.hybrid.plugins.module_utils._merged_file import Me
 from ansible_collections.fpga.hybrid.plugins.module_utils._record import Record
 from ansible_collections.fpga.hybrid.plugins.module_utils._runtime import EngineError, Unit
 
-# Section of the record: {path: Memory}.
+# Sections of the record: {path: Memory}; {owner: {folder: was it empty before we started the service for the first time?}}
 MERGED = "merged_files"
+DATA = "data"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,6 +96,8 @@ class Plan:
     owner: str
     form: Format
     read_live: t.Callable[[str], bool]  # files that the running service reads again by itself
+    data: tuple[str, ...] = ()  # folders that the service fills
+    remove_data: bool = False
 
     @property
     def _all(self) -> list[Change]:
@@ -103,6 +106,10 @@ class Plan:
     @property
     def changes(self) -> list[Change]:
         return [change for change in self._all if change.changed]
+
+    def doomed(self, record: Record) -> list[str]:
+        """Data that came after us, and go now."""
+        return [folder for folder, was_empty in record.get(DATA, self.owner, {}).items() if self.remove_data and was_empty and not _files.is_empty(folder)]
 
     @property
     def unit_changed(self) -> bool:
@@ -120,25 +127,36 @@ class Plan:
         return self.unit.active and (bool(self.stale) or any(not self.read_live(change.path) for change in self.changes))
 
     def differences(self) -> list[str]:
+        """What makes a restart necessary."""
         lines = []
         for change in self.changes:
+            if self.read_live(change.path):
+                continue
             if self.merged and change is self.merged.change:
                 lines += [f"{change.path}: {line}" for line in summary(self.merged.found, self.merged.tree)]
             else:
                 lines += change.lines()
         return lines + [f"{path}: written after the service started, which therefore hasn't read it" for path in self.stale]
 
-    def diff(self) -> list[dict[str, str]]:
-        return [self.merged.diff(self.form) if self.merged and change is self.merged.change else change.diff() for change in self.changes]
+    def diff(self, record: Record) -> list[dict[str, str]]:
+        stored = "what the service stored since we installed it\n"
+        gone = [{"before_header": folder, "after_header": folder, "before": stored, "after": ""} for folder in self.doomed(record)]
+        return gone + [self.merged.diff(self.form) if self.merged and change is self.merged.change else change.diff() for change in self.changes]
 
     def apply(self, record: Record) -> None:
         """What was found is remembered before anything is written, and forgotten after everything was given back."""
         if self.merged and self.merged.memory:
             record.put(MERGED, self.merged.path, self.merged.memory.to_record())
+            known = record.get(DATA, self.owner, {})
+            record.put(DATA, self.owner, {**{folder: _files.is_empty(folder) for folder in self.data}, **known})
         _files.remember(self.owner, self.wanted, self.files, record)
         record.save()
         for change in self.changes:
             change.apply()
+        for folder in self.doomed(record):
+            _files.clear(folder)
+        if self.remove_data:
+            record.forget(DATA, self.owner)
         if self.merged and not self.merged.memory:
             record.forget(MERGED, self.merged.path)
         _files.forget_returned(self.wanted, self.files, record)

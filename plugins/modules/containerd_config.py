@@ -114,6 +114,12 @@ options:
     type: list
     elements: str
     default: []
+  remove_data:
+    description:
+      - With O(state=absent), also remove what the service has stored, where there was nothing before us.
+      - Meant for after the package's removal. Does nothing while the program is there, except telling in check mode what would go.
+    type: bool
+    default: false
   allow_disruption:
     description: Go on although containers of others run and the service has to be restarted.
     type: bool
@@ -197,6 +203,7 @@ def main() -> None:
             "service_overrides": {"type": "dict", "default": {}},
             "proxy": {"type": "dict", "default": {}, "options": {"http": {"type": "str"}, "https": {"type": "str"}}},
             "no_proxy": {"type": "list", "elements": "str", "default": []},
+            "remove_data": {"type": "bool", "default": False},
             "allow_disruption": {"type": "bool", "default": False},
         },
         supports_check_mode=True,
@@ -206,21 +213,25 @@ def main() -> None:
         program = find_program("containerd")
         version = program.version if program else None
         schema = _containerd.schema_for(version or module.params["version"])
-        plan = (plan_present if module.params["state"] == "present" else plan_absent)(module.params, schema, program, record)
+        if module.params["state"] == "present":
+            plan = plan_present(module.params, schema, program, record)
+        else:
+            plan = plan_absent(record, remove_data=module.params["remove_data"] and (program is None or module.check_mode))
         containers = foreign(running_containers())
         if plan.restart_needed and containers and not module.params["allow_disruption"]:
             survive = "A restart leaves containers running; what breaks is open exec and attach sessions."
             raise EngineError(refusal("containerd", containers, plan.differences(), survive, look="ctr namespaces ls; ctr -n NAME tasks ls"))
+        doomed, diff = plan.doomed(record), plan.diff(record)
         if not module.check_mode:
             plan.apply(record)
     except (EngineError, RecordError, _toml.TomlError) as error:
         module.fail_json(msg=str(error))
     module.exit_json(
-        changed=bool(plan.changes),
-        diff=plan.diff(),
+        changed=bool(plan.changes or doomed),
+        diff=diff,
         version=version,
         schema=schema,
-        files=[change.path for change in plan.changes],
+        files=[change.path for change in plan.changes] + doomed,
         restart_needed=plan.restart_needed,
         unit_changed=plan.unit_changed,
         containers=containers,
@@ -250,11 +261,11 @@ def plan_present(params: dict[str, t.Any], schema: int, program: Program | None,
     return _plan(merged, wanted, record)
 
 
-def plan_absent(params: dict[str, t.Any], schema: int, program: Program | None, record: Record) -> Plan:
-    return _plan(plan_given_back(_containerd.CONFIG, FORMAT, record, keep=("version",)), {}, record)
+def plan_absent(record: Record, *, remove_data: bool) -> Plan:
+    return _plan(plan_given_back(_containerd.CONFIG, FORMAT, record, keep=("version",)), {}, record, remove_data=remove_data)
 
 
-def _plan(merged: Merged | None, wanted: dict[str, File], record: Record) -> Plan:
+def _plan(merged: Merged | None, wanted: dict[str, File], record: Record, *, remove_data: bool = False) -> Plan:
     return Plan(
         unit=Unit.read("containerd.service"),
         merged=merged,
@@ -262,6 +273,8 @@ def _plan(merged: Merged | None, wanted: dict[str, File], record: Record) -> Pla
         wanted=wanted,
         owner=OWNER,
         form=FORMAT,
+        data=(str(merged.tree.get("root", "/var/lib/containerd")),) if merged else (),
+        remove_data=remove_data,
         read_live=lambda path: path.startswith(_containerd.CERTS + "/"),  # containerd, docs/hosts.md: read at each pull
     )
 

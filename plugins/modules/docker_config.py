@@ -71,6 +71,12 @@ options:
     type: list
     elements: str
     default: []
+  remove_data:
+    description:
+      - With O(state=absent), also remove what the service has stored, where there was nothing before us.
+      - Meant for after the package's removal. Does nothing while the program is there, except telling in check mode what would go.
+    type: bool
+    default: false
   allow_disruption:
     description: Go on although containers of others run and the service has to be restarted.
     type: bool
@@ -151,6 +157,7 @@ def main() -> None:
             "service_overrides": {"type": "dict", "default": {}},
             "proxy": {"type": "dict", "default": {}, "options": {"http": {"type": "str"}, "https": {"type": "str"}}},
             "no_proxy": {"type": "list", "elements": "str", "default": []},
+            "remove_data": {"type": "bool", "default": False},
             "allow_disruption": {"type": "bool", "default": False},
         },
         supports_check_mode=True,
@@ -159,28 +166,37 @@ def main() -> None:
         record = Record.load()
         program = find_program("dockerd")
         unit = Unit.read("docker.service")
-        plan = plan_present(module.params, program, unit, record) if module.params["state"] == "present" else plan_absent(unit, record)
+        if module.params["state"] == "present":
+            plan = plan_present(module.params, program, unit, record)
+        else:
+            plan = plan_absent(unit, record, remove_data=module.params["remove_data"] and (program is None or module.check_mode))
         containers = others_containers()
         if plan.restart_needed and containers and not module.params["allow_disruption"]:
-            survive = (
-                "This host is in a swarm, which excludes live-restore: a restart stops the containers."
-                if in_swarm({})
-                else "live-restore is switched on before the restart, so they keep running; what breaks is open exec and attach sessions."
-            )
+            survive = what_happens(reset=module.params["state"] == "absent")
             raise EngineError(refusal("Docker", {"docker": containers}, plan.differences(), survive, look="docker ps"))
+        doomed, diff = plan.doomed(record), plan.diff(record)
         if not module.check_mode:
             plan.apply(record)
     except (EngineError, RecordError) as error:
         module.fail_json(msg=str(error))
     module.exit_json(
-        changed=bool(plan.changes),
-        diff=plan.diff(),
+        changed=bool(plan.changes or doomed),
+        diff=diff,
         version=program.version if program else None,
-        files=[change.path for change in plan.changes],
+        files=[change.path for change in plan.changes] + doomed,
         restart_needed=plan.restart_needed,
         unit_changed=plan.unit_changed,
         containers=containers,
     )
+
+
+def what_happens(*, reset: bool) -> str:
+    """What a restart that goes on nevertheless would mean for the containers."""
+    if reset:
+        return "Going on stops them, unless live-restore was set before us: its setting is given back before the restart."
+    if in_swarm({}):
+        return "This host is in a swarm, which excludes live-restore: a restart stops them."
+    return "live-restore is switched on before the restart, so they keep running; what breaks is open exec and attach sessions."
 
 
 def plan_present(params: dict[str, t.Any], program: Program | None, unit: Unit, record: Record) -> Plan:
@@ -201,11 +217,11 @@ def plan_present(params: dict[str, t.Any], program: Program | None, unit: Unit, 
     return _plan(unit, merged, wanted, record)
 
 
-def plan_absent(unit: Unit, record: Record) -> Plan:
-    return _plan(unit, plan_given_back(_docker.CONFIG, FORMAT, record), {}, record)
+def plan_absent(unit: Unit, record: Record, *, remove_data: bool) -> Plan:
+    return _plan(unit, plan_given_back(_docker.CONFIG, FORMAT, record), {}, record, remove_data=remove_data)
 
 
-def _plan(unit: Unit, merged: Merged | None, wanted: dict[str, File], record: Record) -> Plan:
+def _plan(unit: Unit, merged: Merged | None, wanted: dict[str, File], record: Record, *, remove_data: bool = False) -> Plan:
     return Plan(
         unit=unit,
         merged=merged,
@@ -213,6 +229,8 @@ def _plan(unit: Unit, merged: Merged | None, wanted: dict[str, File], record: Re
         wanted=wanted,
         owner=OWNER,
         form=FORMAT,
+        data=(str(merged.tree.get("data-root", "/var/lib/docker")), "/etc/docker") if merged else (),
+        remove_data=remove_data,
         # Docker reads authorities at each pull; cri-dockerd is a service of its own.
         read_live=lambda path: path.startswith((_docker.CERTS + "/", "/etc/systemd/system/cri-docker.service.d/")),
     )
