@@ -10,6 +10,7 @@ import argparse
 import json
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from lab.depot import archives, container, debian, debs, files, golang, images, rootfs, tls
@@ -25,14 +26,20 @@ OTHER_SECONDS = {"debian": 60, "rootfs": 75, "packages": 8, "images": 20}
 def build(*, refresh: bool = False) -> None:
     """Build, fetch and pack whatever is missing or outdated; with refresh, fetch Debian's updates too."""
     cache = Cache.default()
-    golang.build(cache)
-    debian.build(cache, refresh=refresh)
+
+    def fetch() -> None:
+        debian.build(cache, refresh=refresh)
+        rootfs.server(cache)
+        rootfs.image_base(cache)
+
+    with ThreadPoolExecutor(max_workers=1) as beside:
+        fetched = beside.submit(fetch)
+        golang.build(cache)
+        fetched.result()
     if not (cache.depot / "key.asc").exists():
         files.publish_key(cache, signer(cache).public_key())
     debs.build(cache)
     files.build(cache)
-    rootfs.server(cache)
-    rootfs.image_base(cache)
 
 
 def up() -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import importlib.util
+import itertools
 import os
 import platform
 import shutil
 import sys
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -182,11 +185,28 @@ def build_program(program: Program, cache: Cache, table: Table, goroot: Path) ->
 
 
 def build(cache: Cache) -> None:
-    """Build what is missing or was made from something else; an unchanged program is not even asked."""
+    """Build what is missing or was made from something else; an unchanged program is not even asked.
+
+    Two components at a time: one compiles while the other links or waits for downloads. Programs of one component go one
+    after the other, since they would compile the same packages twice.
+    """
     table = read_table()
     if not any(missing(cache, table)):
         return
     with lock(cache, "programs"):
         goroot = install_toolchain(cache, table)
-        for program in missing(cache, table):
-            build_program(program, cache, table, goroot)
+        failed = threading.Event()
+
+        def build_component(programs: Sequence[Program]) -> None:
+            try:
+                for program in programs:
+                    if not failed.is_set():
+                        build_program(program, cache, table, goroot)
+            except BaseException:
+                failed.set()
+                raise
+
+        lacking = [list(group) for _name, group in itertools.groupby(missing(cache, table), lambda program: program.component)]
+        with ThreadPoolExecutor(max_workers=2) as pool:
+            for future in [pool.submit(build_component, programs) for programs in lacking]:
+                future.result()
