@@ -50,7 +50,10 @@ HINTS = (
     (r"certificate is not yet valid", "A certificate is not yet valid: the clock of one of the two hosts is wrong."),
     (r"certificate has expired", "A certificate has expired, or the clock of one of the two hosts is wrong."),
     (r"AUTH_FAILED", "The server knows the certificate but has no client entry for this host: it was revoked, or its entry removed."),
-    (r"VERIFY (X509NAME|EKU|KU) ERROR|VERIFY ERROR", "The server's certificate is not the one of this cluster's authority: does the endpoint lead to another VPN server?"),
+    (
+        r"VERIFY (X509NAME|EKU|KU) ERROR|VERIFY ERROR",
+        "The server's certificate is not the one of this cluster's authority: does the endpoint lead to another VPN server?",
+    ),
     (r"tls-crypt unwrap error|packet HMAC authentication failed", "The two ends have different tls-crypt keys: does the endpoint lead to another VPN server?"),
     (r"ECONNREFUSED", "The endpoint's host answers that nothing listens on this port."),
     (r"EHOSTUNREACH|ENETUNREACH|No route to host|Network is unreachable", "This host has no route to the endpoint."),
@@ -125,10 +128,10 @@ def ping(address: str, device: str | None = None, timeout: float = 1.0) -> bool:
     """One echo request and its answer, without the program ping, which a minimal installation does not have. Needs root."""
     identifier = os.getpid() & 0xFFFF
     with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP) as raw:
-        if device:
-            raw.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, device.encode() + b"\0")
         deadline = time.monotonic() + timeout
         try:
+            if device:
+                raw.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, device.encode() + b"\0")
             raw.sendto(echo_request(identifier, 1, b"fpga-hybrid"), (address, 0))
             while (left := deadline - time.monotonic()) > 0:
                 raw.settimeout(left)
@@ -180,7 +183,7 @@ class Finding:
 
 
 def judge(wanted: Wanted, finding: Finding) -> str:
-    """"" when the tunnel is well; else what is wrong, in a sentence. Neither the unit's nor the address's existence says anything here."""
+    """What is wrong, in a sentence; nothing when the tunnel is well. Neither the unit's nor the address's existence says anything here."""
     state = finding.state
     if wanted.side == "routed":
         if finding.answers:
@@ -192,12 +195,13 @@ def judge(wanted: Wanted, finding: Finding) -> str:
     if state is None:
         return f"OpenVPN does not run ({finding.why})"
     if not state.connected:
-        return f"OpenVPN is in state {state.name}" + (f" ({state.detail})" if state.detail else "") + (f": {MEANING[state.name]}" if state.name in MEANING else "")
-    if state.address and state.address != wanted.address:
+        detail = f" ({state.detail})" if state.detail else ""
+        meaning = f": {MEANING[state.name]}" if state.name in MEANING else ""
+        return f"OpenVPN is in state {state.name}{detail}{meaning}"
+    if state.address not in ("", wanted.address):
         return f"OpenVPN is connected with the address {state.address}, expected {wanted.address}"
-    if wanted.side == "client" and not finding.answers:
-        return f"OpenVPN is connected, but the VPN server's address {wanted.peer} does not answer through {wanted.device}"
-    return ""
+    unanswered = wanted.side == "client" and not finding.answers
+    return f"OpenVPN is connected, but the VPN server's address {wanted.peer} does not answer through {wanted.device}" if unanswered else ""
 
 
 def failure(wanted: Wanted, finding: Finding, seconds: float) -> str:
@@ -249,7 +253,7 @@ def parse_device(text: str, owners: t.Sequence[tuple[int, str]]) -> Device | Non
 
 
 def device_conflict(name: str, device: Device | None, our_pid: int, network: str) -> str:
-    """"" when the device is free or ours; else what stands in the way, in words."""
+    """What stands in the way, in words; nothing when the device is free or ours."""
     if device is None:
         return ""
     strangers = [f"{program} (process {pid})" for pid, program in device.owners if pid != our_pid]

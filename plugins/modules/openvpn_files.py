@@ -107,7 +107,11 @@ class Folder:
 
 def main() -> None:
     folder: dict[str, Any] = {"path": {"type": "path", "required": True}, "mode": {"type": "str"}}
-    file: dict[str, Any] = {"path": {"type": "path", "required": True}, "content": {"type": "str", "required": True}, "mode": {"type": "str", "default": "0644"}}
+    file: dict[str, Any] = {
+        "path": {"type": "path", "required": True},
+        "content": {"type": "str", "required": True},
+        "mode": {"type": "str", "default": "0644"},
+    }
     module = AnsibleModule(
         argument_spec={
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},

@@ -181,7 +181,9 @@ def look_at_driver(module: AnsibleModule) -> None:
         os.close(os.open("/dev/net/tun", os.O_RDWR))
     except OSError as error:
         remedy = "load the kernel module tun (modprobe tun)" if error.errno in (errno.ENODEV, errno.ENOENT) else "look at the permissions of the file"
-        module.fail_json(msg=f"/dev/net/tun cannot be used: {error.strerror}. OpenVPN needs the tunnel driver: {remedy}; in a container the device must be passed in.")
+        module.fail_json(
+            msg=f"/dev/net/tun cannot be used: {error.strerror}. OpenVPN needs the tunnel driver: {remedy}; in a container the device must be passed in."
+        )
 
 
 def look_at_device(module: AnsibleModule, pid: int) -> openvpn.Device | None:
@@ -199,7 +201,9 @@ def look_at_port(module: AnsibleModule, pid: int) -> None:
     _rc, out, _error = module.run_command(["ss", "-H", "-l", "-n", "-p", "-u" if protocol == "udp" else "-t", f"sport = :{port}"])
     strangers = [f"{program} (process {owner})" for owner, program in openvpn.port_owners(out) if owner != pid]
     if strangers:
-        module.fail_json(msg=f"{protocol.upper()} port {port} is in use by {', '.join(strangers)}, which is left as it is. Stop it, or choose another cluster_vpn_port.")
+        module.fail_json(
+            msg=f"{protocol.upper()} port {port} is in use by {', '.join(strangers)}, which is left as it is. Stop it, or choose another cluster_vpn_port."
+        )
 
 
 def forward(module: AnsibleModule) -> str:
@@ -208,7 +212,9 @@ def forward(module: AnsibleModule) -> str:
     if not endpoint:
         return ""
     _rc, out, _error = module.run_command(["ip", "-j", "-4", "address", "show"])
-    own = [entry["local"] for link in json.loads(out or "[]") for entry in link.get("addr_info", []) if link.get("ifname") not in ("lo", module.params["device"])]
+    own = [
+        entry["local"] for link in json.loads(out or "[]") for entry in link.get("addr_info", []) if link.get("ifname") not in ("lo", module.params["device"])
+    ]
     try:
         addresses = {str(found[4][0]) for found in socket.getaddrinfo(endpoint, port, socket.AF_INET)}
     except OSError:
@@ -216,7 +222,8 @@ def forward(module: AnsibleModule) -> str:
     if addresses & set(own):
         return ""
     known = f"{endpoint} ({', '.join(sorted(addresses)) or 'a name that this host cannot resolve'})" if addresses != {endpoint} else endpoint
-    return f"{protocol.upper()} port {port} of {known}, which is cluster_vpn_endpoint, must be forwarded to this host, {own[0] if own else 'address unknown'}:{port}."
+    here = own[0] if own else "address unknown"
+    return f"{protocol.upper()} port {port} of {known}, which is cluster_vpn_endpoint, must be forwarded to this host, {here}:{port}."
 
 
 def look_at_authority(module: AnsibleModule) -> dict[str, bool]:
