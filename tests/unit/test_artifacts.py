@@ -1,0 +1,157 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""`ansible-playbook playbooks/artifacts.yml`: what the roles would take, without a host; and what the places say about it."""
+
+from __future__ import annotations
+
+import base64
+import datetime
+import gzip
+import hashlib
+import http.server
+import ipaddress
+import json
+import os
+import ssl
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+ROOT = Path(__file__).resolve().parents[2]
+SITE = """\
+all:
+  vars:
+    cluster_name: test
+    cluster_control_plane_endpoint: api.test.example:6443
+    cluster_on_prem_addresses: vpn
+    cluster_vpn_endpoint: 192.0.2.1
+    cluster_kubernetes_version: "1.36.3"
+  children:
+    on_prem:
+      # Nothing listens there: a task that asked the host would fail.
+      hosts: {cp1: {ansible_host: 127.0.0.1, ansible_port: 1, vpn_address: 172.27.224.1}}
+    control_plane: {hosts: {cp1: {}}}
+    vpn_server: {hosts: {cp1: {}}}
+"""
+
+
+def list_artifacts(folder: Path, variables: dict) -> tuple[list[dict], str]:
+    (folder / "site.yml").write_text(SITE)
+    (folder / "vars.json").write_text(json.dumps({"artifacts_dest": str(folder / "list.json"), **variables}))
+    command = [
+        str(Path(sys.executable).parent / "ansible-playbook"),
+        "-i",
+        str(folder / "site.yml"),
+        "-e",
+        f"@{folder / 'vars.json'}",
+        "playbooks/artifacts.yml",
+    ]
+    environment = {**os.environ, "ANSIBLE_NOCOLOR": "1", "no_proxy": "127.0.0.1"}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return json.loads((folder / "list.json").read_text())["artifacts"], done.stdout
+
+
+def named(artifacts: list[dict], kind: str) -> dict[str, dict]:
+    return {artifact["name"] or artifact["origin"]: artifact for artifact in artifacts if artifact["kind"] == kind}
+
+
+def test_a_site_without_mirrors_gets_upstreams_places(tmp_path):
+    artifacts, output = list_artifacts(tmp_path, {})
+    packages, images = named(artifacts, "package"), named(artifacts, "image")
+    assert packages["kubelet"]["version"] == "1.36.3-1.1"
+    assert packages["kubelet"]["origin"] == packages["kubelet"]["source"] == "https://pkgs.k8s.io/core:/stable:/v1.36/deb/ /"
+    assert packages["containerd.io"]["origin"].startswith("https://download.docker.com/linux/debian")
+    assert {"kube-apiserver", "kube-proxy", "etcd", "coredns/coredns", "pause"} <= set(images)
+    assert "https://pkgs.k8s.io/core:/stable:/v1.36/deb/Release.key" in named(artifacts, "key")
+    assert "openvpn" in output
+
+
+def test_the_declaration_decides(tmp_path):
+    artifacts, _output = list_artifacts(
+        tmp_path, {"cni_method": "manifest", "artifacts_systems": ["Ubuntu 22.04"], "artifacts_docker": True, "containerd_version": "2.1.*"}
+    )
+    packages = named(artifacts, "package")
+    assert packages["containerd.io"]["version"] == "2.1.*"
+    assert packages["containerd.io"]["origin"] == "https://download.docker.com/linux/ubuntu jammy stable"
+    assert "docker-ce" in packages
+    assert "calico-vxlan.yaml" in named(artifacts, "file")
+
+
+class Mirror(http.server.BaseHTTPRequestHandler):
+    """An apt repository, a registry and a file server that want a password."""
+
+    def do_HEAD(self):
+        self.do_GET()
+
+    def do_GET(self):
+        if self.headers.get("Authorization") != "Basic " + base64.b64encode(b"lab:secret-of-mirror").decode():
+            self.send_response(401)
+            self.send_header("WWW-Authenticate", 'Basic realm="mirror"')
+            self.end_headers()
+            return
+        body = self.answers.get(self.path)
+        self.send_response(200 if body is not None else 404)
+        if "/manifests/" in self.path:
+            self.send_header("Docker-Content-Digest", "sha256:" + hashlib.sha256(self.path.encode()).hexdigest())
+        self.end_headers()
+        self.wfile.write(body or b"")
+
+    def log_message(self, *_arguments):
+        pass
+
+
+def certificate(folder: Path) -> tuple[Path, str]:
+    """A certificate of its own authority for 127.0.0.1: (file with certificate and key, the authority's PEM)."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "mirror")])
+    start = datetime.datetime(2020, 1, 1, tzinfo=datetime.timezone.utc)
+    made = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number(), start, start.replace(year=2120))
+    made = made.add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
+    made = made.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True).sign(key, hashes.SHA256())
+    pem = made.public_bytes(serialization.Encoding.PEM)
+    private = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    (folder / "mirror.pem").write_bytes(pem + private)
+    return folder / "mirror.pem", pem.decode()
+
+
+@pytest.fixture
+def mirror(tmp_path):
+    """(URL, the PEM text of its CA)."""
+    packages = b"Package: kubelet\nVersion: 1.36.3-1.1\nSHA256: aa\n\nPackage: kubelet\nVersion: 1.36.4-1.1\nSHA256: bb\n"
+    answers = {
+        "/k8s/core:/stable:/v1.36/deb/Packages.gz": gzip.compress(packages),
+        "/k8s/core:/stable:/v1.36/deb/Release.key": b"a key",
+        "/v2/registry.k8s.io/pause/manifests/3.10.2": b"",
+    }
+    pem, ca = certificate(tmp_path)
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (Mirror,), {"answers": answers}))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pem)
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"https://127.0.0.1:{server.server_port}", ca
+    server.shutdown()
+
+
+def test_digests_and_checksums_come_from_the_mirror_and_gaps_are_said(tmp_path, mirror):
+    url, ca = mirror
+    login = {"username": "lab", "password": "secret-of-mirror", "ca": ca}
+    mirrors = {"kubernetes": {"url": f"{url}/k8s", **login}, "images": {"url": url, **login}}
+    # everything else leads to the mirror too, where it is missing: nothing outside is asked
+    mirrors |= {name: {"url": f"{url}/{name}", **login} for name in ("docker", "helm", "charts", "files", "debian")}
+    artifacts, output = list_artifacts(tmp_path, {"artifacts_resolve": True, "cluster_mirrors": mirrors, "cni_method": "manifest"})
+    assert named(artifacts, "package")["kubelet"]["checksum"] == "sha256:aa"
+    assert named(artifacts, "key")["https://pkgs.k8s.io/core:/stable:/v1.36/deb/Release.key"]["checksum"] == f"sha256:{hashlib.sha256(b'a key').hexdigest()}"
+    digest = hashlib.sha256(b"/v2/registry.k8s.io/pause/manifests/3.10.2").hexdigest()
+    assert named(artifacts, "image")["pause"]["checksum"] == f"sha256:{digest}"
+    assert named(artifacts, "image")["etcd"]["checksum"] == ""
+    assert "image etcd: HTTP Error 404" in output
+    assert "package kubeadm" in output, "a package that the mirror lacks must be named"
+    assert "secret-of-mirror" not in output
