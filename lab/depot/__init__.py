@@ -12,12 +12,15 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import datetime
 
+from lab import settings
 from lab.depot import archives, container, debian, debs, files, golang, images, rootfs, tls
 from lab.depot.base import Cache, DepotError
+from lab.depot.container import Served
 from lab.depot.repository import signer
 
-__all__ = ["DepotError", "Item", "add_verbs", "build", "items", "listing", "minutes", "remove", "set_time_offset", "status", "up"]
+__all__ = ["DepotError", "Item", "Served", "add_verbs", "build", "items", "listing", "minutes", "remove", "served", "set_time_offset", "status", "up"]
 
 #: Seconds on two cores for what is not a Go program: Debian's packages of both suites, two root file systems, packing and pushing.
 OTHER_SECONDS = {"debian": 60, "rootfs": 75, "packages": 8, "images": 20}
@@ -53,6 +56,14 @@ def up() -> None:
 def remove() -> None:
     """Take the container away; what was built stays in the cache."""
     container.remove()
+
+
+def served(since: datetime | None = None) -> list[Served]:
+    """What hosts have asked for and got, since a time; what the machine itself asked for is left out."""
+    log = container.access_log(Cache.default())
+    answers = container.parse_access_log(log.read_text()) if log.exists() else iter(())
+    machine = {str(network.gateway) for network in settings.NETWORKS.values()}
+    return [answer for answer in answers if answer.client not in machine and answer.status < 400 and (since is None or answer.time >= since)]
 
 
 def set_time_offset(seconds: float) -> None:

@@ -7,8 +7,12 @@ import ssl
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
 from ipaddress import IPv4Address
 from pathlib import Path
+from urllib.parse import unquote
 
 from lab import settings
 from lab.depot import rootfs, tls
@@ -61,6 +65,28 @@ def offset_file(cache: Cache) -> Path:
 
 def access_log(cache: Cache) -> Path:
     return cache.log / "served" / "access.log"
+
+
+@dataclass(frozen=True)
+class Served:
+    """One answered request, as the access log has it."""
+
+    time: datetime
+    client: str
+    port: int
+    status: int
+    method: str
+    path: str
+    size: int
+
+
+def parse_access_log(text: str) -> Iterator[Served]:
+    """Lines of nginx.conf's log_format `depot`; a last line that is still being written is left out."""
+    for line in text.splitlines(keepends=True):
+        words = line.split(" ", 7)
+        if line.endswith("\n") and len(words) == 8:
+            time_, client, port, status, method, path, size, _agent = words
+            yield Served(datetime.fromisoformat(time_), client, int(port), int(status), method, unquote(path.partition("?")[0]), int(size))
 
 
 def inspect() -> dict[str, object]:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import argparse
 import ipaddress
 import struct
 import subprocess
@@ -13,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lab import settings
+from lab import depot, settings
 from lab.depot import container, files, tls
 from lab.depot.base import Cache
 from lab.depot.server import ntp
@@ -154,3 +155,46 @@ def test_an_address_has_one_hardware_address_that_is_locally_administered(value:
     assert len(parts) == 6
     assert parts[0] & 0b11 == 0b10
     assert int.from_bytes(bytes(parts[2:]), "big") == value
+
+
+ACCESS_LOG = """\
+2026-11-23T16:02:19+00:00 10.203.10.1 5000 200 HEAD /v2/docker.io/calico/node/manifests/v3.28.5 0 "-"
+2026-11-23T16:03:00+00:00 10.203.10.11 443 200 GET /kubernetes/core:/stable:/v1.36/deb/amd64/kubelet_1.36.3-1.1_amd64.deb 23119916 "Debian APT-HTTP/1.3 (2.6.1)"
+2026-11-23T16:03:01+00:00 10.203.10.11 443 404 GET /debian/none 0 "-"
+2026-11-23T16:03:02+00:00 10.203.20.13 443 200 GET /debian/pool/bookworm/libaudit1_3.0.9-1%2bb1_amd64.deb 10 "Debian APT-HTTP/1.3 (2.6.1)"
+2026-11-23T16:03:03+00:00 10.203.10.11 443 200 GE"""
+
+
+def test_the_access_log_tells_what_hosts_got(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FPGA_HYBRID_LAB_CACHE", str(tmp_path))
+    assert depot.served() == []
+    log = container.access_log(Cache.default())
+    log.parent.mkdir(parents=True)
+    log.write_text(ACCESS_LOG)
+    kubelet, library = depot.served()
+    assert (kubelet.client, kubelet.port, kubelet.size) == ("10.203.10.11", 443, 23119916)
+    assert library.path == "/debian/pool/bookworm/libaudit1_3.0.9-1+b1_amd64.deb"
+    assert depot.served(since=library.time) == [library]
+
+
+def test_the_server_writes_the_log_that_is_read(cache: Cache) -> None:
+    """The order of nginx's fields is the order of Served's."""
+    text = (container.configuration(cache) / "nginx.conf").read_text()
+    assert "'$time_iso8601 $remote_addr $server_port $status $request_method $request_uri $body_bytes_sent " in text
+
+
+@pytest.mark.parametrize("words", [["build"], ["build", "--refresh"], ["up"], ["remove"], ["status"], ["list"], ["clock", "-1.5"]], ids=" ".join)
+def test_each_verb_of_the_command_line_calls_its_own_function(monkeypatch: pytest.MonkeyPatch, words: list[str]) -> None:
+    called: list[tuple[str, object]] = []
+    for name in ("up", "remove"):
+        monkeypatch.setattr(depot, name, lambda name=name: called.append((name, None)))
+    monkeypatch.setattr(depot, "build", lambda refresh: called.append(("build", refresh)))
+    monkeypatch.setattr(depot, "set_time_offset", lambda seconds: called.append(("clock", seconds)))
+    monkeypatch.setattr(depot, "status", lambda: called.append(("status", None)) or "")
+    monkeypatch.setattr(depot, "listing", lambda: called.append(("list", None)) or "")
+    parser = argparse.ArgumentParser()
+    depot.add_verbs(parser)
+    options = parser.parse_args(words)
+    options.action(options)
+    argument = {"build": "--refresh" in words, "clock": -1.5}.get(words[0])
+    assert called == [(words[0], argument)]
