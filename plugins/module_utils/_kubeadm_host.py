@@ -28,8 +28,8 @@ from ansible_collections.fpga.hybrid.plugins.module_utils._kubeadm import (
 from ansible_collections.fpga.hybrid.plugins.module_utils._kubectl import (
     ADMIN_KUBECONFIG,
     KUBELET_KUBECONFIG,
-    KubeError,
     Kubectl,
+    KubeError,
     Run,
 )
 

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import copy
 import json
+import os
+import subprocess
 import time
 import typing as t
 
@@ -20,7 +22,18 @@ FIELD_MANAGER = "fpga-hybrid"
 
 Object = dict[str, t.Any]
 Run = t.Callable[..., tuple[int, str, str]]
-"""C(run(argv, data=None)) gives (exit code, stdout, stderr); C(AnsibleModule.run_command) is one."""
+"""C(run(argv, data=None, pass_fds=())) gives (exit code, stdout, stderr)."""
+
+
+def run(argv: list[str], data: str | None = None, pass_fds: t.Sequence[int] = ()) -> tuple[int, str, str]:
+    """Not C(AnsibleModule.run_command): that one writes all of C(data) before it reads, and kubectl answers while it reads (a manifest of 250 KB hangs)."""
+    try:
+        done = subprocess.run(
+            argv, input=data or "", capture_output=True, check=False, text=True, errors="replace", pass_fds=pass_fds, env={**os.environ, "LC_ALL": "C.UTF-8"}
+        )
+    except FileNotFoundError:
+        return 127, "", f"{argv[0]} is not installed"
+    return done.returncode, done.stdout, done.stderr
 
 
 class KubeError(Exception):

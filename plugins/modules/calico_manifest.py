@@ -80,10 +80,11 @@ import urllib.error
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.urls import open_url
+
 from ansible_collections.fpga.hybrid.plugins.module_utils._calico import CalicoError, Network, check_digest, patch
 from ansible_collections.fpga.hybrid.plugins.module_utils._kubeadm import Object
 from ansible_collections.fpga.hybrid.plugins.module_utils._kubeadm_host import Host
-from ansible_collections.fpga.hybrid.plugins.module_utils._kubectl import KubeError, parse_yaml
+from ansible_collections.fpga.hybrid.plugins.module_utils._kubectl import KubeError, parse_yaml, run
 
 
 def fetch(params: Object) -> bytes:
@@ -137,14 +138,14 @@ def main() -> None:
         supports_check_mode=True,
     )
     params = module.params
-    host = Host(module.run_command)
+    host = Host(run)
     kept = f"{os.path.splitext(params['dest'])[0]}.upstream.yaml"
     before = host.read(params["dest"])
     try:
         text, fetched = original(params, host, kept)
         if module.check_mode and host.versions()["kubectl"] is None:
             module.exit_json(changed=True, dest=params["dest"], diff={"before": before or "", "after": f"(made from {params['url']})\n"})
-        objects = patch(parse_yaml(module.run_command, text, params["url"]), Network(params["pod_network"], params["mtu"]))
+        objects = patch(parse_yaml(run, text, params["url"]), Network(params["pod_network"], params["mtu"]))
         after = json.dumps({"apiVersion": "v1", "kind": "List", "items": objects}, indent=1, sort_keys=True) + "\n"
         if not module.check_mode:
             if fetched:

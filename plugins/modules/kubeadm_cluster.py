@@ -72,6 +72,7 @@ import hashlib
 import json
 
 from ansible.module_utils.basic import AnsibleModule
+
 from ansible_collections.fpga.hybrid.plugins.module_utils._kubeadm import (
     ClusterConfig,
     KubeadmError,
@@ -80,7 +81,7 @@ from ansible_collections.fpga.hybrid.plugins.module_utils._kubeadm import (
     immutable_differences,
     merge,
 )
-from ansible_collections.fpga.hybrid.plugins.module_utils._kubectl import KubeError, Kubectl, Run, parse_yaml, to_yaml
+from ansible_collections.fpga.hybrid.plugins.module_utils._kubectl import Kubectl, KubeError, Run, parse_yaml, run, to_yaml
 
 SUBOPTIONS = {
     "name": {"type": "str", "required": True},
@@ -127,7 +128,7 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    params, run = module.params, module.run_command
+    params = module.params
     kubectl = Kubectl(run)
     try:
         cluster = ClusterConfig(

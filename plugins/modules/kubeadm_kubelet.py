@@ -76,6 +76,7 @@ import urllib.error
 import urllib.request
 
 from ansible.module_utils.basic import AnsibleModule
+
 from ansible_collections.fpga.hybrid.plugins.module_utils._kubeadm import (
     KubeadmError,
     Object,
@@ -85,7 +86,7 @@ from ansible_collections.fpga.hybrid.plugins.module_utils._kubeadm import (
     render_flags,
 )
 from ansible_collections.fpga.hybrid.plugins.module_utils._kubeadm_host import Host
-from ansible_collections.fpga.hybrid.plugins.module_utils._kubectl import KubeError, Kubectl, parse_yaml, to_yaml
+from ansible_collections.fpga.hybrid.plugins.module_utils._kubectl import Kubectl, KubeError, parse_yaml, run, to_yaml
 
 DROP_IN = """# Written by the collection fpga.hybrid.
 # After= and Wants=, not Requires=: a kubelet whose VPN restarts keeps its pods.
@@ -237,7 +238,7 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    host = Host(module.run_command)
+    host = Host(run)
     try:
         plan = Plan(host, module.params)
         restarted = False if module.check_mode else plan.apply()

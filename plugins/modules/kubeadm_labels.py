@@ -64,8 +64,9 @@ import json
 import time
 
 from ansible.module_utils.basic import AnsibleModule
+
 from ansible_collections.fpga.hybrid.plugins.module_utils._kubeadm import KubeadmError, Object, node_patch, parse_taints
-from ansible_collections.fpga.hybrid.plugins.module_utils._kubectl import KubeError, Kubectl
+from ansible_collections.fpga.hybrid.plugins.module_utils._kubectl import Kubectl, KubeError, run
 
 
 def find(kubectl: Kubectl, name: str, timeout: int) -> Object:
@@ -114,7 +115,7 @@ def main() -> None:
         supports_check_mode=True,
     )
     try:
-        _before, _after, patch = mend(Kubectl(module.run_command), module.params, check_mode=module.check_mode)
+        _before, _after, patch = mend(Kubectl(run), module.params, check_mode=module.check_mode)
     except (KubeadmError, KubeError) as error:
         module.fail_json(msg=str(error))
     text = json.dumps(patch, indent=2, sort_keys=True) + "\n" if patch else ""

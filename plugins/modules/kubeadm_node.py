@@ -144,6 +144,7 @@ import tempfile
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
+
 from ansible_collections.fpga.hybrid.plugins.module_utils._kubeadm import (
     CLEAN,
     DOWN,
@@ -166,7 +167,7 @@ from ansible_collections.fpga.hybrid.plugins.module_utils._kubeadm import (
     render,
 )
 from ansible_collections.fpga.hybrid.plugins.module_utils._kubeadm_host import Host
-from ansible_collections.fpga.hybrid.plugins.module_utils._kubectl import KubeError
+from ansible_collections.fpga.hybrid.plugins.module_utils._kubectl import KubeError, run
 
 SUBOPTIONS = {
     "name": {"type": "str", "required": True},
@@ -345,7 +346,7 @@ def main() -> None:
         required_if=[("state", "init", ["cluster", "endpoint", "node_address"]), ("state", "join", ["endpoint", "node_address"])],
         supports_check_mode=True,
     )
-    host = Host(module.run_command)
+    host = Host(run)
     action = unmake if module.params["state"] == "absent" else make
     try:
         changed, situation = action(module.params, host, check_mode=module.check_mode)

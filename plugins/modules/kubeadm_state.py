@@ -110,9 +110,10 @@ cni:
 import os
 
 from ansible.module_utils.basic import AnsibleModule
+
 from ansible_collections.fpga.hybrid.plugins.module_utils._kubeadm import DOWN, JOINED, KubeadmError
 from ansible_collections.fpga.hybrid.plugins.module_utils._kubeadm_host import Host
-from ansible_collections.fpga.hybrid.plugins.module_utils._kubectl import KubeError, Kubectl
+from ansible_collections.fpga.hybrid.plugins.module_utils._kubectl import Kubectl, KubeError, run
 
 
 def registered(host: Host, name: str) -> bool | None:
@@ -131,7 +132,7 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    host = Host(module.run_command)
+    host = Host(run)
     try:
         with host.lock(module.params["lock_timeout"]):
             found, situation = host.situation(module.params["role"], module.params["api_timeout"])

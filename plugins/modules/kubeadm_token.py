@@ -60,9 +60,10 @@ import datetime
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
+
 from ansible_collections.fpga.hybrid.plugins.module_utils._kubeadm import TOKEN_DESCRIPTION, KubeadmError
 from ansible_collections.fpga.hybrid.plugins.module_utils._kubeadm_host import Host
-from ansible_collections.fpga.hybrid.plugins.module_utils._kubectl import KubeError, decode
+from ansible_collections.fpga.hybrid.plugins.module_utils._kubectl import KubeError, decode, run
 
 
 def usable(tokens: list[dict[str, t.Any]], now: datetime.datetime, minutes: int) -> dict[str, t.Any] | None:
@@ -90,7 +91,7 @@ def main() -> None:
         argument_spec={"ttl": {"type": "int", "default": 20}, "at_least": {"type": "int", "default": 10}},
         supports_check_mode=True,
     )
-    host = Host(module.run_command)
+    host = Host(run)
     try:
         hashes = host.ca_hashes()
         if not hashes:

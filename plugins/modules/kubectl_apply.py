@@ -72,15 +72,17 @@ import os
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
+
 from ansible_collections.fpga.hybrid.plugins.module_utils._kubectl import (
     ADMIN_KUBECONFIG,
     Applied,
-    KubeError,
     Kubectl,
+    KubeError,
     Object,
     ServerSideApply,
     identity,
     parse_yaml,
+    run,
     wait_for_rollouts,
 )
 
@@ -88,10 +90,10 @@ from ansible_collections.fpga.hybrid.plugins.module_utils._kubectl import (
 def objects(module: AnsibleModule) -> list[Object]:
     if module.params["src"]:
         with open(module.params["src"], encoding="utf-8") as stream:
-            return parse_yaml(module.run_command, stream.read(), module.params["src"])
+            return parse_yaml(run, stream.read(), module.params["src"])
     definition = module.params["definition"]
     if isinstance(definition, str):
-        return parse_yaml(module.run_command, definition, "definition")
+        return parse_yaml(run, definition, "definition")
     return [definition] if isinstance(definition, dict) else list(definition)
 
 
@@ -113,7 +115,7 @@ def main() -> None:
         "wait_timeout": {"type": "int", "default": 180},
     }
     module = AnsibleModule(argument_spec=spec, required_one_of=[("definition", "src")], mutually_exclusive=[("definition", "src")], supports_check_mode=True)
-    kubectl = Kubectl(module.run_command, module.params["kubeconfig"])
+    kubectl = Kubectl(run, module.params["kubeconfig"])
     try:
         if module.check_mode and not os.path.exists(kubectl.kubeconfig):
             names = [identity(value) for value in objects(module)] if module.params["definition"] else [module.params["src"]]

@@ -239,9 +239,7 @@ def look_at_authority(module: AnsibleModule) -> dict[str, bool]:
         return {"authority": there["ca.crt"], "complete": False, "renew_server": False}
     try:
         authority, server = (x509.load_pem_x509_certificate(contents(folder, name)) for name in ("ca.crt", "server.crt"))
-        key = serialization.load_pem_private_key(contents(folder, "server.key"), None)
-        authority.public_key().verify(server.signature, server.tbs_certificate_bytes, ec.ECDSA(server.signature_hash_algorithm))
-        ours = key.public_key().public_numbers() == server.public_key().public_numbers()
+        ours = belongs_together(authority, server, serialization.load_pem_private_key(contents(folder, "server.key"), None))
     except (ValueError, TypeError, InvalidSignature):
         ours = False
     if not ours:
@@ -251,6 +249,15 @@ def look_at_authority(module: AnsibleModule) -> dict[str, bool]:
     due = end - datetime.now(timezone.utc) < timedelta(days=module.params["renew_days"])
     private = all(os.stat(os.path.join(folder, name)).st_mode & 0o077 == 0 for name in ("ca.key", "server.key", "tls-crypt.key"))
     return {"authority": True, "complete": private and not due, "renew_server": due}
+
+
+def belongs_together(authority: Any, server: Any, key: Any) -> bool:
+    """Whether the server's certificate is of this authority and for this key. Raises InvalidSignature where it is of another."""
+    issuer = authority.public_key()
+    if not isinstance(issuer, ec.EllipticCurvePublicKey) or not isinstance(key, ec.EllipticCurvePrivateKey):
+        return False
+    issuer.verify(server.signature, server.tbs_certificate_bytes, ec.ECDSA(server.signature_hash_algorithm))
+    return bool(key.public_key().public_numbers() == server.public_key().public_numbers())
 
 
 def contents(folder: str, name: str) -> bytes:
