@@ -1,0 +1,74 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""artifacts.yml against what the depot really served: a mirror made by the list would have been enough."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+from pathlib import Path
+from urllib.parse import unquote
+
+import pytest
+
+from tests.lab.site import ROOT, on, playbook
+
+pytestmark = pytest.mark.lab
+
+CACHE = Path(os.environ.get("FPGA_HYBRID_LAB_CACHE") or Path.home() / ".cache" / "fpga-hybrid-lab")
+REQUEST = re.compile(r" (?P<address>10\.203\.\d+\.\d+) \d+ 200 GET (?P<path>\S+) ")
+HOSTS = {"10.203.10.11": "cp1", "10.203.10.12": "worker1", "10.203.20.13": "worker2", "10.203.10.14": "worker3"}
+# Lists and descriptions: a repository has them whatever it holds.
+INDEX = re.compile(r"/(InRelease|Release|Release\.gpg|Packages(\.\w+)?|by-hash/.*|index\.yaml|SHA256SUMS)$|^/v2/$|^/v2/.*/blobs/|^/python/|/$")
+
+
+def served() -> set[str]:
+    """Paths that the lab's four hosts were given by the depot."""
+    requests = (REQUEST.search(line) for line in (CACHE / "depot" / "log" / "served" / "access.log").read_text().splitlines())
+    paths = {unquote(request["path"]).split("?")[0] for request in requests if request and request["address"] in HOSTS}
+    return {path for path in paths if not INDEX.search(path)}
+
+
+@pytest.fixture(scope="module")
+def listed(tmp_path_factory) -> list[dict]:
+    file = tmp_path_factory.mktemp("artifacts") / "list.json"
+    playbook("artifacts", "-e", f"artifacts_dest={file}").check()
+    return json.loads(file.read_text())["artifacts"]
+
+
+def with_dependencies(names: set[str]) -> set[str]:
+    """The names and everything that they depend on, as the hosts' own package managers see it."""
+    command = "apt-cache depends --recurse --no-suggests --no-conflicts --no-breaks --no-replaces --no-enhances " + " ".join(sorted(names))
+    return {line.strip().split()[-1].strip("<>") for host in ("cp1", "worker3") for line in on(host, command).splitlines()}
+
+
+def test_nothing_was_served_that_the_list_lacks(listed):
+    paths = served()
+    assert paths, "the depot's log knows no request of the lab's hosts: build the cluster first"
+    packages = with_dependencies({item["name"] for item in listed if item["kind"] == "package"})
+    images = {(f"{item['origin']}/{item['name']}", item["version"]) for item in listed if item["kind"] == "image"}
+    urls = {item["source"].removeprefix("https://depot") for item in listed if item["kind"] in {"key", "file"}}
+    missing = set()
+    for path in paths:
+        if path.endswith(".deb"):
+            wanted = path.rpartition("/")[2].split("_")[0] in packages
+        elif match := re.fullmatch(r"/v2/(.+)/manifests/(.+)", path):
+            # by digest: the parts of an image that was asked for by its tag
+            wanted = (match[1], match[2]) in images or (match[2].startswith("sha256:") and match[1] in {name for name, _tag in images})
+        else:
+            wanted = path in urls
+        if not wanted:
+            missing.add(path)
+    assert missing == set()
+
+
+def test_the_image_that_only_the_lab_has_is_not_in_a_product_list(listed):
+    assert not [item for item in listed if "lab.fpga-hybrid.test" in item["origin"]]
+    assert (
+        subprocess.run(
+            ["git", "grep", "-l", "lab.fpga-hybrid.test", "--", "roles", "plugins", "playbooks"], cwd=ROOT, capture_output=True, check=False
+        ).returncode
+        == 1
+    )
