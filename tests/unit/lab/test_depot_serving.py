@@ -190,8 +190,13 @@ def test_each_verb_of_the_command_line_calls_its_own_function(monkeypatch: pytes
         monkeypatch.setattr(depot, name, lambda name=name: called.append((name, None)))
     monkeypatch.setattr(depot, "build", lambda refresh: called.append(("build", refresh)))
     monkeypatch.setattr(depot, "set_time_offset", lambda seconds: called.append(("clock", seconds)))
-    monkeypatch.setattr(depot, "status", lambda: called.append(("status", None)) or "")
-    monkeypatch.setattr(depot, "listing", lambda: called.append(("list", None)) or "")
+
+    def text(name: str) -> str:
+        called.append((name, None))
+        return ""
+
+    monkeypatch.setattr(depot, "status", lambda: text("status"))
+    monkeypatch.setattr(depot, "listing", lambda: text("list"))
     parser = argparse.ArgumentParser()
     depot.add_verbs(parser)
     options = parser.parse_args(words)
