@@ -20,6 +20,7 @@ class ActionModule(ActionBase):
 
     That choice, unlike run_once, holds under every strategy. What it reads from the control plane becomes a fact of that host
     (delegate_facts), so that every host of the run finds it there, also where --limit leaves the control plane out.
+    The first play of a run must have any_errors_fatal, as preflight's have: a refusal is one host's failure, and meant for all.
     """
 
     _supports_check_mode = True

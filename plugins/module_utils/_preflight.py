@@ -221,9 +221,9 @@ def _ports(found: Probe, wanted: Wanted) -> Iterator[Problem]:
         expected[(wanted.vpn_protocol, wanted.vpn_port)] = ("openvpn",)
     strangers = {}
     for listener in found.listeners:
-        ours = expected.get((listener.protocol, listener.port))
+        owners = expected.get((listener.protocol, listener.port))
         # A socket without a program is the kernel's: VXLAN, once the pod network stands.
-        if ours is not None and listener.program not in ours and (listener.program or ours):
+        if owners is not None and listener.program not in owners and (listener.program or owners):
             strangers[listener.protocol, listener.port] = listener.program or "another program"
     for (protocol, port), program in sorted(strangers.items()):
         ours = " or ".join(expected[protocol, port]) or "the pod network"

@@ -143,8 +143,10 @@ def ask_time(server: str) -> float | None:
         return None
     if len(answer) < 48 or answer[0] & 7 != 4 or answer[1] == 0:  # a server's, and not the "kiss of death"
         return None
+    seconds: int
+    fraction: int
     seconds, fraction = struct.unpack("!II", answer[40:48])
-    return (sent + received) / 2 - (seconds - NTP_EPOCH + fraction / 2**32)
+    return (sent + received) / 2 - (seconds - NTP_EPOCH + fraction / 2.0**32)
 
 
 def ask_mirror(mirror: Mapping[str, Any]) -> Answer:

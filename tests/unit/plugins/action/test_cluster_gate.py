@@ -1,0 +1,170 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The gate and the lock in real runs of ansible-playbook, whose hosts are all this machine, with a state folder of their own."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import yaml
+
+from ansible_collections.fpga.hybrid.plugins.module_utils._controller import this_run
+from ansible_collections.fpga.hybrid.plugins.module_utils._lock import LockFile
+
+ROOT = Path(__file__).resolve().parents[4]
+ANSIBLE_PLAYBOOK = Path(sys.executable).parent / "ansible-playbook"
+LOCAL = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
+HOSTS = {
+    "cp1": {"roles": ["control_plane", "vpn_server"], "vars": LOCAL},
+    "worker1": {"roles": ["worker"], "vars": {**LOCAL, "vpn_address": "172.27.224.12"}},
+}
+SETTINGS = {
+    "cluster_on_prem_addresses": "vpn",
+    "cluster_control_plane_endpoint": "api.example.org",
+    "cluster_vpn_endpoint": "vpn.example.org",
+}
+BEGIN, GATE, RECORD = (
+    [{"hosts": "on_prem", "gather_facts": False, "tasks": [{"ansible.builtin.include_role": {"name": "fpga.hybrid.cluster", "tasks_from": "begin"}}]}],
+    [{"hosts": "on_prem", "gather_facts": False, "roles": ["fpga.hybrid.cluster"], "tasks": [{"ansible.builtin.debug": {"msg": "id is {{ cluster_id }}."}}]}],
+    [{"hosts": "on_prem", "gather_facts": False, "tasks": [{"ansible.builtin.include_role": {"name": "fpga.hybrid.cluster", "tasks_from": "record"}}]}],
+)
+
+
+class Site:
+    """A cluster's folder: inventory, playbooks, and the state that a control plane would have."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.state = folder / "state"
+        self.lock = LockFile(self.state)
+        (folder / "lab.hybrid.yml").write_text(yaml.safe_dump({"plugin": "fpga.hybrid.cluster", "cluster_name": "lab", "hosts": HOSTS}))
+
+    def command(self, plays, *options, **variables):
+        (self.folder / "play.yml").write_text(yaml.safe_dump(plays, sort_keys=False))
+        extra = json.dumps({**SETTINGS, "cluster_state_folder": str(self.state), **variables})
+        return [ANSIBLE_PLAYBOOK, "-i", self.folder / "lab.hybrid.yml", self.folder / "play.yml", "-e", extra, *options]
+
+    def run(self, plays, *options, **variables):
+        environment = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_COLLECTIONS_PATH": str(ROOT / "collections"), "ANSIBLE_NOCOLOR": "1"}
+        return subprocess.run(
+            self.command(plays, *options, **variables), capture_output=True, text=True, check=False, env=environment, cwd=self.folder, timeout=120
+        )
+
+    def cluster_id(self):
+        return json.loads((self.state / "cluster.json").read_text())["cluster_id"]
+
+
+@pytest.fixture
+def site(tmp_path):
+    return Site(tmp_path)
+
+
+def test_the_first_run_makes_the_id_and_every_host_learns_it_also_under_limit(site):
+    done = site.run([*BEGIN, *GATE, *RECORD])
+    assert done.returncode == 0, done.stdout
+    assert done.stdout.count(f"id is {site.cluster_id()}.") == 2
+    assert not site.lock.path.exists(), "the lock was not given back"
+
+    again = site.run([*BEGIN, *GATE, *RECORD], "--limit", "worker1")
+    assert again.stdout.count(f"id is {site.cluster_id()}.") == 1
+    assert "changed=0" in again.stdout
+
+
+def test_check_mode_leaves_no_trace(site):
+    done = site.run([*BEGIN, *GATE, *RECORD], "--check", "--diff")
+    assert done.returncode == 0, done.stdout
+    assert "id is 00000000-0000-0000-0000-000000000000." in done.stdout
+    assert not site.state.exists()
+
+
+def test_a_run_is_refused_while_another_holds_the_lock_and_may_break_it_by_name(site):
+    other = replace(this_run(), machine_id="another", user="ali", controller="awx", pid=7)
+    site.lock.take(other, None, "")
+    refused = site.run([*BEGIN, *GATE])
+    assert refused.returncode != 0
+    assert "-e break_lock=ali@awx:7" in refused.stdout
+    assert site.lock.read().holder == other
+    assert not (site.state / "cluster.json").exists()
+
+    done = site.run([*BEGIN, *GATE, *RECORD], break_lock="ali@awx:7")
+    assert done.returncode == 0, done.stdout
+    assert "Broke the lock of ali@awx:7" in done.stdout + done.stderr
+
+
+def test_a_killed_run_s_lock_is_taken_over_at_once(site):
+    pause = [{"hosts": "on_prem", "gather_facts": False, "tasks": [{"ansible.builtin.command": "sleep 60"}]}]
+    environment = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_COLLECTIONS_PATH": str(ROOT / "collections")}
+    with subprocess.Popen(
+        site.command([*BEGIN, *pause]), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment, cwd=site.folder, start_new_session=True
+    ) as killed:
+        deadline = time.monotonic() + 60
+        while not (site.state / "cluster.json").exists() and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert site.lock.read().holder.pid == killed.pid, "the holder is the long-living process"
+        refused = site.run(BEGIN)
+        assert refused.returncode != 0
+        assert "expected no other run" in refused.stdout
+        # The whole group, since its sleep would otherwise outlive the test.
+        os.killpg(killed.pid, signal.SIGKILL)
+    done = site.run([*BEGIN, *GATE, *RECORD])
+    assert done.returncode == 0, done.stdout
+    assert "that run has ended without giving it back" in done.stdout + done.stderr
+
+
+def test_a_run_whose_lock_was_broken_stops_at_its_next_play(site):
+    other = replace(this_run(), machine_id="another", user="ali", controller="awx", pid=7)
+    site.state.mkdir()
+    (site.folder / "lock").write_text(replace_holder(site, other))
+    steal = [{"hosts": "cp1", "gather_facts": False, "tasks": [{"ansible.builtin.copy": {"src": str(site.folder / "lock"), "dest": str(site.state / "lock")}}]}]
+    done = site.run([*BEGIN, *GATE, *steal, *GATE])
+    assert done.returncode != 0
+    assert "this run's lock was taken away, ali@awx has it" in done.stdout
+
+
+def replace_holder(site, holder):
+    file = LockFile(site.folder / "elsewhere")
+    file.take(holder, None, "")
+    return file.read().text()
+
+
+def test_everything_that_is_wrong_is_told_at_once_and_nothing_is_made(site):
+    values = {"cluster_pod_network": "10.96.0.0/16", "cluster_kubernetes_version": "1.20", "cluster_admins": "{{ lookup('file', '/nowhere') }}"}
+    check = yaml.safe_load((ROOT / "playbooks" / "preflight.yml").read_text())[0]
+    done = site.run([check, *BEGIN], **values)
+    assert done.returncode != 0
+    for message in ("cluster_pod_network: 10.96.0.0/16 overlaps", "cluster_kubernetes_version: found 1.20", "cluster_admins: its template fails"):
+        assert message in done.stdout
+    assert not site.state.exists()
+
+
+def test_another_version_than_the_recorded_one_is_refused(site):
+    site.state.mkdir()
+    state = {"schema": 1, "cluster_id": "3b9d4e6b-fe0d-4945-bba3-114c6a4a81cb", "cluster_name": "lab", "versions": {"kubernetes": "1.36.3"}}
+    (site.state / "cluster.json").write_text(json.dumps(state))
+    done = site.run(GATE, cluster_kubernetes_version="1.37")
+    assert done.returncode != 0
+    assert "cluster_kubernetes_version: found 1.37; expected 1.36.3, which this cluster has recorded" in done.stdout
+
+
+def test_no_secret_is_shown_however_much_is_asked_for(site):
+    """Also where mirrors are asked: port 1 answers nobody."""
+    secret = "S3CRET-planted"
+    login = base64.b64encode(f"lab:{secret}".encode()).decode()
+    mirrors = {"images": {"url": "https://127.0.0.1:1", "username": "lab", "password": secret}}
+    (site.folder / "group_vars").mkdir()
+    (site.folder / "group_vars" / "all.yml").write_text(yaml.safe_dump({"cluster_mirrors": mirrors}))
+    plays = [*GATE, {"hosts": "on_prem", "gather_facts": False, "roles": ["fpga.hybrid.preflight"]}]
+    done = site.run(plays, "-vvv")
+    assert "cluster_mirrors.images: https://127.0.0.1:1/v2/: Connection refused" in done.stdout
+    assert secret not in done.stdout + done.stderr
+    assert login not in done.stdout + done.stderr
+    assert base64.b64encode(secret.encode()).decode() not in done.stdout + done.stderr
