@@ -30,6 +30,8 @@ def after_reboot() -> None:
         for folder in VOLATILE:
             unmount_below(folder)
             shutil.rmtree(folder, ignore_errors=True)
+        for namespace in Path("/run/netns").glob("netns-*"):
+            namespace.unlink()
     write_whole(LAST_BOOT, boot_id())
 
 
@@ -54,9 +56,9 @@ def is_alive(pid: int) -> bool:
 
 
 def commands(name: str) -> Iterator[int]:
-    """Processes with that command name."""
+    """Processes with that command name that have not ended."""
     for folder in Path("/proc").glob("[0-9]*"):
         # Processes end while we look.
         with contextlib.suppress(OSError):
-            if (folder / "comm").read_text().strip() == name:
+            if (folder / "comm").read_text().strip() == name and is_alive(int(folder.name)):
                 yield int(folder.name)

@@ -15,8 +15,8 @@ from typing import Any, TypeVar
 
 from lab import podman
 from lab.hosts import image, modules
-from lab.run import CommandError, run, say, succeeds, wait_until
-from lab.settings import LABEL, NETWORKS, Host, LabError, ssh_key
+from lab.run import CommandError, run, say, succeeds, wait_until, write_whole
+from lab.settings import LABEL, NETWORKS, STATE, Host, LabError, ssh_key
 
 Result = TypeVar("Result")
 
@@ -28,7 +28,8 @@ NPROC = 32768
 
 #: systemd ends a unit after 90 s at most; etcd must not be killed half-way.
 STOP_SECONDS = 60
-BOOT_SECONDS = 60
+#: 1 to 3 s on an idle machine.
+BOOT_SECONDS = 120
 
 
 def limits() -> tuple[str, str]:
@@ -175,8 +176,15 @@ def inspect(host: Host) -> dict[str, Any] | None:
 
 
 def usable(container: dict[str, Any]) -> bool:
-    """Whether it got as far as to run once. Created only, it may lack its settings; half removed, its volumes."""
-    return container["State"]["Status"] in ("running", "exited", "stopped", "stopping") and not container["State"].get("Dead")
+    """Whether it was made to the end. A reboot of the machine makes podman call every container "created", so a file of ours tells."""
+    state = container["State"]
+    ran = state["Status"] in ("running", "exited", "stopped", "stopping")
+    return not state.get("Dead") and (ran or (state["Status"] in ("created", "configured") and completed(container["Id"]).exists()))
+
+
+def completed(container_id: str) -> Path:
+    """The file that says that the container with this id got all its settings."""
+    return STATE / "hosts" / container_id
 
 
 def check_address_is_free(host: Host) -> None:
@@ -196,8 +204,9 @@ def create(host: Host) -> None:
         # A volume that is there without its container is the remains of another host.
         remove_volume(volume(host, name))
         run("podman", "volume", "create", *podman.label_arguments({f"{LABEL}.host": host.name}), volume(host, name))
-    run(*create_command(host, image_reference=reference, modules_folder=modules.folder(), ulimits=limits()))
+    container_id = run(*create_command(host, image_reference=reference, modules_folder=modules.folder(), ulimits=limits())).strip()
     run("podman", "cp", "--archive=false", "-", f"{host.container}:/", stdin=settings_tar(host, public_key))
+    write_whole(completed(container_id), f"{host.name}\n")
 
 
 def start(host: Host) -> None:
@@ -246,6 +255,9 @@ def remove(host: Host) -> None:
     run("podman", "rm", "--force", "--ignore", "--time", "0", "--volumes", host.container)
     for name in VOLUMES:
         remove_volume(volume(host, name))
+    for file in completed("").glob("*"):
+        if file.read_text().strip() == host.name:
+            file.unlink()
 
 
 def remove_volume(name: str) -> None:

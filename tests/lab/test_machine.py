@@ -17,7 +17,7 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -270,19 +270,23 @@ class Sandbox:
         process.wait()
 
     def cut_power(self) -> None:
-        """Every process gone at once, and with them what the kernel held: mounts, interfaces, firewall. Files stay, /run among them."""
+        """Every process gone at once, and with them what the kernel held: mounts, interfaces, firewall, cgroups. Files stay, /run among them."""
+        ids = self.run("podman", "ps", "--all", "--quiet", "--no-trunc").split()
         self.run("python3", "-c", "import os, signal\ntry: os.kill(-1, signal.SIGKILL)\nexcept ProcessLookupError: pass")
-        self.run("sh", "-c", "grep -oE ' (/var/lib/containers/storage|/run/netns|/run/containers)/[^ ]+ ' /proc/mounts | sort -r | xargs -r -n1 umount -l")
         self.run(
-            "sh", "-c", "nft flush ruleset; ip route flush type unreachable; for l in $(ls /sys/class/net | grep -E '^(podman|veth)'); do ip link del $l; done"
+            "sh",
+            "-c",
+            "grep -oE ' (/var/lib/containers/storage|/run/netns|/run/containers)/[^ ]+ ' /proc/mounts | sort -r | xargs -r -n1 umount -l 2>/dev/null || :",
         )
+        self.run("sh", "-c", "nft flush ruleset; ip route flush type unreachable; ip -o link show type bridge | cut -d: -f2 | xargs -r -n1 ip link del")
+        remove_groups(group for group in container_groups() if any(container in str(group) for container in ids))
         for file in (settings.STATE / "boot", settings.STATE / "machine.json"):
             self.run("sed", "-i", f"s/{machine.boot_id()}/the-boot-before/", str(file))
 
 
 @pytest.fixture
 def sandbox(tmp_path):
-    process = subprocess.Popen(["unshare", "--mount", "--net", "--pid", "--fork", "--kill-child", "--propagation", "private", "sleep", "infinity"])
+    process = subprocess.Popen(["unshare", "--mount", "--net", "--pid", "--fork", "--kill-child", "--propagation", "slave", "sleep", "infinity"])
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
     while not children.read_text().strip():
         time.sleep(0.05)
@@ -303,9 +307,20 @@ def sandbox(tmp_path):
         box.lab("clean")
     process.kill()
     process.wait()
-    for group in sorted(set(container_groups()) - groups, key=lambda path: -len(path.parts)):
-        with contextlib.suppress(OSError):
-            group.rmdir()
+    remove_groups(set(container_groups()) - groups)
+
+
+def remove_groups(groups: Iterable[Path]) -> None:
+    """Take empty cgroups away, inner ones first. Ended processes leave theirs a moment later."""
+    end = time.monotonic() + 5
+    for group in sorted(groups, key=lambda path: -len(path.parts)):
+        while group.exists():
+            with contextlib.suppress(OSError):
+                group.rmdir()
+                break
+            if time.monotonic() > end:
+                break
+            time.sleep(0.1)
 
 
 def same_disk(folder: Path) -> bool:

@@ -92,10 +92,28 @@ def test_a_limit_is_never_above_what_may_be_handed_on(monkeypatch, hard, expecte
     assert container.limits()[0] == f"nofile={expected}:{expected}"
 
 
-def test_a_host_that_never_ran_is_not_taken_over():
-    assert not container.usable({"State": {"Status": "created"}})
-    assert not container.usable({"State": {"Status": "running", "Dead": True}})
-    assert container.usable({"State": {"Status": "exited"}})
+@pytest.mark.parametrize(
+    ("state", "usable"),
+    [
+        ({"Status": "running"}, True),
+        ({"Status": "exited"}, True),
+        ({"Status": "created"}, False),
+        ({"Status": "removing"}, False),
+        ({"Status": "running", "Dead": True}, False),
+    ],
+)
+def test_a_host_that_was_not_made_to_the_end_is_not_taken_over(tmp_path, monkeypatch, state, usable):
+    monkeypatch.setattr(container, "STATE", tmp_path)
+    assert container.usable({"Id": "abc", "State": state}) is usable
+
+
+def test_a_finished_host_is_taken_over_after_a_reboot_of_the_machine(tmp_path, monkeypatch):
+    """podman then calls it created, as one that was killed while it was made."""
+    monkeypatch.setattr(container, "STATE", tmp_path)
+    container.completed("abc").parent.mkdir()
+    container.completed("abc").write_text("worker2\n")
+    assert container.usable({"Id": "abc", "State": {"Status": "created"}})
+    assert not container.usable({"Id": "def", "State": {"Status": "created"}})
 
 
 def test_the_image_is_another_one_when_a_file_in_it_changes(tmp_path, monkeypatch):
