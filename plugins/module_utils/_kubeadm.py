@@ -403,7 +403,10 @@ def failure(action: str, host: str, output: str) -> str:
             remedy = next((f" ({words})" for start, words in _REMEDIES if check.startswith(start)), "")
             lines.append(f"  {check}: {text.strip()}{remedy}")
         return f"{host}: kubeadm {action} did not start, because:\n" + "\n".join(lines) + "\nMend that and run again; nothing has been changed."
-    tail = [line for line in output.strip().splitlines() if line.strip() and not line.startswith(("\t- ", "To see the stack trace"))][-12:]
+    lines = [re.sub(r"\x1b\[[0-9;]*m", "", line) for line in output.splitlines()]
+    lines = [line for line in lines if line.strip() and not line.startswith(("\t- ", "To see the stack trace"))]
+    # Its own last word begins with "error:"; what it printed about the host's kernel would bury it.
+    tail = [line for line in lines if line.startswith("error:")] or lines[-12:]
     return (
         f"{host}: kubeadm {action} failed:\n"
         + "\n".join(f"  {line}" for line in tail)

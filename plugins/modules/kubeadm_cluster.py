@@ -118,6 +118,38 @@ def restart_kube_proxy(kubectl: Kubectl, content: Object) -> None:
     kubectl.merge_patch({"spec": {"template": template}}, "-n", "kube-system", "daemonset/kube-proxy")
 
 
+def reconcile(params: Object, kubectl_run: Run, *, check_mode: bool) -> list[str]:
+    """What differed, one line each; mended but in check mode."""
+    kubectl = Kubectl(kubectl_run)
+    cluster = ClusterConfig(
+        **{**params["cluster"], "cert_sans": ()},
+        endpoint=params["endpoint"],
+        kubelet=params["kubelet_configuration"],
+        kube_proxy=params["kube_proxy_configuration"],
+    )
+    live = Stored(kubectl_run, kubectl, "kubeadm-config", "ClusterConfiguration")
+    refused = immutable_differences(cluster, live.content)
+    if refused:
+        raise KubeadmError(
+            "This cluster cannot become what is declared:\n"
+            + "\n".join(f"  {line}" for line in refused)
+            + "\nDeclare what it has, or build a new one (reset.yml, then site.yml). Nothing was changed."
+        )
+    stored = (
+        (Stored(kubectl_run, kubectl, "kubelet-config", "kubelet"), cluster.kubelet_document()),
+        (Stored(kubectl_run, kubectl, "kube-proxy", "config.conf"), cluster.kube_proxy_document()),
+    )
+    changes: list[str] = []
+    for config, declared in stored:
+        found = differences(declared, config.content)
+        changes += [f"{config.name} {line}" for line in found]
+        if found and not check_mode:
+            content = config.mend(declared)
+            if config.name == "kube-proxy":
+                restart_kube_proxy(kubectl, content)
+    return changes
+
+
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
@@ -128,35 +160,8 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    params = module.params
-    kubectl = Kubectl(run)
     try:
-        cluster = ClusterConfig(
-            **{**params["cluster"], "cert_sans": ()},
-            endpoint=params["endpoint"],
-            kubelet=params["kubelet_configuration"],
-            kube_proxy=params["kube_proxy_configuration"],
-        )
-        live = Stored(run, kubectl, "kubeadm-config", "ClusterConfiguration")
-        refused = immutable_differences(cluster, live.content)
-        if refused:
-            raise KubeadmError(
-                "This cluster cannot become what is declared:\n"
-                + "\n".join(f"  {line}" for line in refused)
-                + "\nDeclare what it has, or build a new one (reset.yml, then site.yml). Nothing was changed."
-            )
-        stored = (
-            (Stored(run, kubectl, "kubelet-config", "kubelet"), cluster.kubelet_document()),
-            (Stored(run, kubectl, "kube-proxy", "config.conf"), cluster.kube_proxy_document()),
-        )
-        changes: list[str] = []
-        for config, declared in stored:
-            found = differences(declared, config.content)
-            changes += [f"{config.name} {line}" for line in found]
-            if found and not module.check_mode:
-                content = config.mend(declared)
-                if config.name == "kube-proxy":
-                    restart_kube_proxy(kubectl, content)
+        changes = reconcile(module.params, run, check_mode=module.check_mode)
     except (KubeadmError, KubeError) as error:
         module.fail_json(msg=str(error))
     module.exit_json(changed=bool(changes), changes=changes, diff={"before": "", "after": "".join(f"{line}\n" for line in changes)})

@@ -1,0 +1,183 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The modules that work on the control plane with an administrator's credential, against an API of a few objects."""
+
+from __future__ import annotations
+
+import datetime
+import json
+
+import pytest
+import yaml
+from ansible_collections.fpga.hybrid.plugins.module_utils import _kubeadm
+from ansible_collections.fpga.hybrid.plugins.module_utils._kubectl import Kubectl
+from ansible_collections.fpga.hybrid.plugins.modules import kubeadm_labels
+from ansible_collections.fpga.hybrid.plugins.modules.kubeadm_cluster import reconcile
+from ansible_collections.fpga.hybrid.plugins.modules.kubeadm_token import usable
+
+
+class Api:
+    def __init__(self, **configs):
+        self.configs = {name.replace("_", "-"): {key: yaml.safe_dump(value)} for name, (key, value) in configs.items()}
+        self.patched = []
+
+    def __call__(self, argv, data=None, pass_fds=()):
+        if "--local" in argv:
+            value = yaml.safe_load(data)
+            return 0, json.dumps(value) if "json" in argv else yaml.safe_dump(value), ""
+        target = argv[-1] if "get" not in argv else argv[-3]
+        name = next(word for word in argv if word.startswith(("configmap/", "daemonset/")))
+        if "patch" in argv:
+            patch = json.loads(data)
+            self.patched.append((name, patch))
+            self.configs.get(name.partition("/")[2], {}).update(patch.get("data", {}))
+            return 0, "{}", ""
+        content = self.configs.get(name.partition("/")[2])
+        return (0, json.dumps({"data": content}), "") if content else (1, "", f"Error from server (NotFound): {target}")
+
+
+CLUSTER = {"name": "c", "kubernetes_version": "1.36.3", "pod_network": "10.244.0.0/16", "service_network": "10.96.0.0/16", "dns_domain": "cluster.local"}
+LIVE = {
+    "kind": "ClusterConfiguration",
+    "clusterName": "c",
+    "controlPlaneEndpoint": "api:6443",
+    "networking": {"podSubnet": "10.244.0.0/16", "serviceSubnet": "10.96.0.0/16", "dnsDomain": "cluster.local"},
+}
+KUBELET = {"apiVersion": _kubeadm.KUBELET_API_VERSION, "kind": "KubeletConfiguration", "cgroupDriver": "systemd"}
+PROXY = {"apiVersion": _kubeadm.KUBE_PROXY_API_VERSION, "kind": "KubeProxyConfiguration", "conntrack": {"min": 1, "maxPerCore": 2}}
+
+
+@pytest.fixture
+def api():
+    return Api(kubeadm_config=("ClusterConfiguration", LIVE), kubelet_config=("kubelet", KUBELET), kube_proxy=("config.conf", PROXY))
+
+
+def params(**more):
+    return {"cluster": {**CLUSTER, "cert_sans": ["x"]}, "endpoint": "api:6443", "kubelet_configuration": {}, "kube_proxy_configuration": {}, **more}
+
+
+def test_a_cluster_as_declared_is_not_written_to(api):
+    assert reconcile(params(), api, check_mode=False) == []
+    assert api.patched == []
+
+
+def test_new_kubelet_settings_reach_the_cluster_for_later_joins(api):
+    declared = params(kubelet_configuration={"maxPods": 7})
+    assert reconcile(declared, api, check_mode=False) == ["kubelet-config maxPods: found nothing, expected 7"]
+    assert [name for name, _patch in api.patched] == ["configmap/kubelet-config"]
+    assert reconcile(declared, api, check_mode=False) == []
+
+
+def test_kube_proxy_starts_anew_when_its_settings_change_and_keeps_the_others(api):
+    declared = params(kube_proxy_configuration={"conntrack": {"min": 0}})
+    assert reconcile(declared, api, check_mode=False) == ["kube-proxy conntrack.min: found 1, expected 0"]
+    assert [name for name, _patch in api.patched] == ["configmap/kube-proxy", "daemonset/kube-proxy"]
+    assert yaml.safe_load(api.configs["kube-proxy"]["config.conf"])["conntrack"] == {"min": 0, "maxPerCore": 2}
+
+
+def test_check_mode_says_the_same_and_writes_nothing(api):
+    declared = params(kubelet_configuration={"maxPods": 7})
+    assert reconcile(declared, api, check_mode=True) == ["kubelet-config maxPods: found nothing, expected 7"]
+    assert api.patched == []
+
+
+def test_what_a_cluster_cannot_become_is_refused_before_anything_is_written(api):
+    declared = params(cluster={**CLUSTER, "service_network": "10.97.0.0/16", "cert_sans": []}, kubelet_configuration={"maxPods": 7})
+    with pytest.raises(_kubeadm.KubeadmError, match="cluster_service_network says 10.97.0.0/16, the cluster has 10.96.0.0/16"):
+        reconcile(declared, api, check_mode=False)
+    assert api.patched == []
+
+
+def test_a_missing_configmap_is_named_with_its_remedy(api):
+    del api.configs["kubelet-config"]
+    with pytest.raises(_kubeadm.KubeadmError, match="kube-system/kubelet-config is missing.*upload-config"):
+        reconcile(params(), api, check_mode=False)
+
+
+# --- tokens -------------------------------------------------------------------------------------------------------------------------------------
+
+NOW = datetime.datetime(2026, 11, 23, 12, 0, tzinfo=datetime.timezone.utc)
+
+
+def token(minutes, description=_kubeadm.TOKEN_DESCRIPTION, usages=("signing", "authentication")):
+    expires = (NOW + datetime.timedelta(minutes=minutes)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return {"token": f"t{minutes}", "expires": expires, "description": description, "usages": list(usages)}
+
+
+@pytest.mark.parametrize(
+    ("tokens", "chosen"),
+    [
+        ([], None),
+        ([token(15)], "t15"),
+        ([token(11), token(15)], "t15"),
+        ([token(9)], None),  # would end during the play
+        ([token(60, description="somebody's")], None),
+        ([token(60, usages=("signing",))], None),
+        ([{**token(60), "expires": ""}], None),  # one that never ends is not one of ours
+    ],
+)
+def test_all_joins_of_a_play_use_one_short_lived_token_of_ours(tokens, chosen):
+    found = usable(tokens, NOW, 10)
+    assert (found or {}).get("token") == chosen
+
+
+# --- labels -------------------------------------------------------------------------------------------------------------------------------------
+
+
+class Nodes:
+    """An API with one node that somebody else changes as often as told."""
+
+    def __init__(self, disturbances=0, appears_after=0):
+        self.node = {"metadata": {"name": "w1", "labels": {"x": "y"}, "resourceVersion": "1"}, "spec": {}}
+        self.disturbances, self.appears_after = disturbances, appears_after
+        self.writes = 0
+
+    def __call__(self, argv, data=None, pass_fds=()):
+        if "get" in argv:
+            self.appears_after -= 1
+            if self.appears_after >= 0:
+                return 1, "", 'Error from server (NotFound): nodes "w1" not found'
+            return 0, json.dumps(self.node), ""
+        patch = json.loads(data)
+        if self.disturbances:
+            self.disturbances -= 1
+            self.node["metadata"]["resourceVersion"] = str(int(self.node["metadata"]["resourceVersion"]) + 1)
+        if patch["metadata"]["resourceVersion"] != self.node["metadata"]["resourceVersion"]:
+            return 1, "", "Error from server (Conflict): the object has been modified"
+        self.writes += 1
+        self.node["metadata"]["labels"].update(patch["metadata"].get("labels", {}))
+        return 0, json.dumps(self.node), ""
+
+
+def label_params(**more):
+    return {"node_name": "w1", "labels": {"rack": 1}, "taints": [], "provider_id": None, "timeout": 5, **more}
+
+
+def test_another_writer_in_between_makes_us_look_again():
+    api = Nodes(disturbances=2)
+    kubeadm_labels.mend(Kubectl(api), label_params(), check_mode=False)
+    assert api.writes == 1
+    assert api.node["metadata"]["labels"] == {"x": "y", "rack": "1"}
+
+
+def test_somebody_who_writes_all_the_time_is_said():
+    with pytest.raises(_kubeadm.KubeadmError, match="w1: others changed the Node five times"):
+        kubeadm_labels.mend(Kubectl(Nodes(disturbances=99)), label_params(), check_mode=False)
+
+
+def test_labels_in_check_mode_are_compared_only():
+    api = Nodes()
+    assert kubeadm_labels.mend(Kubectl(api), label_params(), check_mode=True)[2]["metadata"]["labels"] == {"rack": "1"}
+    assert api.writes == 0
+
+
+def test_a_node_that_has_just_joined_is_waited_for(monkeypatch):
+    monkeypatch.setattr(kubeadm_labels.time, "sleep", lambda seconds: None)
+    api = Nodes(appears_after=2)
+    kubeadm_labels.mend(Kubectl(api), label_params(), check_mode=False)
+    assert api.writes == 1
+
+
+def test_a_node_that_never_appears_is_said_with_what_to_look_at():
+    with pytest.raises(_kubeadm.KubeadmError, match="knows no node w1 .*journalctl -u kubelet"):
+        kubeadm_labels.mend(Kubectl(Nodes(appears_after=99)), label_params(timeout=0), check_mode=False)

@@ -1,0 +1,267 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""kubeadm_node with a kubeadm that only writes the files the real one writes, step by step, and can be killed at each of them."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from pathlib import Path
+
+import pytest
+import yaml
+from ansible_collections.fpga.hybrid.plugins.module_utils._kubeadm import RESUME_IGNORES, KubeadmError
+from ansible_collections.fpga.hybrid.plugins.module_utils._kubeadm_host import Host, Paths
+from ansible_collections.fpga.hybrid.plugins.modules.kubeadm_node import make, unmake
+
+TOKEN = "abcdef.0123456789abcdef"
+JOIN_STEPS = ("etc/kubernetes/bootstrap-kubelet.conf", "etc/kubernetes/pki/ca.crt", "var/lib/kubelet/config.yaml", "etc/kubernetes/kubelet.conf")
+INIT_STEPS = (
+    "etc/kubernetes/pki/ca.crt",
+    "etc/kubernetes/pki/ca.key",
+    "etc/kubernetes/admin.conf",
+    "etc/kubernetes/manifests/kube-apiserver.yaml",
+    "etc/kubernetes/manifests/etcd.yaml",
+    "var/lib/etcd/member/wal",
+)
+
+
+class Killed(BaseException):
+    """As after kill -9: nothing of ours runs any more."""
+
+
+class Machine:
+    def __init__(self, root):
+        self.root = Path(root)
+        self.calls = []
+        self.seen = {}
+        self.steps = None  # how many steps kubeadm gets to make before it is killed
+        self.fails = ""
+        self.essentials = True
+
+    def put(self, name, text=""):
+        path = self.root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+    def __call__(self, argv, data=None, pass_fds=()):
+        self.calls.append(argv)
+        if argv[0] == "kubectl":
+            return self.kubectl(argv)
+        if argv[:2] in (["kubeadm", "init"], ["kubeadm", "join"]):
+            return self.kubeadm(argv, pass_fds)
+        if argv[:2] == ["kubeadm", "reset"]:
+            for name in (*JOIN_STEPS, *INIT_STEPS):
+                (self.root / name).unlink(missing_ok=True)
+        return 0, "", ""
+
+    def kubectl(self, argv):
+        if "/readyz" in argv:
+            up = (self.root / INIT_STEPS[-1]).exists() and not self.fails
+            return (0, "ok", "") if up else (1, "", "refused")
+        return 0, "name" if self.essentials else "", ""
+
+    def kubeadm(self, argv, pass_fds):
+        config = Path(argv[argv.index("--config") + 1])
+        self.seen.update(config=list(yaml.safe_load_all(config.read_text())), mode=stat.S_IMODE(config.stat().st_mode), path=config, locked=bool(pass_fds))
+        if self.fails:
+            return 1, "", self.fails
+        for number, name in enumerate(JOIN_STEPS if argv[1] == "join" else INIT_STEPS):
+            if self.steps is not None and number >= self.steps:
+                raise Killed
+            self.put(name)
+        return 0, "", ""
+
+    def actions(self):
+        return [argv[1] if argv[1] != "config" else "validate" for argv in self.calls if argv[0] == "kubeadm"]
+
+
+@pytest.fixture
+def machine(tmp_path):
+    return Machine(tmp_path)
+
+
+@pytest.fixture
+def host(machine):
+    return Host(machine, Paths(str(machine.root)))
+
+
+def params(state, **more):
+    cluster = {
+        "name": "c",
+        "kubernetes_version": "1.36.3",
+        "pod_network": "10.244.0.0/16",
+        "service_network": "10.96.0.0/16",
+        "dns_domain": "cluster.local",
+        "cert_sans": [],
+    }
+    return {
+        "state": state,
+        "node_name": "worker1",
+        "node_address": "172.27.224.12",
+        "cri_socket": "unix:///x",
+        "provider_id": None,
+        "taints": [],
+        "kubelet_extra_args": {},
+        "kubelet_configuration": {"maxPods": 5},
+        "kube_proxy_configuration": {},
+        "cluster": cluster,
+        "endpoint": "api:6443",
+        "cluster_id": "id-1",
+        "token": TOKEN,
+        "ca_cert_hashes": ["sha256:" + "0" * 64],
+        "token_ttl": 20,
+        "cni_files": ["10-calico.conflist"],
+        "ignore_preflight_errors": ["Mem"],
+        "timeout": 120,
+        "api_timeout": 0,
+        **more,
+    }
+
+
+def test_a_join_is_validated_first_and_leaves_no_secret_behind(host, machine):
+    changed, _situation = make(params("join"), host, check_mode=False)
+    assert changed
+    assert machine.actions() == ["validate", "join"]
+    assert machine.seen["mode"] == 0o600
+    assert machine.seen["locked"]
+    assert TOKEN in json.dumps(machine.seen["config"])
+    assert not any(TOKEN in word for argv in machine.calls for word in argv)
+    assert os.listdir(host.paths.run) == ["kubeadm.lock"]
+    assert host.journal() is None
+
+
+def test_a_host_that_has_joined_is_left_alone(host, machine):
+    make(params("join"), host, check_mode=False)
+    machine.calls.clear()
+    changed, situation = make(params("join"), host, check_mode=False)
+    assert (changed, situation.state) == (False, "joined")
+    assert not machine.actions()
+
+
+@pytest.mark.parametrize("steps", range(len(JOIN_STEPS)))
+def test_a_join_that_was_killed_anywhere_is_made_by_the_next_run(host, machine, steps):
+    machine.steps = steps
+    with pytest.raises(Killed):
+        make(params("join"), host, check_mode=False)
+    assert host.journal()["action"] == "join"
+    machine.steps = None
+    machine.calls.clear()
+    make(params("join"), host, check_mode=False)
+    assert machine.actions() == ([] if steps == 0 else ["reset"]) + ["validate", "join"]
+    assert host.journal() is None
+
+
+@pytest.mark.parametrize("steps", range(len(INIT_STEPS)))
+def test_an_init_that_was_killed_before_etcd_wrote_starts_afresh(host, machine, steps):
+    machine.steps = steps
+    with pytest.raises(Killed):
+        make(params("init"), host, check_mode=False)
+    machine.steps = None
+    machine.calls.clear()
+    make(params("init"), host, check_mode=False)
+    assert machine.actions() == ([] if steps == 0 else ["reset"]) + ["validate", "init"]
+
+
+def test_an_init_that_was_killed_after_etcd_wrote_goes_on_over_its_data(host, machine):
+    machine.essentials = False
+    make(params("init"), host, check_mode=False)
+    host.write(host.paths.journal, '{"action": "init"}', 0o600)
+    machine.calls.clear()
+    _changed, situation = make(params("init"), host, check_mode=False)
+    assert situation.state == "resume"
+    assert machine.actions() == ["validate", "init"]
+    (ignored,) = [word for argv in machine.calls for word in argv if word.startswith("--ignore-preflight-errors=")]
+    assert set(ignored.partition("=")[2].split(",")) == {"Mem", *RESUME_IGNORES}
+
+
+def test_an_init_that_was_killed_after_its_last_step_is_done(host, machine):
+    make(params("init"), host, check_mode=False)
+    host.write(host.paths.journal, '{"action": "init"}', 0o600)
+    machine.calls.clear()
+    changed, _situation = make(params("init"), host, check_mode=False)
+    assert not changed
+    assert not machine.actions()
+    assert host.journal() is None
+
+
+def test_a_control_plane_that_is_down_is_not_touched(host, machine):
+    make(params("init"), host, check_mode=False)
+    machine.calls.clear()
+    machine.fails = "down"
+    with pytest.raises(KubeadmError, match="control plane whose API does not answer, also after 0 s. Nothing was changed"):
+        make(params("init"), host, check_mode=False)
+    assert not machine.actions()
+
+
+def test_check_mode_starts_nothing_and_writes_nothing(host, machine):
+    changed, _situation = make(params("join", token=None), host, check_mode=True)
+    assert changed
+    assert not machine.actions()
+    assert host.journal() is None
+
+
+def test_a_failed_join_says_why_without_its_token_and_keeps_the_journal(host, machine):
+    machine.fails = f"error: token {TOKEN} is gone"
+    with pytest.raises(KubeadmError) as caught:
+        make(params("join"), host, check_mode=False)
+    assert "error: token ******** is gone" in str(caught.value)
+    assert not machine.seen["path"].exists()
+    assert host.journal() is not None
+
+
+def test_a_host_of_somebody_else_is_refused(host, machine):
+    machine.put("etc/kubernetes/admin.conf")
+    with pytest.raises(KubeadmError, match="worker1 cannot be made a worker: it is a control plane, or was one \\(admin.conf are there\\)"):
+        make(params("join"), host, check_mode=False)
+
+
+def test_a_network_of_somebody_else_is_refused_with_its_file(host, machine):
+    machine.put("etc/cni/net.d/10-flannel.conflist", json.dumps({"name": "cbr0", "plugins": [{"type": "flannel"}]}))
+    with pytest.raises(KubeadmError, match="10-flannel.conflist: network cbr0, plugins flannel"):
+        make(params("join"), host, check_mode=False)
+    make(params("join", cni_files=None), host, check_mode=False)
+
+
+def test_the_hosts_own_kubelet_configuration_is_laid_over_the_clusters_from_the_first_start(host, machine):
+    def look(argv, data=None, pass_fds=()):
+        if argv[:2] == ["kubeadm", "join"]:
+            (patch,) = Path(host.paths.run, "kubeadm-patches").iterdir()
+            machine.seen["patch"] = (patch.name, json.loads(patch.read_text())["maxPods"])
+        return machine(argv, data, pass_fds)
+
+    host.run = look
+    make(params("join"), host, check_mode=False)
+    assert machine.seen["patch"] == ("kubeletconfiguration+merge.json", 5)
+
+
+# --- absent -------------------------------------------------------------------------------------------------------------------------------------
+
+
+def test_a_node_of_this_cluster_is_taken_out_with_our_files(host, machine):
+    make(params("join"), host, check_mode=False)
+    for path in (host.paths.node, host.paths.drop_in):
+        host.write(path, '{"cluster_id": "id-1"}', 0o644)
+    assert unmake(params("absent"), host, check_mode=True)[0]
+    assert "reset" not in machine.actions()
+    assert unmake(params("absent"), host, check_mode=False)[0]
+    assert "reset" in machine.actions()
+    assert not os.path.exists(host.paths.node)
+    assert not os.path.exists(host.paths.drop_in)
+    assert not unmake(params("absent"), host, check_mode=False)[0]
+
+
+def test_a_node_of_another_cluster_is_not_reset(host, machine):
+    make(params("join"), host, check_mode=False)
+    host.write(host.paths.node, '{"cluster_id": "id-2", "cluster_name": "other"}', 0o644)
+    with pytest.raises(KubeadmError, match="worker1 belongs to cluster other \\(id id-2\\), this run is for id-1"):
+        unmake(params("absent"), host, check_mode=False)
+    assert "reset" not in machine.actions()
+
+
+def test_what_we_did_not_make_is_not_reset(host, machine):
+    machine.put("etc/kubernetes/kubelet.conf")
+    with pytest.raises(KubeadmError, match="files that we did not make"):
+        unmake(params("absent"), host, check_mode=False)
+    assert "reset" not in machine.actions()
