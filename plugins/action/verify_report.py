@@ -22,8 +22,7 @@ def gather(cluster: Sequence[Mapping[str, Any]], hosts: Mapping[str, Sequence[Ma
             found = " ".join(str(result.get("msg") or "no connection").split())
             remedy = "The control plane's host must be reachable for Ansible; without it only the hosts themselves can be looked at."
             lines.append(Line(verify.API, "control plane", False, found, "an answer", remedy=remedy))
-    # the last result stands for the host: whoever got as far as that was reached
-    lines += verify.missing_hosts(hosts, {host: results[-1] for host, results in hosts.items()})
+    lines += verify.judge_hosts(hosts)
     lines += [Line.from_dict(line) for results in hosts.values() for result in results for line in result.get("lines", [])]
     return list(dict.fromkeys(lines))
 

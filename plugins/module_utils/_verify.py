@@ -319,15 +319,15 @@ def remedies(lines: Iterable[Line]) -> list[str]:
     ]
 
 
-def missing_hosts(expected: Iterable[str], seen: Mapping[str, Any]) -> list[Line]:
-    """A line for each host of the play that gave no result (unreachable, or its module failed). seen: {host: task result}."""
+def judge_hosts(results: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[Line]:
+    """Did each host give all its results, or was it unreachable, or did a module fail there? results: {host: [task result]}."""
     lines = []
-    for host in expected:
-        result = seen.get(host) or {}
-        if "lines" in result:
+    for host, given in results.items():
+        missing = [result for result in given if "lines" not in result]
+        if not missing:
             lines.append(Line(ANSIBLE, host, True, "yes", "yes"))
             continue
-        found = " ".join(str(result.get("msg") or "no connection").split())
+        reasons = [" ".join(str(result["msg"]).split()) for result in missing if result.get("msg")]
         remedy = f"Is {host} up, and does `ansible {host} -m ansible.builtin.ping` work from here (ansible_host, ssh key, become)?"
-        lines.append(Line(ANSIBLE, host, False, found, "yes", remedy=remedy))
+        lines.append(Line(ANSIBLE, host, False, reasons[0] if reasons else "no connection", "yes", remedy=remedy))
     return lines

@@ -242,9 +242,17 @@ def test_an_empty_table_claims_nothing():
 
 
 def test_a_host_without_a_result_is_a_failed_line():
-    lines = verify.missing_hosts(["cp1", "worker1", "worker2"], {"cp1": {"lines": []}, "worker1": {"unreachable": True, "msg": "Connection timed out"}})
+    lines = verify.judge_hosts(
+        {
+            "cp1": [{"lines": []}, {"lines": []}],
+            "worker1": [{"unreachable": True, "msg": "Connection timed out"}, {}],
+            "worker2": [{"lines": []}, {"msg": "MODULE FAILURE"}],
+            "worker3": [{}, {}],
+        }
+    )
     assert [(line.node, line.ok, line.found) for line in lines] == [
         ("cp1", True, "yes"),
         ("worker1", False, "Connection timed out"),
-        ("worker2", False, "no connection"),
+        ("worker2", False, "MODULE FAILURE"),
+        ("worker3", False, "no connection"),
     ]
