@@ -172,9 +172,9 @@ def _size(found: Probe, wanted: Wanted) -> Iterator[Problem]:
 
 def _swap(found: Probe, wanted: Wanted) -> Iterator[Problem]:
     if found.swaps and found.container and not wanted.keep_swap:
-        remedy = "Turn it off on the machine below, or let the kubelet live with it: kubeadm_kubelet_configuration: {failSwapOn: false}."
+        remedy = "Turn it off on the machine below, or have the kubelet start nevertheless: swap_policy: ignore."
         found_text = f"{', '.join(found.swaps)} is on, and belongs to the machine below this container ({found.container})"
-        yield Problem(wanted.host, "kubeadm_kubelet_configuration.failSwapOn", found_text, "swap that can be turned off", remedy)
+        yield Problem(wanted.host, "swap_policy", found_text, "swap that can be turned off", remedy)
 
 
 def _other_cluster(found: Probe, wanted: Wanted) -> Iterator[Problem]:

@@ -99,7 +99,7 @@ OBSTACLES = {
     "kernel": (replace(FRESH, missing_features=("br_netfilter",)), "worker1, kernel, br_netfilter: the kernel has no br_netfilter"),
     "cgroup v1": (replace(FRESH, cgroup_v2=False), "worker1, kubeadm_kubelet_configuration.failCgroupV1: the host has cgroup v1"),
     "disk": (replace(FRESH, disk_free=100), "worker1, preflight_minimum.disk: found 100 MiB free"),
-    "swap of the machine below": (replace(FRESH, swaps=("/dev/vda2",), container="lxc"), "worker1, kubeadm_kubelet_configuration.failSwapOn: /dev/vda2 is on"),
+    "swap of the machine below": (replace(FRESH, swaps=("/dev/vda2",), container="lxc"), "worker1, swap_policy: /dev/vda2 is on"),
     "another cluster's id": (
         replace(JOINED, node_cluster_id="id-2", node_cluster_name="Other"),
         "worker1, cluster_id: is a node of cluster Other, id id-2; expected no node",
