@@ -19,7 +19,7 @@ def gather(cluster: Sequence[Mapping[str, Any]], hosts: Mapping[str, Sequence[Ma
     lines = [Line.from_dict(line) for result in cluster for line in result.get("lines", [])]
     for result in cluster:
         if "lines" not in result:
-            found = " ".join(str(result.get("msg") or "no connection").split())
+            found = verify.one_line(str(result.get("msg") or "no connection"))
             remedy = "The control plane's host must be reachable for Ansible; without it only the hosts themselves can be looked at."
             lines.append(Line(verify.API, "control plane", False, found, "an answer", remedy=remedy))
     lines += verify.judge_hosts(hosts)

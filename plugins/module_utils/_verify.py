@@ -319,6 +319,11 @@ def remedies(lines: Iterable[Line]) -> list[str]:
     ]
 
 
+def one_line(message: str) -> str:
+    """Ansible's message as a finding: without what it puts in front of every one."""
+    return " ".join(message.split()).removeprefix("Task failed: ")
+
+
 def judge_hosts(results: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[Line]:
     """Did each host give all its results, or was it unreachable, or did a module fail there? results: {host: [task result]}."""
     lines = []
@@ -327,7 +332,7 @@ def judge_hosts(results: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[Line
         if not missing:
             lines.append(Line(ANSIBLE, host, True, "yes", "yes"))
             continue
-        reasons = [" ".join(str(result["msg"]).split()) for result in missing if result.get("msg")]
+        reasons = [one_line(str(result["msg"])) for result in missing if result.get("msg")]
         remedy = f"Is {host} up, and does `ansible {host} -m ansible.builtin.ping` work from here (ansible_host, ssh key, become)?"
         lines.append(Line(ANSIBLE, host, False, reasons[0] if reasons else "no connection", "yes", remedy=remedy))
     return lines
