@@ -39,7 +39,8 @@ from ansible_collections.fpga.hybrid.plugins.module_utils._calico import Network
 
 
 def calico_installation(pod_network: str, mtu: int) -> dict[str, Any]:
-    return Network(cidr=pod_network, mtu=int(mtu)).installation()
+    values: dict[str, Any] = Network(cidr=pod_network, mtu=int(mtu)).installation()
+    return values
 
 
 class FilterModule:

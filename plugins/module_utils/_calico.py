@@ -60,7 +60,9 @@ class Network:
                 "bgp": "Disabled",
                 "mtu": self.mtu,
                 "nodeAddressAutodetectionV4": {"kubernetes": "NodeInternalIP"},
-                "ipPools": [{"name": POOL_NAME, "cidr": self.cidr, "encapsulation": "VXLAN", "natOutgoing": "Enabled", "nodeSelector": "all()", "blockSize": 26}],
+                "ipPools": [
+                    {"name": POOL_NAME, "cidr": self.cidr, "encapsulation": "VXLAN", "natOutgoing": "Enabled", "nodeSelector": "all()", "blockSize": 26}
+                ],
             },
         }
 

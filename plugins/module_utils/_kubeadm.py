@@ -312,7 +312,7 @@ class Situation:
     reason: str = ""
 
 
-def control_plane_situation(found: Found) -> Situation:
+def control_plane_situation(found: Found) -> Situation:  # noqa: PLR0911 - a decision table, one line a return
     """What to do on a host that is to be the control plane.
 
     Data of etcd are never deleted here: with them, an unfinished init is resumed, which kubeadm's phases allow (they keep certificates,

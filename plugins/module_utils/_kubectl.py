@@ -72,8 +72,9 @@ class Kubectl:
             return None
 
     def merge_patch(self, patch: Object, *arguments: str) -> Object:
-        """The patch goes through standard input's stead, C(--patch-file), because arguments are visible to everybody on the host."""
-        out = self.call("patch", *arguments, "--type=merge", "--patch-file=/dev/stdin", f"--field-manager={FIELD_MANAGER}", "-o", "json", data=json.dumps(patch))
+        """The patch goes through standard input, because arguments are visible to everybody on the host."""
+        options = ["--type=merge", "--patch-file=/dev/stdin", f"--field-manager={FIELD_MANAGER}", "-o", "json"]
+        out = self.call("patch", *arguments, *options, data=json.dumps(patch))
         return t.cast("Object", json.loads(out))
 
 

@@ -103,7 +103,8 @@ def fetch(params: Object) -> bytes:
             return bytes(answer.read())
         except (urllib.error.URLError, OSError, ValueError) as error:
             raise CalicoError(
-                f"{params['url']} cannot be fetched: {error}. Without a mirror this host needs the Internet (or cluster_proxy); with one look at cluster_mirrors.files."
+                f"{params['url']} cannot be fetched: {error}. "
+                "Without a mirror this host needs the Internet (or cluster_proxy); with one look at cluster_mirrors.files."
             ) from error
 
 

@@ -255,9 +255,9 @@ def documents(params: Object, host: Host) -> list[Object]:
         extra_args=params["kubelet_extra_args"],
     )
     if params["state"] == "join":
-        return join_documents(
-            node, params["endpoint"], params["token"], params["ca_cert_hashes"], patches(host, params["kubelet_configuration"]), params["timeout"]
-        )
+        folder = patches(host, params["kubelet_configuration"])
+        joining: list[Object] = join_documents(node, params["endpoint"], params["token"], params["ca_cert_hashes"], folder, params["timeout"])
+        return joining
     declared = params["cluster"]
     cluster = ClusterConfig(
         **{**declared, "cert_sans": tuple(declared["cert_sans"])},
@@ -265,7 +265,8 @@ def documents(params: Object, host: Host) -> list[Object]:
         kubelet=params["kubelet_configuration"],
         kube_proxy=params["kube_proxy_configuration"],
     )
-    return init_documents(cluster, node, f"{params['token_ttl']}m0s")
+    making: list[Object] = init_documents(cluster, node, f"{params['token_ttl']}m0s")
+    return making
 
 
 def make(params: Object, host: Host, *, check_mode: bool) -> tuple[bool, Situation]:

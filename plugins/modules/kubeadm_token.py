@@ -83,7 +83,8 @@ def listed(host: Host) -> list[dict[str, t.Any]]:
     code, out, err = host.run(["kubeadm", "token", "list", "-o", "json", "--kubeconfig", host.paths.admin])
     if code != 0:
         raise KubeError(f"kubeadm token list: {err.strip()}")
-    return decode(out)
+    tokens: list[dict[str, t.Any]] = decode(out)
+    return tokens
 
 
 def main() -> None:

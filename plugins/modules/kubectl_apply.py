@@ -88,12 +88,13 @@ from ansible_collections.fpga.hybrid.plugins.module_utils._kubectl import (
 
 
 def objects(module: AnsibleModule) -> list[Object]:
+    definition, name = module.params["definition"], "definition"
     if module.params["src"]:
-        with open(module.params["src"], encoding="utf-8") as stream:
-            return parse_yaml(run, stream.read(), module.params["src"])
-    definition = module.params["definition"]
+        name = module.params["src"]
+        with open(name, encoding="utf-8") as stream:
+            definition = stream.read()
     if isinstance(definition, str):
-        return parse_yaml(run, definition, "definition")
+        definition = parse_yaml(run, definition, name)
     return [definition] if isinstance(definition, dict) else list(definition)
 
 
@@ -117,8 +118,10 @@ def main() -> None:
     module = AnsibleModule(argument_spec=spec, required_one_of=[("definition", "src")], mutually_exclusive=[("definition", "src")], supports_check_mode=True)
     kubectl = Kubectl(run, module.params["kubeconfig"])
     try:
-        if module.check_mode and not os.path.exists(kubectl.kubeconfig):
-            names = [identity(value) for value in objects(module)] if module.params["definition"] else [module.params["src"]]
+        src = module.params["src"]
+        # Before the first run there is no API to ask, and a file that this run would have written may be missing.
+        if module.check_mode and (not os.path.exists(kubectl.kubeconfig) or (src and not os.path.exists(src))):
+            names = [src] if src else [identity(value) for value in objects(module)]
             module.exit_json(changed=True, created=names, updated=[], diff={"before": "", "after": "".join(f"{name}\n" for name in names)})
         wanted = objects(module)
         apply = ServerSideApply(kubectl)

@@ -6,6 +6,7 @@ import copy
 import hashlib
 
 import pytest
+
 from ansible_collections.fpga.hybrid.plugins.filter.calico_installation import calico_installation
 from ansible_collections.fpga.hybrid.plugins.module_utils._calico import CONFIGURATION_ANNOTATION, CalicoError, Network, check_digest, patch
 
@@ -148,5 +149,5 @@ def test_the_operator_is_told_the_same():
 def test_a_manifest_with_another_checksum_is_refused_with_both():
     good = f"sha256:{hashlib.sha256(b'x').hexdigest()}"
     check_digest(b"x", good, "https://depot/x")
-    with pytest.raises(CalicoError, match=f"https://depot/x has checksum sha256:.*, expected {good}"):
+    with pytest.raises(CalicoError, match=rf"https://depot/x has checksum sha256:.*, expected {good}"):
         check_digest(b"y", good, "https://depot/x")

@@ -8,13 +8,14 @@ import json
 
 import pytest
 import yaml
-from ansible_collections.fpga.hybrid.plugins.module_utils import _kubeadm as k
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID
 from hypothesis import given
 from hypothesis import strategies as st
+
+from ansible_collections.fpga.hybrid.plugins.module_utils import _kubeadm as k
 
 CLUSTER = k.ClusterConfig(
     name="InAccel",
@@ -440,7 +441,7 @@ def test_a_provider_id_is_set_where_there_is_none_and_another_one_is_refused():
         k.node_patch(node(provider_id="aws:///a/i-1"), {}, [], "fpga-hybrid:///c/w1")
 
 
-TAINT = st.builds(lambda key, value, effect: {"key": key, "value": value, "effect": effect}, st.sampled_from("abc"), st.sampled_from("12"), st.sampled_from(k.TAINT_EFFECTS))
+TAINT = st.fixed_dictionaries({"key": st.sampled_from("abc"), "value": st.sampled_from("12"), "effect": st.sampled_from(k.TAINT_EFFECTS)})
 TAINTS = st.lists(TAINT, unique_by=k.taint_name, max_size=4)
 LABELS = st.dictionaries(st.sampled_from("abcd"), st.sampled_from("12"), max_size=4)
 

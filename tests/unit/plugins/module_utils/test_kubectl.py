@@ -6,6 +6,7 @@ import copy
 import json
 
 import pytest
+
 from ansible_collections.fpga.hybrid.plugins.module_utils import _kubectl as k
 
 

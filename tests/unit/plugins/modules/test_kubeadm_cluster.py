@@ -9,6 +9,7 @@ import json
 
 import pytest
 import yaml
+
 from ansible_collections.fpga.hybrid.plugins.module_utils import _kubeadm
 from ansible_collections.fpga.hybrid.plugins.module_utils._kubectl import Kubectl
 from ansible_collections.fpga.hybrid.plugins.modules import kubeadm_labels
@@ -83,14 +84,14 @@ def test_check_mode_says_the_same_and_writes_nothing(api):
 
 def test_what_a_cluster_cannot_become_is_refused_before_anything_is_written(api):
     declared = params(cluster={**CLUSTER, "service_network": "10.97.0.0/16", "cert_sans": []}, kubelet_configuration={"maxPods": 7})
-    with pytest.raises(_kubeadm.KubeadmError, match="cluster_service_network says 10.97.0.0/16, the cluster has 10.96.0.0/16"):
+    with pytest.raises(_kubeadm.KubeadmError, match=r"cluster_service_network says 10.97.0.0/16, the cluster has 10.96.0.0/16"):
         reconcile(declared, api, check_mode=False)
     assert api.patched == []
 
 
 def test_a_missing_configmap_is_named_with_its_remedy(api):
     del api.configs["kubelet-config"]
-    with pytest.raises(_kubeadm.KubeadmError, match="kube-system/kubelet-config is missing.*upload-config"):
+    with pytest.raises(_kubeadm.KubeadmError, match=r"kube-system/kubelet-config is missing.*upload-config"):
         reconcile(params(), api, check_mode=False)
 
 
@@ -179,5 +180,5 @@ def test_a_node_that_has_just_joined_is_waited_for(monkeypatch):
 
 
 def test_a_node_that_never_appears_is_said_with_what_to_look_at():
-    with pytest.raises(_kubeadm.KubeadmError, match="knows no node w1 .*journalctl -u kubelet"):
+    with pytest.raises(_kubeadm.KubeadmError, match=r"knows no node w1 .*journalctl -u kubelet"):
         kubeadm_labels.mend(Kubectl(Nodes(appears_after=99)), label_params(timeout=0), check_mode=False)

@@ -9,12 +9,19 @@ from pathlib import Path
 
 import pytest
 import yaml
+
 from ansible_collections.fpga.hybrid.plugins.module_utils._kubeadm import KUBELET_API_VERSION, KubeadmError
 from ansible_collections.fpga.hybrid.plugins.module_utils._kubeadm_host import Host, Paths
 from ansible_collections.fpga.hybrid.plugins.modules import kubeadm_kubelet
 from ansible_collections.fpga.hybrid.plugins.modules.kubeadm_kubelet import Plan
 
-BASE = {"apiVersion": KUBELET_API_VERSION, "kind": "KubeletConfiguration", "cgroupDriver": "systemd", "maxPods": 110, "staticPodPath": "/etc/kubernetes/manifests"}
+BASE = {
+    "apiVersion": KUBELET_API_VERSION,
+    "kind": "KubeletConfiguration",
+    "cgroupDriver": "systemd",
+    "maxPods": 110,
+    "staticPodPath": "/etc/kubernetes/manifests",
+}
 LIVE = {**BASE, "containerRuntimeEndpoint": "unix:///x", "resolvConf": "/run/systemd/resolve/resolv.conf"}
 
 

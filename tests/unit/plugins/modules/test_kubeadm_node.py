@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+
 from ansible_collections.fpga.hybrid.plugins.module_utils._kubeadm import RESUME_IGNORES, KubeadmError
 from ansible_collections.fpga.hybrid.plugins.module_utils._kubeadm_host import Host, Paths
 from ansible_collections.fpga.hybrid.plugins.modules.kubeadm_node import make, unmake
@@ -190,7 +191,7 @@ def test_a_control_plane_that_is_down_is_not_touched(host, machine):
     make(params("init"), host, check_mode=False)
     machine.calls.clear()
     machine.fails = "down"
-    with pytest.raises(KubeadmError, match="control plane whose API does not answer, also after 0 s. Nothing was changed"):
+    with pytest.raises(KubeadmError, match=r"control plane whose API does not answer, also after 0 s. Nothing was changed"):
         make(params("init"), host, check_mode=False)
     assert not machine.actions()
 
@@ -213,13 +214,13 @@ def test_a_failed_join_says_why_without_its_token_and_keeps_the_journal(host, ma
 
 def test_a_host_of_somebody_else_is_refused(host, machine):
     machine.put("etc/kubernetes/admin.conf")
-    with pytest.raises(KubeadmError, match="worker1 cannot be made a worker: it is a control plane, or was one \\(admin.conf are there\\)"):
+    with pytest.raises(KubeadmError, match=r"worker1 cannot be made a worker: it is a control plane, or was one \(admin.conf are there\)"):
         make(params("join"), host, check_mode=False)
 
 
 def test_a_network_of_somebody_else_is_refused_with_its_file(host, machine):
     machine.put("etc/cni/net.d/10-flannel.conflist", json.dumps({"name": "cbr0", "plugins": [{"type": "flannel"}]}))
-    with pytest.raises(KubeadmError, match="10-flannel.conflist: network cbr0, plugins flannel"):
+    with pytest.raises(KubeadmError, match=r"10-flannel.conflist: network cbr0, plugins flannel"):
         make(params("join"), host, check_mode=False)
     make(params("join", cni_files=None), host, check_mode=False)
 
@@ -255,7 +256,7 @@ def test_a_node_of_this_cluster_is_taken_out_with_our_files(host, machine):
 def test_a_node_of_another_cluster_is_not_reset(host, machine):
     make(params("join"), host, check_mode=False)
     host.write(host.paths.node, '{"cluster_id": "id-2", "cluster_name": "other"}', 0o644)
-    with pytest.raises(KubeadmError, match="worker1 belongs to cluster other \\(id id-2\\), this run is for id-1"):
+    with pytest.raises(KubeadmError, match=r"worker1 belongs to cluster other \(id id-2\), this run is for id-1"):
         unmake(params("absent"), host, check_mode=False)
     assert "reset" not in machine.actions()
 
