@@ -549,7 +549,7 @@ SIGNS: dict[str, str] = {
     "suite": r"does not have a Release file|No Release file",
     "gone": r"\b404\s+Not Found",
     "remove": r"Packages need to be removed but remove is disabled|packages will be REMOVED",
-    "heldback": r"Held packages were changed|you have held broken packages",
+    "heldback": r"Held packages were changed",
     "depends": r"unmet dependencies|Unable to correct problems|Unable to satisfy dependencies",
     "missing": r"Unable to locate package|has no installation candidate|Version '.*' for '.*' was not found",
     "script": r"Sub-process /usr/bin/dpkg returned an error code|dpkg: error processing|Errors were encountered while processing",

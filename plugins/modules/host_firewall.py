@@ -141,10 +141,10 @@ class Boot:
         return status, out.strip()
 
     def present(self, rules: t.Sequence[t.Mapping[str, t.Any]]) -> None:
+        status, found = self.systemctl("is-enabled", UNIT_NAME) if os.path.exists(UNIT_FILE) else (1, "absent")
         self.file(_firewall.RULES_FILE, json.dumps(rules, indent=2, sort_keys=True) + "\n", 0o600)
         self.file(PROGRAM, inspect.getsource(_firewall))
         reload = self.file(UNIT_FILE, UNIT)
-        status, found = self.systemctl("is-enabled", UNIT_NAME) if os.path.exists(UNIT_FILE) else (1, "absent")
         if status:
             self.changes.append(f"{UNIT_NAME} enabled (was {found})")
         if self.module.check_mode:

@@ -16,5 +16,10 @@ for path in (str(COLLECTIONS), str(ROOT)):
         sys.path.insert(0, path)
 
 from ansible.plugins.loader import init_plugin_loader  # noqa: E402
+from hypothesis import settings  # noqa: E402
 
 init_plugin_loader([str(COLLECTIONS)])
+
+# How long an example takes says more about what else the machine does than about the code.
+settings.register_profile("project", deadline=None)
+settings.load_profile("project")
