@@ -146,6 +146,7 @@ def remove_unfinished() -> None:
 
 
 def unmount_below(folder: Path) -> None:
+    """Unmount what is mounted below the folder, never the folder itself: what it covers may be somebody else's."""
     points = [line.split()[1].replace("\\040", " ") for line in Path("/proc/self/mounts").read_text().splitlines()]
-    for point in reversed([p for p in points if Path(p).is_relative_to(folder)]):
+    for point in reversed([p for p in points if folder in Path(p).parents]):
         run("umount", "--lazy", point)
