@@ -11,8 +11,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from ansible_collections.fpga.hybrid.plugins.module_utils._problems import Problem
 
 TABLE = Path(__file__).parents[2] / "roles" / "cluster" / "vars" / "versions.yml"
@@ -43,6 +41,8 @@ class Versions:
 
 @lru_cache(maxsize=1)
 def load_table() -> Mapping[str, Any]:
+    import yaml  # the controller has it; on hosts, where this file is never used, it would only stand in the way of an import test
+
     table: Mapping[str, Any] = yaml.safe_load(TABLE.read_text(encoding="utf-8"))["cluster_known_versions"]
     return table
 
