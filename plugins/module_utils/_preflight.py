@@ -97,6 +97,7 @@ class Wanted:
     cluster_name: str
     cluster_id: str
     endpoint: str
+    node_address: str
     kubernetes: str
     networks: tuple[tuple[str, str], ...]
     vpn_port: int
@@ -177,12 +178,18 @@ def _swap(found: Probe, wanted: Wanted) -> Iterator[Problem]:
         yield Problem(wanted.host, "swap_policy", found_text, "swap that can be turned off", remedy)
 
 
+def _own_servers(wanted: Wanted) -> tuple[str, ...]:
+    """API servers that a kubelet of this cluster may know: kubeadm gives the control plane's own kubelet the local one (kubeadm >= 1.33)."""
+    local = f"{wanted.node_address}:{wanted.endpoint.rpartition(':')[2]}"
+    return (wanted.endpoint, local) if wanted.control_plane else (wanted.endpoint,)
+
+
 def _other_cluster(found: Probe, wanted: Wanted) -> Iterator[Problem]:
     remedy = "Take the host out of that cluster first (its reset.yml, or kubeadm reset), or leave it out of this inventory."
     if found.node_cluster_id and found.node_cluster_id != wanted.cluster_id:
         whose = f"is a node of cluster {found.node_cluster_name or '?'}, id {found.node_cluster_id}"
         yield Problem(wanted.host, "cluster_id", whose, f"no node, or one of {wanted.cluster_name}, id {wanted.cluster_id or 'not made yet'}", remedy)
-    elif found.kubelet_server and found.kubelet_server != wanted.endpoint:
+    elif found.kubelet_server and found.kubelet_server not in _own_servers(wanted):
         whose = f"its kubelet belongs to the API server {found.kubelet_server}"
         yield Problem(wanted.host, "cluster_control_plane_endpoint", whose, f"none, or {wanted.endpoint}", remedy)
     if found.running_kubernetes and found.running_kubernetes != wanted.kubernetes:

@@ -28,7 +28,7 @@ from ansible_collections.fpga.hybrid.plugins.module_utils._preflight import KERN
 Run = Callable[[list[str]], "tuple[int, str, str]"]
 NTP_EPOCH = 2208988800  # seconds from 1900, where NTP counts from, to 1970 (RFC 5905)
 NTP_PORT = 123
-TIMEOUT = 5
+TIMEOUT = 20
 
 
 def probe(run: Run, controller_time: float, time_servers: Iterable[str], mirrors: list[dict[str, Any]], root: Path = Path("/")) -> Probe:

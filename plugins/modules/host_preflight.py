@@ -44,6 +44,10 @@ options:
     description: The control plane's endpoint, with port.
     type: str
     required: true
+  node_address:
+    description: The address that the node is to have in the cluster.
+    type: str
+    default: ""
   kubernetes:
     description: The exact version that the cluster is to have.
     type: str
@@ -179,6 +183,7 @@ def argument_spec() -> dict[str, object]:
         "cluster_name": {"type": "str", "required": True},
         "cluster_id": {"type": "str", "default": ""},
         "endpoint": {"type": "str", "required": True},
+        "node_address": {"type": "str", "default": ""},
         "kubernetes": {"type": "str", "required": True},
         "networks": {
             "type": "list",
@@ -219,7 +224,19 @@ def main() -> None:
         result: tuple[int, str, str] = module.run_command(command)
         return result
 
-    same = ("host", "control_plane", "vpn_server", "vpn_member", "cluster_name", "cluster_id", "endpoint", "kubernetes", "vpn_port", "vpn_protocol")
+    same = (
+        "host",
+        "control_plane",
+        "vpn_server",
+        "vpn_member",
+        "cluster_name",
+        "cluster_id",
+        "endpoint",
+        "node_address",
+        "kubernetes",
+        "vpn_port",
+        "vpn_protocol",
+    )
     wanted = Wanted(
         **{name: parameters[name] for name in (*same, "fail_cgroup_v1", "keep_swap", "clock_tolerance")},
         networks=tuple((entry["variable"], entry["network"]) for entry in parameters["networks"]),

@@ -35,6 +35,7 @@ WORKER = Wanted(
     cluster_name="InAccel",
     cluster_id="id-1",
     endpoint="api.example.org:6443",
+    node_address="172.27.224.12",
     kubernetes="1.36.3",
     networks=(
         ("cluster_vpn_network", "172.27.224.0/20"),
@@ -52,7 +53,7 @@ WORKER = Wanted(
     minimum_disk=4096,
     clock_tolerance=30,
 )
-MASTER = replace(WORKER, host="cp1", control_plane=True, vpn_server=True)
+MASTER = replace(WORKER, host="cp1", control_plane=True, vpn_server=True, node_address="172.27.224.1")
 JOINED = replace(
     FRESH,
     node_cluster_id="id-1",
@@ -209,3 +210,11 @@ def test_what_is_no_obstacle_is_said_aloud():
     assert "never run by us" in notes(replace(FRESH, os=("ubuntu", "22.04"), os_name="Ubuntu 22.04"), WORKER)[0]
     assert "cgroup v1" in notes(replace(FRESH, cgroup_v2=False), replace(WORKER, fail_cgroup_v1=False))[0]
     assert notes(FRESH, WORKER) == []
+
+
+def test_the_control_planes_kubelet_may_know_the_local_api_server():
+    assert judge(replace(JOINED, kubelet_server="172.27.224.1:6443"), MASTER) == []
+
+
+def test_only_the_control_planes_kubelet_may_know_a_local_api_server():
+    assert [problem.variable for problem in judge(replace(JOINED, kubelet_server="172.27.224.12:6443"), WORKER)] == ["cluster_control_plane_endpoint"]
