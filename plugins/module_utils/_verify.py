@@ -171,7 +171,7 @@ def judge_cluster_ip(node: str, address: str, status: str, problem: str) -> Line
 
 
 def judge_service(node: str, peer: str, address: str, answer: str, problem: str) -> Line:
-    expected = f"{peer} answers"
+    expected = "the pod behind it answers"
     if answer == peer:
         return Line(SERVICE, node, True, f"{address}: {answer} answers", expected, peer)
     remedy = (
