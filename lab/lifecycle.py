@@ -66,16 +66,24 @@ def add_hosts(hosts: Sequence[Host]) -> None:
     container.ensure_all(hosts)
 
 
+def lab_container_names() -> list[str]:
+    return [found["Names"][0] for found in podman.lab_containers()]
+
+
 def remove_hosts(names: Sequence[str]) -> None:
     require_root()
     recovery.after_kill()
-    container.remove_all([container.by_name(name) for name in names])
+    hosts = [container.by_name(name) for name in names]
+    recovery.end_lost(host.container for host in hosts)
+    container.remove_all(hosts)
 
 
 def reboot_hosts(names: Sequence[str]) -> None:
     require_root()
     recovery.after_kill()
-    container.reboot_all([container.by_name(name) for name in names])
+    hosts = [container.by_name(name) for name in names]
+    recovery.end_lost(host.container for host in hosts)
+    container.reboot_all(hosts)
 
 
 def up() -> None:
@@ -86,6 +94,7 @@ def up() -> None:
         from lab import depot  # the slowest import, and hosts come and go without it
 
         depot.build()
+        recovery.end_lost(name for name in lab_container_names() if name == f"{PREFIX}depot")
         depot.up()
         news = start_hosts()
     say(f"the lab is up after {time.monotonic() - started:.0f} s: {news}")
@@ -109,6 +118,7 @@ def down() -> None:
     require_root()
     with held("up"):
         recovery.after_kill()
+        recovery.end_lost(lab_container_names())
         container.stop_all(container.every())
         if podman.container_exists(f"{PREFIX}depot"):
             run("podman", "stop", f"{PREFIX}depot")
@@ -121,6 +131,7 @@ def reset() -> None:
     with held("up"):
         recovery.after_reboot()
         recovery.after_kill()
+        recovery.end_lost(lab_container_names())
         container.remove_all(container.every())
         for volume in podman.lab_volumes():
             container.remove_volume(volume)
@@ -133,6 +144,7 @@ def clean() -> list[machine.Difference]:
     with held("up"), held("machine"):
         recovery.after_reboot()
         recovery.after_kill()
+        recovery.end_lost(lab_container_names())
         before = machine.Machine.load(machine.RECORD)
         container.remove_all(container.every())
         from lab import depot

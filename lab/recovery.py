@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import signal
-from collections.abc import Iterator
+import time
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 from lab import podman
 from lab.hosts.image import unmount_below
@@ -17,6 +20,9 @@ from lab.settings import STATE
 #: What a boot empties where /run is in memory, as podman expects. Some machines keep /run on disk.
 VOLATILE = tuple(Path(path) for path in ("/run/libpod", "/run/containers", "/run/runc", "/run/crun"))
 EXIT_FILES = Path("/run/libpod/exits")
+RUN_FOLDERS = Path("/run/containers/storage/overlay-containers")
+RUNTIME_RECORDS = Path("/run/runc")
+GROUP_SECONDS = 5
 LAST_BOOT = STATE / "boot"
 
 
@@ -28,11 +34,20 @@ def after_reboot() -> None:
     if seen and VOLATILE[0].joinpath("alive").exists() and not any(commands("conmon")):
         say("the machine was booted anew, podman's record of what runs is of the last boot: cleared")
         for folder in VOLATILE:
-            unmount_below(folder)
-            shutil.rmtree(folder, ignore_errors=True)
+            empty(folder)
         for namespace in Path("/run/netns").glob("netns-*"):
             namespace.unlink()
     write_whole(LAST_BOOT, boot_id())
+
+
+def empty(folder: Path) -> None:
+    """Remove what is in the folder. The folder stays: if it is a mount point, something else may lie beneath it."""
+    for entry in folder.iterdir() if folder.is_dir() else ():
+        unmount_below(entry)
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry, ignore_errors=True)
+        else:
+            entry.unlink()
 
 
 def after_kill() -> None:
@@ -43,8 +58,70 @@ def after_kill() -> None:
     for container in podman.lab_containers():
         if container["State"] in ("running", "stopping", "paused") and not is_alive(container.get("Pid") or 0):
             say(f"{container['Names'][0]}: its processes were killed, podman's record put right")
-            (EXIT_FILES / container["Id"]).write_text(str(128 + signal.SIGKILL))
-            run("podman", "container", "cleanup", container["Id"])
+            note_end(container["Id"])
+
+
+def note_end(container_id: str) -> None:
+    """Leave the file that the monitor of a container would have written, and have podman read it."""
+    folder = RUN_FOLDERS / container_id / "userdata"
+    folder.mkdir(parents=True, exist_ok=True)
+    # podman mounts these when it starts the container again, and makes them only when it takes the machine for booted anew.
+    (container,) = podman.inspect_containers(container_id)
+    for name, text in {"hostname": container["Config"]["Hostname"], ".containerenv": ""}.items():
+        if not (folder / name).exists():
+            (folder / name).write_text(text)
+    remove_groups(container_id)
+    (EXIT_FILES / container_id).write_text(str(128 + signal.SIGKILL))
+    run("podman", "container", "cleanup", container_id)
+
+
+def remove_groups(container_id: str) -> None:
+    """The cgroups that the init of an ended container made: its next start fails on them. Killed processes leave theirs a moment later."""
+    groups = [
+        group
+        for parent in Path("/sys/fs/cgroup").glob("**/libpod-*")
+        if container_id in parent.name
+        for group in (parent, *parent.rglob("*"))
+        if group.is_dir()
+    ]
+    for group in sorted(groups, key=lambda path: -len(path.parts)):
+        end = time.monotonic() + GROUP_SECONDS
+        while group.exists() and time.monotonic() < end:
+            try:
+                group.rmdir()
+            except OSError:
+                time.sleep(0.1)
+
+
+def end_lost(names: Iterable[str]) -> None:
+    """End containers that run although the runtime's record of them is gone: nothing else can be done with them but through their processes."""
+    for container in podman.inspect_containers(*names):
+        if is_lost(container):
+            say(f"{container['Name']}: it runs, but the runtime's record of it is gone: ended, its disks are kept")
+            for pid in {container["State"]["Pid"], *monitors(container["Id"])}:
+                os.kill(pid, signal.SIGKILL)
+            note_end(container["Id"])
+
+
+def is_lost(container: dict[str, Any]) -> bool:
+    state, known = container["State"], RUNTIME_RECORDS / container["Id"] / "state.json"
+    return state["Status"] in ("running", "stopping") and not known.exists() and is_in_group(state["Pid"], container["Id"])
+
+
+def is_in_group(pid: int, container_id: str) -> bool:
+    """Whether the process is the container's and not another one that got its number."""
+    try:
+        return container_id in Path(f"/proc/{pid}/cgroup").read_text()
+    except OSError:
+        return False
+
+
+def monitors(container_id: str) -> Iterator[int]:
+    """The container's conmon processes."""
+    for pid in commands("conmon"):
+        with contextlib.suppress(OSError):
+            if container_id in Path(f"/proc/{pid}/cmdline").read_text():
+                yield pid
 
 
 def is_alive(pid: int) -> bool:

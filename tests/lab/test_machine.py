@@ -384,7 +384,7 @@ def test_a_second_run_takes_everything_as_it_is_in_less_than_ten_seconds(sandbox
 def test_a_reboot_gives_a_new_init_over_the_same_disks(sandbox):
     sandbox.lab("host", "add", "one", "--network", "onprem", "--address", "10.203.10.150")
     sandbox.lab("host", "exec", "one", "--", "sh", "-c", "echo disk > /root/kept; echo memory > /run/lost")
-    identity = "cat /etc/hostname /etc/machine-id /etc/ssh/ssh_host_ed25519_key.pub; stat -c %Y /proc/1; cat /root/kept; ls /run/lost 2>/dev/null || echo gone"
+    identity = "uname -n; cat /etc/machine-id /etc/ssh/ssh_host_ed25519_key.pub; stat -c %Y /proc/1; cat /root/kept; ls /run/lost 2>/dev/null || echo gone"
     before = sandbox.lab("host", "exec", "one", "--", "sh", "-c", identity).splitlines()
     sandbox.lab("host", "reboot", "one")
     after = sandbox.lab("host", "exec", "one", "--", "sh", "-c", identity).splitlines()
