@@ -252,7 +252,7 @@ def plan_present(params: dict[str, t.Any], schema: int, program: Program | None,
             "Mend the file, or upgrade containerd. Nothing was changed."
         )
     if program and _containerd.needs_migration(found, schema):
-        found = migrated(program, schema)
+        found = migrated(program, found, schema)
     merged = plan_merged(_containerd.CONFIG, file, found, lambda tree: _containerd.wanted(schema, tree, options), form=FORMAT, record=record)
     if problems := _containerd.problems(schema, merged.tree):
         raise EngineError("\n".join([*problems, "Nothing was changed."]))
@@ -283,36 +283,37 @@ def _address(entry: dict[str, t.Any]) -> dict[str, t.Any]:
     return {"url": entry.get("url") or f"https://{entry['name']}", "ca": entry["ca"], "username": entry["username"], "password": entry["password"]}
 
 
-def migrated(program: Program, schema: int) -> Tree:
+def migrated(program: Program, found: Tree, schema: int) -> Tree:
     """The user's own settings in the installed containerd's schema, by containerd's own migration."""
     if schema == 2:
         raise EngineError(
             f"{_containerd.CONFIG} is in schema 1, containerd {program.version} wants 2. "
             "Migrate it with `containerd config migrate`, then run again. Nothing was changed."
         )
-    return _containerd.without_defaults(_dump(program, _containerd.CONFIG), _dump(program, os.devnull))
+    # The bare name "cri" is an error since schema 2, and the kubelet's interface gets switched on anyway.
+    enabled = {**found, "disabled_plugins": [name for name in found.get("disabled_plugins", []) if name not in _containerd.CRI_PLUGINS]}
+    return _containerd.without_defaults(understood(program, enabled), understood(program, {}))
 
 
 def check_effective(program: Program, merged: Merged) -> None:
-    """Let containerd itself read the new file, before it is put in place: from a copy beside which its relative imports are found."""
-    memory = merged.memory
-    tree = {**merged.tree}
-    if "imports" in tree:
-        tree["imports"] = [os.path.join(os.path.dirname(merged.path), path) for path in tree["imports"]]
-    with tempfile.NamedTemporaryFile("w", encoding="utf-8", suffix=".toml") as copy:
-        copy.write(FORMAT.render(tree))
-        copy.flush()
-        effective = _dump(program, copy.name)
+    """Let containerd itself read the new file, before it is put in place."""
+    memory, effective = merged.memory, understood(program, merged.tree)
     if memory and (lost := _containerd.not_effective({key: value for key, value in memory.ours.items() if key != "imports"}, effective)):
         keys = ", ".join(".".join(path) for path in lost)
         raise EngineError(
             f"containerd {program.version} would not take these keys as they are set: {keys}. Either it doesn't know them (look at containerd_extra_config), "
-            f"or a file that {merged.path} imports ({', '.join(tree.get('imports', [])) or 'none'}) sets them otherwise. Nothing was changed."
+            f"or a file that {merged.path} imports ({', '.join(merged.tree.get('imports', [])) or 'none'}) sets them otherwise. Nothing was changed."
         )
 
 
-def _dump(program: Program, path: str) -> Tree:
-    answer = run([program.path, "--config", path, "config", "dump"])
+def understood(program: Program, tree: Tree) -> Tree:
+    """What containerd makes of a configuration: with its imports and all defaults, in its newest schema."""
+    if "imports" in tree:  # relative ones would be looked for beside the copy
+        tree = {**tree, "imports": [os.path.join(os.path.dirname(_containerd.CONFIG), path) for path in tree["imports"]]}
+    with tempfile.NamedTemporaryFile("w", encoding="utf-8", suffix=".toml") as copy:
+        copy.write(FORMAT.render(tree))
+        copy.flush()
+        answer = run([program.path, "--config", copy.name, "config", "dump"])
     if answer.code:
         said = (answer.err or answer.out).strip()
         raise EngineError(f"containerd {program.version} refuses the configuration for {_containerd.CONFIG}: {said}. Nothing was changed.")
