@@ -33,13 +33,10 @@ from ansible_collections.fpga.hybrid.plugins.module_utils._kubectl import (
     Run,
 )
 
-# What `kubeadm init` leaves in the cluster at its end, as arguments of kubectl get. The names are what messages say.
+# What `kubeadm init` leaves in the cluster at its end, by namespace, so that two questions are enough.
 _ESSENTIALS = {
-    "kubeadm-config": ("-n", "kube-system", "configmap/kubeadm-config"),
-    "kubelet-config": ("-n", "kube-system", "configmap/kubelet-config"),
-    "cluster-info": ("-n", "kube-public", "configmap/cluster-info"),
-    "coredns": ("-n", "kube-system", "deployment/coredns"),
-    "kube-proxy": ("-n", "kube-system", "daemonset/kube-proxy"),
+    "kube-system": ("configmap/kubeadm-config", "configmap/kubelet-config", "deployment/coredns", "daemonset/kube-proxy"),
+    "kube-public": ("configmap/cluster-info",),
 }
 
 
@@ -190,13 +187,13 @@ class Host:
 
     def missing_essentials(self) -> tuple[str, ...]:
         kubectl = Kubectl(self.run, self.paths.admin)
-        missing = []
-        for name, arguments in _ESSENTIALS.items():
-            code, out, err = kubectl.try_call("get", *arguments, "-o", "name", "--ignore-not-found")
+        missing: list[str] = []
+        for namespace, objects in _ESSENTIALS.items():
+            code, out, err = kubectl.try_call("-n", namespace, "get", *objects, "-o", "name", "--ignore-not-found")
             if code != 0:
-                raise KubeError(f"kubectl get {' '.join(arguments)}: {err.strip()}")
-            if not out.strip():
-                missing.append(name)
+                raise KubeError(f"kubectl -n {namespace} get {' '.join(objects)}: {err.strip()}")
+            there = {line.rpartition("/")[2] for line in out.split()}
+            missing += [name for name in (value.partition("/")[2] for value in objects) if name not in there]
         return tuple(missing)
 
     def found(self, api_timeout: int) -> Found:

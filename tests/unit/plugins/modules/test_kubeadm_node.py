@@ -61,7 +61,8 @@ class Machine:
         if "/readyz" in argv:
             up = (self.root / INIT_STEPS[-1]).exists() and not self.fails
             return (0, "ok", "") if up else (1, "", "refused")
-        return 0, "name" if self.essentials else "", ""
+        asked = [word for word in argv if word.startswith(("configmap/", "deployment/", "daemonset/"))]
+        return 0, "\n".join(asked if self.essentials else asked[:1]), ""
 
     def kubeadm(self, argv, pass_fds):
         config = Path(argv[argv.index("--config") + 1])
