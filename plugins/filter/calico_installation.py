@@ -7,7 +7,7 @@ name: calico_installation
 short_description: Values of Calico's operator for a pod network over a VPN
 version_added: 0.1.0
 description: The C(installation) of chart C(tigera-operator), which becomes the spec of its Installation resource.
-author: The fpga.hybrid maintainers
+author: The fpga.hybrid maintainers (@fpga-hybrid)
 positional: _input, mtu
 options:
   _input:

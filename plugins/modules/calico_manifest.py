@@ -14,7 +14,8 @@ description:
   - The changes are VXLAN always, node address = the node's InternalIP, the given MTU, the given pod network, no BGP.
     A key that upstream has renamed is refused by its name.
   - What was fetched is kept beside O(dest); as long as its checksum is right nothing is fetched again.
-author: The fpga.hybrid maintainers
+author:
+  - The fpga.hybrid maintainers (@fpga-hybrid)
 options:
   url:
     description: Where the manifest is.

@@ -13,7 +13,8 @@ description:
   - Runs on a control plane. What a living cluster can no longer become (its name, endpoint, networks, domain) is compared with the declaration and refused
     with the difference.
   - Declared keys of ConfigMaps C(kubelet-config) and C(kube-proxy) are mended; when kube-proxy's differ its pods start anew.
-author: The fpga.hybrid maintainers
+author:
+  - The fpga.hybrid maintainers (@fpga-hybrid)
 options:
   cluster:
     description: The cluster as declared.

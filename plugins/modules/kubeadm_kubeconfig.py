@@ -12,7 +12,8 @@ version_added: 0.1.0
 description:
   - Copies C(/etc/kubernetes/admin.conf) to C(~/.kube/config) of each user, mode 0600.
   - A file there that is for another cluster stays. The copy then goes beside it, as C(~/.kube/NAME.config), and a warning says so.
-author: The fpga.hybrid maintainers
+author:
+  - The fpga.hybrid maintainers (@fpga-hybrid)
 options:
   users:
     description: Names of the users.

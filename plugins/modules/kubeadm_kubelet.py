@@ -15,7 +15,8 @@ description:
     C(/var/lib/kubelet/kubeadm-flags.env) with the node's flags, mends what differs, and restarts the kubelet only then.
     If the kubelet does not become healthy with the mended files, the former ones come back.
   - While the API cannot be asked, only declared values are compared.
-author: The fpga.hybrid maintainers
+author:
+  - The fpga.hybrid maintainers (@fpga-hybrid)
 options:
   node:
     description: Content of C(node.json).

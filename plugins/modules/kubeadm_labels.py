@@ -13,7 +13,8 @@ description:
   - Runs on a control plane, because a node may change neither its taints nor most labels itself.
   - Mends exactly what differs. What is ours stands in the Node's annotation C(fpga.hybrid/declared), so a label or taint that is no longer declared goes,
     and those of others stay.
-author: The fpga.hybrid maintainers
+author:
+  - The fpga.hybrid maintainers (@fpga-hybrid)
 options:
   node_name:
     description: Name of the node.

@@ -15,7 +15,8 @@ description:
   - A run that was killed in the middle is recovered. An init that has written to etcd is continued over what is there, nothing is deleted.
     An init that has not, and a join, start afresh. State that is not ours is refused.
   - O(state=absent) is C(kubeadm reset) of a node of this cluster, and of nothing else.
-author: The fpga.hybrid maintainers
+author:
+  - The fpga.hybrid maintainers (@fpga-hybrid)
 options:
   state:
     description: What the host is to be.

@@ -12,7 +12,8 @@ version_added: 0.1.0
 description:
   - One probe for role P(fpga.hybrid.kubeadm#role). Changes nothing.
   - Waits for a kubeadm run that is still going on, for example of a play that was killed.
-author: The fpga.hybrid maintainers
+author:
+  - The fpga.hybrid maintainers (@fpga-hybrid)
 options:
   role:
     description: What the host is to be.

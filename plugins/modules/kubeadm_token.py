@@ -13,7 +13,8 @@ description:
   - Runs on a control plane. Gives out the token of ours that still lives long enough, or makes one.
     So all hosts of a play that join use one token, whatever the play's strategy, and a play in which nobody joins makes none.
   - Always run it with C(no_log), because the token is in its result.
-author: The fpga.hybrid maintainers
+author:
+  - The fpga.hybrid maintainers (@fpga-hybrid)
 options:
   ttl:
     description: How long a new token lives, in minutes.

@@ -13,7 +13,8 @@ description:
   - Runs where kubectl and an administrator's kubeconfig are, that is on a control plane. Needs no Python library there.
   - Field manager is C(fpga-hybrid). Fields that others have set and that are not in the objects stay.
   - A server-side dry run decides what would change; only those objects are written, and the same dry run is what check mode and diff show.
-author: The fpga.hybrid maintainers
+author:
+  - The fpga.hybrid maintainers (@fpga-hybrid)
 options:
   definition:
     description: Objects, as a list or one dictionary.
