@@ -95,9 +95,9 @@ class Rule:
         """What recognises this rule among nft's."""
         return f"{COMMENT} {hashlib.sha256(self.nft().encode()).hexdigest()[:12]}"
 
-    def ufw(self) -> list[str]:
-        """The words behind `ufw [delete]`."""
-        words = ["route", "allow"] if self.direction == "forward" else ["allow"]
+    def ufw(self, *verbs: str) -> list[str]:
+        """The command that does this with the rule: `allow`, or `delete allow`. ufw wants `route` before both words."""
+        words = ["ufw", *(["route"] if self.direction == "forward" else []), *verbs]
         if self.protocol:
             words += ["proto", self.protocol]
         words += ["from", self.source or "any", "to", self.destination or "any"]
@@ -132,24 +132,23 @@ def ufw_ours(user_rules: str) -> set[str]:
     return {match[1] for match in re.finditer(rf"^### tuple ### (.+) {mark}\s*$", user_rules, re.MULTILINE)}
 
 
-def ufw_words(kept: str) -> list[str]:
-    """The words that delete a rule of ours that is kept as this tuple."""
+def ufw_rule(kept: str) -> Rule:
+    """The rule of ours that ufw keeps as this tuple."""
     action, protocol, ports, destination, _sport, source, _way = kept.split()
-    rule = Rule(
+    return Rule(
         "forward" if action.startswith("route:") else "in",
         None if source == "0.0.0.0/0" else source,
         None if destination == "0.0.0.0/0" else destination,
         None if protocol == "any" else protocol,
         () if ports == "any" else tuple(int(port) for port in ports.split(",")),
     )
-    return rule.ufw()
 
 
 def plan_ufw(user_rules: str, rules: t.Sequence[Rule]) -> list[Step]:
     there = ufw_ours(user_rules)
     wanted = {rule.ufw_tuple(): rule for rule in rules}
-    steps = [Step(f"ufw: {rule} allowed", ("ufw", *rule.ufw(), "comment", COMMENT)) for kept, rule in wanted.items() if kept not in there]
-    return steps + [Step(f"ufw: rule of ours removed: {kept}", ("ufw", "delete", *ufw_words(kept))) for kept in sorted(there - set(wanted))]
+    steps = [Step(f"ufw: {rule} allowed", (*rule.ufw("allow"), "comment", COMMENT)) for kept, rule in wanted.items() if kept not in there]
+    return steps + [Step(f"ufw: rule of ours removed: {kept}", tuple(ufw_rule(kept).ufw("delete", "allow"))) for kept in sorted(there - set(wanted))]
 
 
 # iptables

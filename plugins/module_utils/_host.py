@@ -160,7 +160,7 @@ def parse_ntp(answer: bytes, sent: float, received: float) -> float:
         raise ValueError(f"the server is not synchronised itself (mode {mode}, leap {leap}, stratum {stratum})")
     seconds = struct.unpack("!II", answer[32:40]), struct.unpack("!II", answer[40:48])
     there_in, there_out = (whole - NTP_EPOCH + fraction / 2**32 for whole, fraction in seconds)
-    return ((there_in - sent) + (there_out - received)) / 2
+    return float(((there_in - sent) + (there_out - received)) / 2)
 
 
 def ask_time(server: str, timeout: float = 2.0) -> float:
@@ -183,7 +183,7 @@ class Clock:
 
 def measure(servers: t.Sequence[str], reference: float | None, ask: t.Callable[[str], float] = ask_time, now: t.Callable[[], float] = time.time) -> Clock:
     """The offset against the first server that answers, else against the controller's clock."""
-    problems = []
+    problems: list[str] = []
     for server in servers:
         try:
             return Clock(ask(server), f"time server {server}", tuple(problems))

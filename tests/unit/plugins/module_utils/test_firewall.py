@@ -187,7 +187,7 @@ def test_ufw_gets_what_is_missing_and_loses_what_was_ours_and_is_no_longer_wante
     wanted = [Rule("in", "172.27.224.0/20", None, "tcp", (5473, 10250)), VPN]
     assert [step.command for step in fw.plan_ufw(USER_RULES, wanted)] == [
         ("ufw", "allow", "proto", "udp", "from", "any", "to", "any", "port", "1194", "comment", "fpga-hybrid"),
-        ("ufw", "delete", "route", "allow", "from", "any", "to", "10.244.0.0/16"),
+        ("ufw", "route", "delete", "allow", "from", "any", "to", "10.244.0.0/16"),
     ]
 
 
@@ -195,7 +195,7 @@ def test_ufw_gets_what_is_missing_and_loses_what_was_ours_and_is_no_longer_wante
 def test_a_rule_kept_by_ufw_is_recognised_and_can_be_deleted(one):
     kept = f"### tuple ### {one.ufw_tuple()} comment={b'fpga-hybrid'.hex()}\n"
     assert fw.plan_ufw(kept, [one]) == []
-    assert fw.plan_ufw(kept, [])[0].command == ("ufw", "delete", *one.ufw())
+    assert fw.ufw_rule(one.ufw_tuple()) == one
 
 
 @pytest.mark.parametrize(("conf", "enabled"), [("ENABLED=yes\n", True), ("# ENABLED=yes\nENABLED=no\n", False), ("", False)])
