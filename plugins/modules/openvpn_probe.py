@@ -176,6 +176,19 @@ class Unit:
         return self.running and any(began + 2 < moment <= time.time() for moment in times)
 
 
+WORDS = {"server": "the VPN server", "client": "a VPN client", "routed": "a host that reaches the VPN through its LAN"}
+
+
+def look_at_other_sides(module: AnsibleModule, side: str) -> None:
+    """A host that was something else until now has a node under another address: that is no matter of a file more or less."""
+    for other, name in UNITS.items():
+        if other != side and Unit.look(module, name).running:
+            module.fail_json(
+                msg=f"{name} runs here, so this host is {WORDS[other]}, but it is declared as {WORDS[side]} (group vpn_server, cluster_on_prem_addresses, "
+                "vpn_address). Put the declaration right, or take the host out first (reset.yml) and then run site.yml."
+            )
+
+
 def look_at_driver(module: AnsibleModule) -> None:
     try:
         os.close(os.open("/dev/net/tun", os.O_RDWR))
@@ -284,6 +297,7 @@ def main() -> None:
         supports_check_mode=True,
     )
     side = module.params["side"]
+    look_at_other_sides(module, side)
     unit = Unit.look(module, UNITS[side])
     units = [unit] + ([Unit.look(module, "fpga-hybrid-vpn-crl.timer")] if side == "server" else [])
     result: dict[str, Any] = {
