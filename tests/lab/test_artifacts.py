@@ -24,10 +24,18 @@ HOSTS = {"10.203.10.11": "cp1", "10.203.10.12": "worker1", "10.203.20.13": "work
 INDEX = re.compile(r"/(InRelease|Release|Release\.gpg|Packages(\.\w+)?|by-hash/.*|index\.yaml|SHA256SUMS)$|^/v2/$|^/v2/.*/blobs/|^/python/|/$")
 
 
+def made(host: str) -> str:
+    """When a lab host was made, as the depot's log writes times: earlier hosts at its address are not this cluster's."""
+    command = ["podman", "inspect", "--format", '{{.Created.UTC.Format "2006-01-02T15:04:05"}}', f"fpga-hybrid-{host}"]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+
 def served() -> set[str]:
     """Paths that the lab's four hosts were given by the depot."""
-    requests = (REQUEST.search(line) for line in (CACHE / "depot" / "log" / "served" / "access.log").read_text().splitlines())
-    paths = {unquote(request["path"]).split("?")[0] for request in requests if request and request["address"] in HOSTS}
+    since = {address: made(host) for address, host in HOSTS.items()}
+    lines = (CACHE / "depot" / "log" / "served" / "access.log").read_text().splitlines()
+    requests = ((line, REQUEST.search(line)) for line in lines)
+    paths = {unquote(request["path"]).split("?")[0] for line, request in requests if request and line >= since.get(request["address"], "9")}
     return {path for path in paths if not INDEX.search(path)}
 
 
