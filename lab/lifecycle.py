@@ -167,15 +167,16 @@ def clean() -> list[machine.Difference]:
 
 def leave_no_trace_of_podman(before: machine.Machine | None) -> None:
     """What podman leaves although none of its containers is left; only what was not there before."""
-    firewall_before = before.firewall if before else ""
+    if before is None:
+        return
+    firewall_before = before.firewall
     netavark.remove({(words[1], words[2]) for line in firewall_before.splitlines() if (words := line.split())[:1] == ["table"]})
-    mounted_before = {mount.split()[2] for mount in before.mounts} if before else set()
+    mounted_before = {mount.split()[2] for mount in before.mounts}
     for point in STORAGE_MOUNTS:
         if point not in mounted_before and any(mount.split()[2] == point for mount in machine.mounts()):
             succeeds("umount", point)
-    groups_before = before.cgroups if before else ()
     for group in machine.cgroups():
-        if Path(group).name in PODMAN_GROUPS and group not in groups_before:
+        if Path(group).name in PODMAN_GROUPS and group not in before.cgroups:
             remove_empty_groups(Path(group))
 
 

@@ -13,13 +13,13 @@ import re
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 from lab.run import run, succeeds, write_whole
-from lab.settings import STATE
+from lab.settings import PREFIX, STATE
 
 RECORD = STATE / "machine.json"
 SYSCTLS = Path("/proc/sys")
@@ -170,7 +170,9 @@ def record(*, hosts_run: bool) -> Machine | None:
         return kept
     if hosts_run:
         return None
-    machine = Machine.now()
+    now = Machine.now()
+    # The lab's own networks outlive a reboot, as podman's files; they are no part of what was there before it.
+    machine = replace(now, podman_networks=tuple(name for name in now.podman_networks if not name.startswith(PREFIX)))
     machine.save(RECORD)
     return machine
 

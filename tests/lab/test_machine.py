@@ -17,7 +17,7 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -216,33 +216,50 @@ def test_the_machine_itself_sends_nothing_to_networks_that_are_only_inside(addre
 
 # ---- killed, cut off, cleaned up: in a sandbox
 
-OWN_FOLDERS = (
-    *("/run/netns", "/run/libpod", "/run/containers", "/run/runc", "/run/lock", "/dev/shm", "/var/lib/containers", "/etc/containers/networks"),
-    str(settings.STATE),
-)
-SETUP = f"""
+#: What podman or the lab needs a real file system for; everything else is a copy-on-write view of the machine's files.
+OWN_FOLDERS = ("/run", "/dev/shm", "/var/lib/containers")
+SETUP = """
 set -e
-mount -t proc proc /proc
-for folder in {" ".join(OWN_FOLDERS)}; do mkdir -p $folder; mount -t tmpfs tmpfs $folder; done
+mount -t tmpfs tmpfs "$1"
+mkdir "$1/upper" "$1/work" "$1/root"
+mount -t overlay -o "lowerdir=/,upperdir=$1/upper,workdir=$1/work" overlay "$1/root"
+cd "$1/root"
+mount -t proc proc proc
+mount --rbind /sys sys
+mount --rbind /dev dev
+mkdir -p ".$2"
+mount --bind "$2" ".$2"
+for folder in $3; do mkdir -p ".$folder"; mount -t tmpfs tmpfs ".$folder"; done
+mkdir run/lock run/netns
+rm -rf etc/containers/networks var/lib/fpga-hybrid-lab
 ip link set lo up
 ip link add outer type veth peer name beyond
 ip link set outer addrgenmode none up
 ip link set beyond addrgenmode none up
 ip address add 192.0.2.2/24 dev outer
 ip route add default via 192.0.2.1
+mkdir old
+pivot_root . old
+cd /
+umount -l old
+touch /run/ready
+exec sleep infinity
 """
 
 
 @dataclass
 class Sandbox:
-    """A machine of its own as far as the lab can tell: interfaces, firewall, processes, podman, /run."""
+    """A machine of its own as far as the lab can tell: interfaces, firewall, processes, podman, files.
+
+    Its files are an overlay over the machine's: whatever a test or a fault does in here, the machine's own stay as they are.
+    """
 
     init: int
     cache: Path
 
     def command(self, *command: str) -> list[str]:
-        enter = ["nsenter", "--target", str(self.init), "--mount", "--net", "--pid", f"--wd={ROOT}"]
-        return [*enter, "env", f"FPGA_HYBRID_LAB_CACHE={self.cache}", f"CONTAINERS_CONF={self.cache}/containers.conf", *command]
+        enter = ["nsenter", "--target", str(self.init), "--mount", "--net", "--pid"]
+        return [*enter, "env", f"FPGA_HYBRID_LAB_CACHE={self.cache}", f"CONTAINERS_CONF={self.cache}/containers.conf", f"--chdir={ROOT}", *command]
 
     def run(self, *command: str, timeout: float = 300) -> str:
         return shell(*self.command(*command), timeout=timeout)
@@ -286,13 +303,9 @@ class Sandbox:
 
 @pytest.fixture
 def sandbox(tmp_path):
-    process = subprocess.Popen(["unshare", "--mount", "--net", "--pid", "--fork", "--kill-child", "--propagation", "slave", "sleep", "infinity"])
-    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
-    while not children.read_text().strip():
-        time.sleep(0.05)
-    cache = tmp_path / "cache"
-    box = Sandbox(int(children.read_text().split()[0]), cache)
+    cache, overlay = tmp_path / "cache", tmp_path / "overlay"
     (cache / "hosts").mkdir(parents=True)
+    overlay.mkdir()
     for debian in settings.RELEASES:
         image.ensure(debian)
         os.link(image.archive(debian), cache / "hosts" / image.archive(debian).name) if same_disk(cache) else shutil.copy(
@@ -301,13 +314,30 @@ def sandbox(tmp_path):
     # Where systemd runs, podman would ask it for cgroups, and it knows nothing of the sandbox's processes.
     (cache / "containers.conf").write_text('[engine]\ncgroup_manager = "cgroupfs"\nevents_logger = "file"\n')
     groups = set(container_groups())
-    box.run("sh", "-c", SETUP)
+    namespaces = ["unshare", "--mount", "--net", "--pid", "--fork", "--kill-child", "--propagation", "slave"]
+    process = subprocess.Popen([*namespaces, "sh", "-c", SETUP, "setup", str(overlay), str(cache), " ".join(OWN_FOLDERS)])
+    box = Sandbox(only_child(process.pid), cache)
+    until(lambda: Path(f"/proc/{box.init}/root/run/ready").exists())
+    assert box.run("findmnt", "--noheadings", "--output", "FSTYPE", "/").strip() == "overlay", "not inside: a test would work on the machine itself"
     yield box
     with contextlib.suppress(AssertionError):
         box.lab("clean")
     process.kill()
     process.wait()
     remove_groups(set(container_groups()) - groups)
+
+
+def only_child(pid: int) -> int:
+    children = Path(f"/proc/{pid}/task/{pid}/children")
+    until(lambda: bool(children.read_text().strip()))
+    return int(children.read_text().split()[0])
+
+
+def until(true: Callable[[], bool], seconds: float = 30) -> None:
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.05)
 
 
 def remove_groups(groups: Iterable[Path]) -> None:

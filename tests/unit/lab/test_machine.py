@@ -129,6 +129,11 @@ def test_after_a_reboot_the_machine_is_recorded_anew(record_file):
     assert Machine.load(record_file) == after(taken=2.0)
 
 
+def test_the_labs_own_networks_are_not_recorded_as_the_machines(record_file, monkeypatch):
+    monkeypatch.setattr(Machine, "now", classmethod(lambda cls: after(podman_networks=("fpga-hybrid-vpc", "mine"))))
+    assert machine.record(hosts_run=False).podman_networks == ("mine",)
+
+
 def test_a_machine_on_which_hosts_run_already_is_not_recorded_as_if_it_were_untouched(record_file):
     assert machine.record(hosts_run=True) is None
     assert not record_file.exists()
