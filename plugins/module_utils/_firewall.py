@@ -378,12 +378,11 @@ def main() -> int:
         plan = make_plan(rules, run)
         carry_out(plan, run)
     except FirewallError as error:
-        print(error, file=sys.stderr)
+        sys.stderr.write(f"{error}\n")
         return 1
-    for step in plan.steps:
-        print(step.says)
+    sys.stdout.writelines(f"{step.says}\n" for step in plan.steps)
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())
