@@ -52,6 +52,7 @@ def prepare(hosts: Sequence[Host]) -> None:
         install_packages()
         recovery.after_reboot()
         recovery.after_kill()
+        recovery.end_forgotten()
         machine.record(hosts_run=any(c["State"] == "running" for c in podman.lab_containers()))
         machine.raise_shared_limits()
         lab_network.ensure()
@@ -118,6 +119,7 @@ def down() -> None:
     require_root()
     with held("up"):
         recovery.after_kill()
+        recovery.end_forgotten()
         recovery.end_lost(lab_container_names())
         container.stop_all(container.every())
         if podman.container_exists(f"{PREFIX}depot"):
@@ -131,6 +133,7 @@ def reset() -> None:
     with held("up"):
         recovery.after_reboot()
         recovery.after_kill()
+        recovery.end_forgotten()
         recovery.end_lost(lab_container_names())
         container.remove_all(container.every())
         for volume in podman.lab_volumes():
@@ -144,6 +147,7 @@ def clean() -> list[machine.Difference]:
     with held("up"), held("machine"):
         recovery.after_reboot()
         recovery.after_kill()
+        recovery.end_forgotten()
         recovery.end_lost(lab_container_names())
         before = machine.Machine.load(machine.RECORD)
         container.remove_all(container.every())

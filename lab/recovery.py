@@ -7,7 +7,7 @@ import os
 import shutil
 import signal
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from lab import podman
 from lab.hosts.image import unmount_below
 from lab.machine import boot_id
 from lab.run import run, say, write_whole
-from lab.settings import STATE
+from lab.settings import PREFIX, STATE
 
 #: What a boot empties where /run is in memory, as podman expects. Some machines keep /run on disk.
 VOLATILE = tuple(Path(path) for path in ("/run/libpod", "/run/containers", "/run/runc", "/run/crun"))
@@ -59,6 +59,31 @@ def after_kill() -> None:
         if container["State"] in ("running", "stopping", "paused") and not is_alive(container.get("Pid") or 0):
             say(f"{container['Names'][0]}: its processes were killed, podman's record put right")
             note_end(container["Id"])
+
+
+def end_forgotten() -> None:
+    """End hosts that podman no longer knows, but whose processes go on and hold their addresses."""
+    # In this order: podman knows a container before its monitor starts, and hosts are started beside us.
+    watching = list(commands("conmon"))
+    known = {container["Id"] for container in podman.lab_containers()}
+    for pid in watching:
+        with contextlib.suppress(OSError):
+            if (found := forgotten(Path(f"/proc/{pid}/cmdline").read_text(), known)) and os.readlink(f"/proc/{pid}/ns/mnt") == os.readlink("/proc/self/ns/mnt"):
+                say(f"{found[0]}: podman has forgotten it, its processes still ran: ended")
+                for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+                    if is_in_group(int(child), found[1]):
+                        os.kill(int(child), signal.SIGKILL)
+                os.kill(pid, signal.SIGKILL)
+                remove_groups(found[1])
+
+
+def forgotten(command_line: str, known: Container[str]) -> tuple[str, str] | None:
+    """Name and id of the lab's container that a monitor watches, if podman doesn't know it; command_line as /proc has it."""
+    words = command_line.split("\0")
+    if "-n" not in words or "-c" not in words:
+        return None
+    name, container_id = words[words.index("-n") + 1], words[words.index("-c") + 1]
+    return (name, container_id) if name.startswith(PREFIX) and container_id not in known else None
 
 
 def note_end(container_id: str) -> None:
