@@ -617,9 +617,11 @@ def reason(kind: str, output: str, at: Circumstances) -> str:  # noqa: PLR0911, 
     if kind == "heldback":
         return f"packages are held on this host that would have to change ({saying}). `apt-mark showhold` lists them; decide, unhold, run again."
     if kind == "depends":
-        return f"dependencies cannot be met from the sources of this host ({dependencies(output)}). " + (
-            f"If {place} is a mirror, it lacks them." if at.source else look_at_sources
-        )
+        found = dependencies(output)
+        if re.search(r"\b(Conflicts|Breaks): ", found):
+            return f"packages exclude one another ({found}). Nothing is removed by itself: decide which one this host shall have, remove the other, run again."
+        remedy = f"If {place} is a mirror, it lacks them." if at.source else look_at_sources
+        return f"dependencies cannot be met from the sources of this host ({found}). {remedy}"
     if kind == "missing":
         return f"a package is in none of the lists of this host ({saying}). " + (f"Check what {place} offers." if at.source else look_at_sources)
     if kind == "script":

@@ -362,6 +362,7 @@ class Worker:
         """Write what differs; when the source turns out not to work, the host gets its old files back, so that its own apt goes on working."""
         host, name = self.host, self.request.name
         before = [(file, host.read(file.path)) for file in stale]
+        entry_before: dict[str, t.Any] = {key: self.entry[key] for key in ("files", "source", "key") if key in self.entry}
         if any(file.what != "version pin" for file in stale):
             host.untouch(name)
         for file in stale:
@@ -383,7 +384,10 @@ class Worker:
                 except AptError:
                     for file, content in before:
                         host.write(File(file.path, file.what, content, file.mode))
-                    self.record_anew(drop=("files", "source", "key"))
+                    for key in ("files", "source", "key"):
+                        self.entry.pop(key, None)
+                    self.entry.update(entry_before)
+                    self.save()
                     raise
         self.save()
 
@@ -546,11 +550,6 @@ class Worker:
     def save(self) -> None:
         self.record.put("apt", self.request.name, self.entry)
         self.record.save()
-
-    def record_anew(self, drop: t.Sequence[str]) -> None:
-        for key in drop:
-            self.entry.pop(key, None)
-        self.save()
 
     def circumstances(self, output: str) -> Circumstances:
         """Whose source an error is about: ours, that of another owner of this collection, or one of the host's."""

@@ -409,6 +409,15 @@ def test_unmet_dependencies_are_named():
     assert "cluster_mirrors.debian" in str(error)
 
 
+def test_packages_that_exclude_one_another_are_told_as_that():
+    output = (
+        "The following packages have unmet dependencies:\n containerd.io : Conflicts: containerd\nE: Unable to correct problems, you have held broken packages."
+    )
+    message = str(apt.explain(output, "installing containerd", Circumstances("h", SOURCE, variable="docker")))
+    assert "packages exclude one another (containerd.io : Conflicts: containerd)" in message
+    assert "lacks" not in message
+
+
 @pytest.mark.parametrize(
     ("kind", "option"),
     [

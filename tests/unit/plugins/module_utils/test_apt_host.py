@@ -304,6 +304,17 @@ def test_a_source_that_worked_keeps_its_old_files_when_a_change_to_it_does_not(d
     assert debian.read(SOURCE_FILE) == old
 
 
+def test_a_mirror_that_fails_for_a_while_does_not_make_us_forget_which_key_we_trust(debian, run, fetched):
+    run()
+    debian.fails["SourceList"] = ["E: Failed to fetch https://depot/x  Connection refused"]
+    with pytest.raises(AptError):
+        run(replace(REQUEST, source=replace(SOURCE, suite="trixie")))
+    debian.write(KEY_FILE, "broken")
+    fetched["key"] = OTHER_KEY
+    with pytest.raises(AptError, match="this host has trusted"):
+        run()
+
+
 def test_a_killed_run_that_had_written_the_source_is_not_taken_for_success(debian, run):
     """The files are there, but the source has never worked: the next run tries it, however little differs."""
     run(replace(REQUEST, packages=()))
