@@ -33,9 +33,10 @@ def loads(text: str) -> Tree:
         except ImportError:
             raise TomlError("this host's Python is older than 3.11 and cannot read TOML: install the package python3-tomli") from None
     try:
-        return t.cast(Tree, parser.loads(text))
+        tree: Tree = parser.loads(text)
     except ValueError as error:  # TOMLDecodeError is one
         raise TomlError(str(error)) from error
+    return tree
 
 
 def dumps(tree: t.Mapping[str, t.Any]) -> str:

@@ -10,7 +10,7 @@ module: kubeadm_state
 short_description: Looks at what kubeadm has made, or half made, on a host
 version_added: 0.1.0
 description:
-  - One probe for role P(fpga.hybrid.kubeadm#role). Changes nothing.
+  - One probe for role C(fpga.hybrid.kubeadm). Changes nothing.
   - Waits for a kubeadm run that is still going on, for example of a play that was killed.
 author:
   - The fpga.hybrid maintainers (@fpga-hybrid)
