@@ -142,7 +142,7 @@ def test_the_clock_is_compared_with_a_time_server_s(monkeypatch, offset, expecte
         assert looks.ask_time("127.0.0.1") == pytest.approx(expected, abs=1)
 
 
-@pytest.mark.parametrize("answer", [packet(0, stratum=0), packet(0, mode=3), b"short"])
+@pytest.mark.parametrize("answer", [packet(0, stratum=0), packet(0, mode=3), b"short"], ids=["stratum", "mode", "short"])
 def test_an_answer_that_is_none_is_passed_over(monkeypatch, answer):
     with ntp_server(lambda: answer) as port:
         monkeypatch.setattr(looks, "NTP_PORT", port)
