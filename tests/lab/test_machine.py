@@ -364,6 +364,7 @@ def container_groups() -> list[Path]:
 ALL_RUN = {host.container: "running" for host in settings.HOSTS}
 
 
+@pytest.mark.slow
 def test_a_run_killed_at_any_point_is_taken_over_by_the_next(sandbox):
     """Killed while it makes networks and images, creates hosts, starts them, waits for them: the next run ends in the same lab."""
     record = sandbox.record()
@@ -380,6 +381,7 @@ def machine_before_lab(sandbox: Sandbox) -> machine.Machine:
     return machine.Machine(**{name: tuple(value) if isinstance(value, list) else value for name, value in stored.items()})
 
 
+@pytest.mark.slow
 def test_hosts_whose_processes_were_killed_start_again_with_what_they_kept(sandbox):
     sandbox.lab("up", "hosts")
     sandbox.lab("host", "exec", "worker1", "--", "sh", "-c", "echo disk > /root/kept; echo volume > /var/lib/kubelet/kept; echo memory > /run/lost")
@@ -392,6 +394,7 @@ def test_hosts_whose_processes_were_killed_start_again_with_what_they_kept(sandb
     )
 
 
+@pytest.mark.slow
 def test_after_a_power_cut_all_hosts_come_back_with_what_they_kept(sandbox):
     """On a machine whose /run lies on a disk, podman still believes that everything runs."""
     sandbox.lab("up", "hosts")
@@ -402,6 +405,7 @@ def test_after_a_power_cut_all_hosts_come_back_with_what_they_kept(sandbox):
     assert sandbox.lab("host", "exec", "worker2", "--", "cat", "/var/lib/kubelet/kept") == "volume\n"
 
 
+@pytest.mark.slow
 def test_a_second_run_takes_everything_as_it_is_in_less_than_ten_seconds(sandbox):
     sandbox.lab("up", "hosts")
     started = sandbox.run("podman", "inspect", "--format", "{{.State.StartedAt}} {{.Id}}", *ALL_RUN)
@@ -411,6 +415,7 @@ def test_a_second_run_takes_everything_as_it_is_in_less_than_ten_seconds(sandbox
     assert sandbox.run("podman", "inspect", "--format", "{{.State.StartedAt}} {{.Id}}", *ALL_RUN) == started
 
 
+@pytest.mark.slow
 def test_a_reboot_gives_a_new_init_over_the_same_disks(sandbox):
     sandbox.lab("host", "add", "one", "--network", "onprem", "--address", "10.203.10.150")
     sandbox.lab("host", "exec", "one", "--", "sh", "-c", "echo disk > /root/kept; echo memory > /run/lost")
@@ -423,6 +428,7 @@ def test_a_reboot_gives_a_new_init_over_the_same_disks(sandbox):
     assert after[4:] == ["disk", "gone"]
 
 
+@pytest.mark.slow
 def test_two_runs_at_the_same_time_end_in_one_lab(sandbox):
     both = [subprocess.Popen(sandbox.command(LAB, "up", "hosts"), stderr=subprocess.PIPE, text=True) for _ in range(2)]
     told = [process.communicate(timeout=300)[1] for process in both]
@@ -431,6 +437,7 @@ def test_two_runs_at_the_same_time_end_in_one_lab(sandbox):
     assert any("waiting for process" in text for text in told)
 
 
+@pytest.mark.slow
 def test_modules_that_the_kernel_has_built_in_can_be_loaded(sandbox):
     """With kmod's own view of /lib/modules, as the host role will use it."""
     sandbox.lab("host", "add", "one", "--network", "onprem", "--address", "10.203.10.150")
@@ -445,6 +452,7 @@ def test_modules_that_the_kernel_has_built_in_can_be_loaded(sandbox):
     shell("modprobe", "--dirname", str(root), "--all", "--dry-run", "br_netfilter", "overlay", "nf_conntrack", "vxlan", "tun")
 
 
+@pytest.mark.slow
 def test_reset_takes_hosts_and_volumes_and_keeps_the_networks(sandbox):
     sandbox.lab("up", "hosts")
     sandbox.lab("reset")
@@ -453,6 +461,7 @@ def test_reset_takes_hosts_and_volumes_and_keeps_the_networks(sandbox):
     assert sandbox.run("podman", "network", "ls", "--format", "{{.Name}}").split() == ["fpga-hybrid-onprem", "fpga-hybrid-site2", "fpga-hybrid-vpc", "podman"]
 
 
+@pytest.mark.slow
 def test_down_stops_hosts_and_up_starts_the_same_ones(sandbox):
     sandbox.lab("up", "hosts")
     sandbox.lab("host", "exec", "cp1", "--", "touch", "/root/kept")
@@ -462,6 +471,7 @@ def test_down_stops_hosts_and_up_starts_the_same_ones(sandbox):
     sandbox.lab("host", "exec", "cp1", "--", "test", "-e", "/root/kept")
 
 
+@pytest.mark.slow
 def test_clean_leaves_the_machine_as_it_was(sandbox):
     """Also what a kubelet in a host sets for the whole machine, and what podman leaves behind by itself."""
     before = sandbox.record()
