@@ -63,6 +63,11 @@ def playbook(name: str, *arguments: str, timeout: int = 1200) -> Run:
     return Run(finished.returncode, finished.stdout, json.loads(counted) if counted else {})
 
 
+def lab(*arguments: str) -> None:
+    """Calls the lab's command line."""
+    subprocess.run([ROOT / "lab" / "lab", *arguments], check=True, timeout=600)
+
+
 def on(host: str, command: str, *, check: bool = True) -> str:
     """Runs a shell command on a lab host; returns what it printed."""
     finished = subprocess.run([ROOT / "lab" / "lab", "host", "exec", host, "--", "sh", "-c", command], capture_output=True, text=True, check=False)

@@ -11,15 +11,11 @@ import time
 
 import pytest
 
-from tests.lab.site import ROOT, environment, on, playbook
+from tests.lab.site import ROOT, environment, lab, on, playbook
 
 pytestmark = [pytest.mark.lab, pytest.mark.slow]
 
 HOSTS = ("cp1", "worker1", "worker2", "worker3")
-
-
-def lab(*arguments: str) -> None:
-    subprocess.run([ROOT / "lab" / "lab", *arguments], check=True, timeout=600)
 
 
 @pytest.mark.parametrize("seconds", [25, 60, 90])
