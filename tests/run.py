@@ -118,10 +118,16 @@ def sanity_newest() -> None:
 
 
 def molecule() -> None:
+    failed = []
     for scenario in sorted(path.parent.name for path in (ROOT / "molecule").glob("*/molecule.yml")):
         started = time.monotonic()
-        run("molecule", "test", "--scenario-name", scenario)
-        print(f"molecule {scenario}: {time.monotonic() - started:.0f} s", flush=True)
+        try:
+            run("molecule", "test", "--scenario-name", scenario)
+        except StepError:
+            failed.append(scenario)
+        print(f"molecule {scenario}: {time.monotonic() - started:.0f} s{' FAILED' if scenario in failed else ''}", flush=True)
+    if failed:
+        raise StepError(f"scenarios {', '.join(failed)}")
 
 
 def lab_hosts() -> None:
