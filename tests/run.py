@@ -27,6 +27,8 @@ CACHE = Path(os.environ.get("FPGA_HYBRID_LAB_CACHE") or Path.home() / ".cache" /
 HOME = CACHE / "test-home"
 #: Where the collection stands under its real path: ansible-test does not follow symbolic links.
 COPY = CACHE / "test-copy" / "ansible_collections" / "fpga" / "hybrid"
+#: What is in no tarball; ruff, mypy and pytest look after it.
+NOT_SHIPPED = ("collections/", "lab/", "molecule/", "tests/bench/", "tests/callback_plugins/", "tests/lab/", "tests/unit/")
 NEWEST_ROOT = CACHE / "debian-13-root"
 
 
@@ -47,7 +49,7 @@ def copy_collection() -> None:
     shutil.rmtree(COPY, ignore_errors=True)
     for name in filter(None, files.decode().split("\0")):
         source = ROOT / name
-        if name.startswith(("collections/", "lab/")) or not source.exists():
+        if name.startswith(NOT_SHIPPED) or not source.exists():
             continue
         target = COPY / name
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -14,7 +14,7 @@ description:
   - Packages with their repositories and keys, images, charts and files, for copying into a mirror of a site without Internet.
   - The list is made of the very variables with which the roles install. Each role states it in C(<role>_artifacts).
 author:
-  - The fpga.hybrid maintainers
+  - The fpga.hybrid maintainers (@fpga-hybrid)
 attributes:
   action:
     support: full

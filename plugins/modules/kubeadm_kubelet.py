@@ -74,9 +74,9 @@ import os
 import time
 import typing as t
 import urllib.error
-import urllib.request
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.urls import open_url
 
 from ansible_collections.fpga.hybrid.plugins.module_utils._kubeadm import (
     KubeadmError,
@@ -219,9 +219,8 @@ def healthy(timeout: int, configuration: Object) -> bool:
     time.sleep(1)
     while time.monotonic() < end:
         try:
-            with urllib.request.urlopen(f"http://{address}:{port}/healthz", timeout=2) as answer:
-                if answer.status == 200:
-                    return True
+            if open_url(f"http://{address}:{port}/healthz", timeout=2, use_proxy=False).getcode() == 200:
+                return True
         except (urllib.error.URLError, OSError):
             pass
         time.sleep(0.5)

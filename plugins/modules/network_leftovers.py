@@ -13,7 +13,7 @@ description:
   - Nothing else is touched. Rules of Docker, ufw, nftables or the administrator stay as they are, in their order.
   - Run it while no kubelet, kube-proxy or calico-node runs on the host. They would put everything back.
 author:
-  - The fpga.hybrid maintainers
+  - The fpga.hybrid maintainers (@fpga-hybrid)
 attributes:
   check_mode:
     support: full

@@ -12,7 +12,7 @@ description:
   - Writes files into a folder that is empty, does not exist yet, or was made by this module.
   - A file that the user edited or removed since is left as it is, and named in the result; one that nobody touched follows a new version of the collection.
 author:
-  - The fpga.hybrid maintainers
+  - The fpga.hybrid maintainers (@fpga-hybrid)
 attributes:
   check_mode:
     support: full

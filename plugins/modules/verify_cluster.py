@@ -15,7 +15,7 @@ description:
   - Together they leave the cluster as it was, so neither reports a change; whether the removal worked is a line of the table.
   - A test that fails is a line with O(ignore:ok=false), not a failed module.
 author:
-  - The fpga.hybrid maintainers
+  - The fpga.hybrid maintainers (@fpga-hybrid)
 attributes:
   check_mode:
     support: full

@@ -13,7 +13,7 @@ description:
   - V(state=tested) tests from within the probe pod's network namespace, so nothing has to be installed in the pod or on the host.
   - Nothing on the host is changed. A test that fails is a line with O(ignore:ok=false), not a failed module.
 author:
-  - The fpga.hybrid maintainers
+  - The fpga.hybrid maintainers (@fpga-hybrid)
 attributes:
   check_mode:
     support: full

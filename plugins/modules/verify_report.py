@@ -14,7 +14,7 @@ description:
   - Gathers the lines of M(fpga.hybrid.verify_cluster) and M(fpga.hybrid.verify_node) into one table that can be pasted into a ticket.
   - A host that gave no result, because it could not be reached for instance, is a failed line of its own.
 author:
-  - The fpga.hybrid maintainers
+  - The fpga.hybrid maintainers (@fpga-hybrid)
 attributes:
   action:
     support: full
