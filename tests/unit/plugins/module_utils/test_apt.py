@@ -35,7 +35,7 @@ bash:
   Candidate: 5.2-2
   Version table:
      5.2-2 500
-        500 http://deb.debian.org/debian bookworm/main amd64 Packages
+        500 http://deb.example.org/debian bookworm/main amd64 Packages
  *** 5.2-1 100
         100 /var/lib/dpkg/status
 blocked:
@@ -43,7 +43,7 @@ blocked:
   Candidate: (none)
   Version table:
      1 -1
-        500 http://deb.debian.org/debian bookworm/main amd64 Packages
+        500 http://deb.example.org/debian bookworm/main amd64 Packages
 """
 
 

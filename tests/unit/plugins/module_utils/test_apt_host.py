@@ -45,7 +45,7 @@ class Debian:
         self.calls = []
         self.fails = {}
         self.policy_seen = None
-        self.write("/etc/apt/sources.list", "deb http://deb.debian.org/debian bookworm main\n")
+        self.write("/etc/apt/sources.list", "deb http://deb.example.org/debian bookworm main\n")
 
     def path(self, path):
         return self.root / path.lstrip("/")
@@ -334,13 +334,13 @@ def test_lists_older_than_the_mirror_are_updated_once_more(debian, run):
 
 
 def test_a_file_that_is_gone_makes_it_update_everything_and_try_again(debian, run):
-    debian.fails["install"] = ["E: Failed to fetch http://deb.debian.org/x.deb  404  Not Found [IP: 1.2.3.4 80]"]
+    debian.fails["install"] = ["E: Failed to fetch http://deb.example.org/x.deb  404  Not Found [IP: 1.2.3.4 80]"]
     run()
     assert debian.installed["containerd.io"] == "2.4.2-1"
 
 
 def test_a_file_that_stays_gone_is_told_with_the_source_it_belongs_to(debian, run):
-    debian.fails["install"] = ["E: Failed to fetch http://deb.debian.org/x.deb  404  Not Found [IP: 1.2.3.4 80]"] * 2
+    debian.fails["install"] = ["E: Failed to fetch http://deb.example.org/x.deb  404  Not Found [IP: 1.2.3.4 80]"] * 2
     with pytest.raises(AptError, match="one of this host's own apt sources names files that it does not have"):
         run()
 
