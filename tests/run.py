@@ -29,6 +29,7 @@ HOME = CACHE / "test-home"
 COPY = CACHE / "test-copy" / "ansible_collections" / "fpga" / "hybrid"
 #: What is in no tarball; ruff, mypy and pytest look after it.
 NOT_SHIPPED = ("collections/", "lab/", "molecule/", "tests/bench/", "tests/callback_plugins/", "tests/lab/", "tests/unit/")
+SLOW_SCENARIOS = ("kubeadm", "openvpn")
 NEWEST_ROOT = CACHE / "debian-13-root"
 
 
@@ -119,9 +120,11 @@ def sanity_newest() -> None:
     run(sys.executable, ROOT / "tests" / "sanity" / "debian13.py", NEWEST_ROOT, COPY)
 
 
-def molecule() -> None:
+def scenarios(wanted: Callable[[str], bool]) -> None:
     failed = []
     for scenario in sorted(path.parent.name for path in (ROOT / "molecule").glob("*/molecule.yml")):
+        if not wanted(scenario):
+            continue
         started = time.monotonic()
         try:
             run("molecule", "test", "--scenario-name", scenario)
@@ -130,6 +133,15 @@ def molecule() -> None:
         print(f"molecule {scenario}: {time.monotonic() - started:.0f} s{' FAILED' if scenario in failed else ''}", flush=True)
     if failed:
         raise StepError(f"scenarios {', '.join(failed)}")
+
+
+def molecule() -> None:
+    print(f"in `make test-all` only, because they take more than two minutes: {', '.join(SLOW_SCENARIOS)}")
+    scenarios(lambda name: name not in SLOW_SCENARIOS)
+
+
+def molecule_slow() -> None:
+    scenarios(SLOW_SCENARIOS.__contains__)
 
 
 def lab_hosts() -> None:
@@ -166,7 +178,7 @@ LINT: tuple[Callable[[], None], ...] = (ruff, mypy, yamllint, ansible_lint, docu
 QUICK = (*LINT, unit, sanity, sanity_newest, molecule)
 LAB = (lab_hosts, check_fresh, make_lab, lab_tests)
 CI = (*LAB, *QUICK)
-ALL = (*CI, lab_tests_slow)
+ALL = (*CI, molecule_slow, lab_tests_slow)
 STEPS = {step.__name__: step for step in ALL}
 
 
