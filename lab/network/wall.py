@@ -12,7 +12,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 
-from lab.run import CommandError, run, succeeds, write_whole
+from lab.files import write_atomically
+from lab.run import CommandError, run, succeeds
 from lab.settings import INNER_NETWORKS, NETWORKS, SITE2, STATE, VPC, VPN_PORT, LabError, Network
 
 TABLE = "fpga_hybrid_lab"
@@ -142,7 +143,7 @@ def remove_endpoint(endpoint: Endpoint) -> None:
 
 
 def write_added(wanted: Iterable[Endpoint]) -> None:
-    write_whole(STATE / "endpoints", "".join(f"{endpoint}\n" for endpoint in wanted))
+    write_atomically(STATE / "endpoints", "".join(f"{endpoint}\n" for endpoint in wanted))
 
 
 def ensure(bridges: Mapping[str, str]) -> None:
@@ -152,7 +153,7 @@ def ensure(bridges: Mapping[str, str]) -> None:
     if succeeds("nft", "list", "table", "inet", TABLE) and loaded.exists() and loaded.read_text() == wanted:
         return
     run("nft", "-f", "-", stdin=wanted)
-    write_whole(loaded, wanted)
+    write_atomically(loaded, wanted)
     forget_flows()
 
 
