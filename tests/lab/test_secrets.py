@@ -29,17 +29,31 @@ def key_lines(text: str) -> list[str]:
     return lines
 
 
-def test_no_secret_in_the_loudest_output():
-    """worker1's profile is taken away first, so that the run issues and writes it, and the token is made for a join."""
+def planted() -> dict[str, str]:
+    """What nobody may see, by name: the mirrors' password and the keys of the VPN."""
     secrets = {"mirror password": (CACHE / "depot" / "password").read_text().strip()}
     for number, line in enumerate(key_lines(on("worker1", f"cat {PROFILE}")) + key_lines(on("cp1", "cat /etc/fpga-hybrid/vpn/*.key"))):
         secrets[f"key line {number}"] = line
     assert len(secrets) > 8, "the planted secrets are not where this test looks for them"
+    return secrets
+
+
+def shown(secrets: dict[str, str], output: str) -> list[str]:
+    """Names of the secrets that the output holds, plain or in base64."""
+    return [name for name, secret in secrets.items() if secret in output or base64.b64encode(secret.encode()).decode().rstrip("=")[:-1] in output]
+
+
+def test_no_secret_in_the_loudest_output():
+    """worker1's profile is taken away first, so that the run issues and writes it, and the token is made for a join."""
+    secrets = planted()
     on("worker1", f"rm {PROFILE}")
     run = playbook("site", "-vvv", "--diff").check()
     assert "Write the profile" in " ".join(run.changed()["worker1"])
     for token in on("cp1", "kubeadm --kubeconfig /etc/kubernetes/admin.conf token list -o jsonpath='{.token}' 2>/dev/null || :").split():
         secrets[f"token {token[:6]}"] = token.partition(".")[2] or token
-    output = run.output
-    found = [name for name, secret in secrets.items() if secret in output or base64.b64encode(secret.encode()).decode().rstrip("=")[:-1] in output]
-    assert found == []
+    assert shown(secrets, run.output) == []
+
+
+@pytest.mark.parametrize("name", ["artifacts", "preflight", "verify"])
+def test_no_secret_in_what_the_other_playbooks_say(name):
+    assert shown(planted(), playbook(name, "-vvv").check().output) == []
