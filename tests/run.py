@@ -3,13 +3,14 @@
 """Runs the collection's tests as named steps, prints the time of each, and closes with `N passed, N failed`.
 
 tests/run.py quick            what `make test` is: every step that takes less than two minutes warm
-tests/run.py all              also the slow tests, on the running lab
+tests/run.py all              also the slow tests, on the running lab; writes what came out into docs/test-all.md
 tests/run.py lint             the static steps only
-tests/run.py STEP [STEP ...]  these steps
+tests/run.py STEP [STEP ...]  these steps; STEP:WORD runs those tests of a pytest step whose name holds WORD
 """
 
 from __future__ import annotations
 
+import argparse
 import os
 import re
 import shutil
@@ -19,6 +20,9 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from tests import results
 
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv" / "bin"
@@ -31,6 +35,9 @@ COPY = CACHE / "test-copy" / "ansible_collections" / "fpga" / "hybrid"
 NOT_SHIPPED = ("collections/", "lab/", "molecule/", "tests/bench/", "tests/callback_plugins/", "tests/lab/", "tests/unit/")
 SLOW_SCENARIOS = ("kubeadm", "openvpn")
 NEWEST_ROOT = CACHE / "debian-13-root"
+#: Where pytest leaves what it found, for the table of results.
+JUNIT = CACHE / "test-results"
+RESULTS = ROOT / "docs" / "test-all.md"
 
 
 class StepError(Exception):
@@ -100,8 +107,15 @@ def documentation() -> None:
     run("antsibull-changelog", "lint")
 
 
+def pytest(step: str, *arguments: str) -> None:
+    JUNIT.mkdir(parents=True, exist_ok=True)
+    (JUNIT / f"{step}.xml").unlink(missing_ok=True)
+    only = ("-k", ONLY[step]) if step in ONLY else ()
+    run("pytest", "-q", f"--junitxml={JUNIT / step}.xml", *arguments, *only)
+
+
 def unit() -> None:
-    run("pytest", "tests/unit", "-q", "-n", "2")
+    pytest("unit", "tests/unit", "-n", "2")
 
 
 def sanity() -> None:
@@ -160,11 +174,11 @@ def make_lab() -> None:
 
 
 def lab_tests() -> None:
-    run("pytest", "tests/lab", "-q", "-m", "lab and not slow and not machine_clean")
+    pytest("lab_tests", "tests/lab", "-m", "lab and not slow and not machine_clean")
 
 
 def lab_tests_slow() -> None:
-    run("pytest", "tests/lab", "-q", "-m", "lab and slow and not machine_clean")
+    pytest("lab_tests_slow", "tests/lab", "-m", "lab and slow and not machine_clean")
 
 
 @dataclass(frozen=True)
@@ -180,6 +194,10 @@ LAB = (lab_hosts, check_fresh, make_lab, lab_tests)
 CI = (*LAB, *QUICK)
 ALL = (*CI, molecule_slow, lab_tests_slow)
 STEPS = {step.__name__: step for step in ALL}
+#: Steps whose tests have a row each in the table of results.
+TOLD_ONE_BY_ONE = ("lab_tests", "lab_tests_slow")
+#: A step of pytest that was asked for in part -> the word for its -k.
+ONLY: dict[str, str] = {}
 
 
 def perform(steps: Sequence[Callable[[], None]]) -> list[Result]:
@@ -195,20 +213,40 @@ def perform(steps: Sequence[Callable[[], None]]) -> list[Result]:
     return results
 
 
+def record(done: Sequence[Result]) -> None:
+    when, commit = results.now(), results.commit(ROOT)
+    rows = []
+    for result in done:
+        if result.name in TOLD_ONE_BY_ONE and (junit := JUNIT / f"{result.name}.xml").exists():
+            rows += results.of_pytest(junit.read_text(encoding="utf-8"), when, commit)
+        if result.name not in ONLY:
+            rows.append(results.Row(result.name, "failed" if result.error else "passed", result.seconds, when, commit))
+    results.write(RESULTS, rows)
+
+
 def main() -> int:
-    wanted = sys.argv[1:] or ["quick"]
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--record", action="store_true", help="write what came out into docs/test-all.md, as `all` does")
+    parser.add_argument("steps", nargs="*", default=["quick"])
+    options = parser.parse_args()
     groups = {"lint": LINT, "quick": QUICK, "ci": CI, "all": ALL}
-    unknown = [name for name in wanted if name not in groups and name not in STEPS]
-    if unknown:
-        print(f"Unknown: {', '.join(unknown)}. There are: {', '.join([*groups, *STEPS])}.", file=sys.stderr)
-        return 2
+    steps: list[Callable[[], None]] = []
+    for wanted in options.steps:
+        name, _, word = wanted.partition(":")
+        if name not in groups and name not in STEPS:
+            parser.error(f"unknown: {name}. There are: {', '.join([*groups, *STEPS])}.")
+        if word:
+            ONLY[name] = word
+        steps += groups.get(name) or (STEPS[name],)
     HOME.mkdir(parents=True, exist_ok=True)
-    results = perform([step for name in wanted for step in groups.get(name, (STEPS.get(name),))])
+    done = perform(steps)
     print("\n==== summary")
-    for result in results:
+    for result in done:
         print(f"{result.seconds:7.1f} s  {result.name:<15} {'FAILED: ' + result.error if result.error else 'passed'}")
-    failed = sum(bool(result.error) for result in results)
-    print(f"{len(results) - failed} passed, {failed} failed")
+    if options.record or "all" in options.steps:
+        record(done)
+    failed = sum(bool(result.error) for result in done)
+    print(f"{len(done) - failed} passed, {failed} failed")
     return 1 if failed else 0
 
 
