@@ -93,6 +93,7 @@ def test_a_host_that_cannot_work_is_refused_by_its_name(name):
     host, break_it, mend_it, words = HOSTS[name]
     with broken(host, break_it, mend_it):
         refused(playbook("site"), *words)
+    assert playbook("site").check().changed() == {}
 
 
 def test_a_time_source_that_lies_is_refused_on_every_host_that_asks_it():
