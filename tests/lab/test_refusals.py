@@ -29,7 +29,7 @@ class Refusal:
 DECLARED = {
     "overlapping networks": Refusal({"cluster_pod_network": "172.27.0.0/16"}, ("cluster_vpn_network", "overlaps cluster_pod_network 172.27.0.0/16")),
     "an unknown minor": Refusal({"cluster_kubernetes_version": "1.29"}, ("cluster_kubernetes_version", "1.35", "1.37")),
-    "another version than the recorded one": Refusal({"cluster_kubernetes_version": "1.35"}, ("cluster_kubernetes_version", "1.36.3", "never upgrades")),
+    "another version than the recorded one": Refusal({"cluster_kubernetes_version": "1.36.4"}, ("cluster_kubernetes_version", "1.36.3", "upgrade")),
     "a CNI version that does not fit": Refusal({"cluster_calico_version": "v3.30.7"}, ("cluster_calico_version", "v3.30.7")),
     "a runtime that nobody knows": Refusal({"cluster_container_runtime": "crio"}, ("cluster_container_runtime", "containerd or docker")),
     "an endpoint that is no name": Refusal({"cluster_control_plane_endpoint": "https://api"}, ("cluster_control_plane_endpoint", "'https://api'")),

@@ -261,13 +261,11 @@ def test_every_check_that_can_fail_is_broken_above():
     assert set(_verify.ORDER) - seen == {_verify.VERSIONS, _verify.TOKENS, _verify.CERTIFICATES}
 
 
-def test_a_whole_cluster_passes_quickly_and_changes_nothing():
-    started = time.monotonic()
+def test_a_whole_cluster_passes_and_nothing_is_changed():
     report = verify()
     assert failures(report) == set()
     assert report["status"] == 0
     assert report["changed"] == {}
-    assert time.monotonic() - started < 25
     assert on("cp1", f"{KUBECTL} get namespace fpga-hybrid-verify --ignore-not-found") == ""
 
 
