@@ -18,7 +18,8 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from lab.run import run, succeeds, write_whole
+from lab.files import write_atomically
+from lab.run import run, succeeds
 from lab.settings import PREFIX, STATE
 
 RECORD = STATE / "machine.json"
@@ -105,7 +106,7 @@ class Machine:
         return None
 
     def save(self, path: Path) -> None:
-        write_whole(path, json.dumps(self.__dict__, indent=1))
+        write_atomically(path, json.dumps(self.__dict__, indent=1))
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from lab import podman
+from lab.files import write_atomically
 from lab.hosts.image import unmount_below
 from lab.machine import boot_id
-from lab.run import run, say, write_whole
+from lab.run import run, say
 from lab.settings import PREFIX, STATE
 
 #: What a boot empties where /run is in memory, as podman expects. Some machines keep /run on disk.
@@ -37,7 +38,7 @@ def after_reboot() -> None:
             empty(folder)
         for namespace in Path("/run/netns").glob("netns-*"):
             namespace.unlink()
-    write_whole(LAST_BOOT, boot_id())
+    write_atomically(LAST_BOOT, boot_id())
 
 
 def empty(folder: Path) -> None:

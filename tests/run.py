@@ -3,13 +3,15 @@
 """Runs the collection's tests as named steps, prints the time of each, and closes with `N passed, N failed`.
 
 tests/run.py quick            what `make test` is: every step that takes less than two minutes warm
-tests/run.py all              also the slow tests, on the running lab
+tests/run.py all              also the slow tests, on the running lab; writes what came out into docs/test-all.md
 tests/run.py lint             the static steps only
-tests/run.py STEP [STEP ...]  these steps
+tests/run.py STEP [STEP ...]  these steps; STEP:WORD runs those tests of a pytest step whose name holds WORD
 """
 
 from __future__ import annotations
 
+import argparse
+import math
 import os
 import re
 import shutil
@@ -19,6 +21,9 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from tests import results
 
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv" / "bin"
@@ -31,6 +36,9 @@ COPY = CACHE / "test-copy" / "ansible_collections" / "fpga" / "hybrid"
 NOT_SHIPPED = ("collections/", "lab/", "molecule/", "tests/bench/", "tests/callback_plugins/", "tests/lab/", "tests/unit/")
 SLOW_SCENARIOS = ("kubeadm", "openvpn")
 NEWEST_ROOT = CACHE / "debian-13-root"
+#: Where pytest leaves what it found, for the table of results.
+JUNIT = CACHE / "test-results"
+RESULTS = ROOT / "docs" / "test-all.md"
 
 
 class StepError(Exception):
@@ -100,8 +108,15 @@ def documentation() -> None:
     run("antsibull-changelog", "lint")
 
 
+def pytest(step: str, *arguments: str) -> None:
+    JUNIT.mkdir(parents=True, exist_ok=True)
+    (JUNIT / f"{step}.xml").unlink(missing_ok=True)
+    only = ("-k", ONLY[step]) if step in ONLY else ()
+    run("pytest", "-q", f"--junitxml={JUNIT / step}.xml", *arguments, *only)
+
+
 def unit() -> None:
-    run("pytest", "tests/unit", "-q", "-n", "2")
+    pytest("unit", "tests/unit", "-n", "2")
 
 
 def sanity() -> None:
@@ -159,12 +174,27 @@ def make_lab() -> None:
     run("make", "lab")
 
 
+def bench_site() -> None:
+    run(sys.executable, "tests/bench/site.py")
+
+
 def lab_tests() -> None:
-    run("pytest", "tests/lab", "-q", "-m", "lab and not slow and not machine_clean")
+    pytest("lab_tests", "tests/lab", "-m", "lab and not slow")
 
 
 def lab_tests_slow() -> None:
-    run("pytest", "tests/lab", "-q", "-m", "lab and slow and not machine_clean")
+    pytest("lab_tests_slow", "tests/lab", "-m", "lab and slow")
+
+
+def machine_clean() -> None:
+    """The machine after `make lab-clean` is as it was before `make lab`. Ends with no lab."""
+    record = JUNIT / "machine-before"
+    JUNIT.mkdir(parents=True, exist_ok=True)
+    run("lab/lab", "clean")
+    run("lab/lab", "machine", "save", record)
+    run("make", "lab")
+    run("lab/lab", "clean")
+    run("lab/lab", "machine", "compare", record)
 
 
 @dataclass(frozen=True)
@@ -178,12 +208,20 @@ LINT: tuple[Callable[[], None], ...] = (ruff, mypy, yamllint, ansible_lint, docu
 QUICK = (*LINT, unit, sanity, sanity_newest, molecule)
 LAB = (lab_hosts, check_fresh, make_lab, lab_tests)
 CI = (*LAB, *QUICK)
-ALL = (*CI, molecule_slow, lab_tests_slow)
+ALL = (*CI, molecule_slow, lab_tests_slow, bench_site, machine_clean)
 STEPS = {step.__name__: step for step in ALL}
+#: Steps whose tests have a row each in the table of results.
+TOLD_ONE_BY_ONE = ("lab_tests", "lab_tests_slow")
+#: A step of pytest that was asked for in part -> the word for its -k.
+ONLY: dict[str, str] = {}
+
+
+#: Minutes on two cores that a step may take here, where hosts are there and programs are built. A run that needs more has a defect.
+BUDGET_MINUTES = {"make_lab": 6}
 
 
 def perform(steps: Sequence[Callable[[], None]]) -> list[Result]:
-    results = []
+    done = []
     for step in steps:
         print(f"\n==== {step.__name__}", flush=True)
         started, error = time.monotonic(), ""
@@ -191,24 +229,47 @@ def perform(steps: Sequence[Callable[[], None]]) -> list[Result]:
             step()
         except (StepError, OSError, subprocess.CalledProcessError) as caught:
             error = str(caught)
-        results.append(Result(step.__name__, time.monotonic() - started, error))
-    return results
+        minutes = (time.monotonic() - started) / 60
+        if not error and minutes > BUDGET_MINUTES.get(step.__name__, math.inf):
+            error = f"took {minutes:.1f} minutes, expected at most {BUDGET_MINUTES[step.__name__]}"
+        done.append(Result(step.__name__, time.monotonic() - started, error))
+    return done
+
+
+def record(done: Sequence[Result]) -> None:
+    when, commit = results.now(), results.commit(ROOT)
+    rows = []
+    for result in done:
+        if result.name in TOLD_ONE_BY_ONE and (junit := JUNIT / f"{result.name}.xml").exists():
+            rows += results.of_pytest(junit.read_text(encoding="utf-8"), when, commit)
+        if result.name not in ONLY:
+            rows.append(results.Row(result.name, "failed" if result.error else "passed", result.seconds, when, commit))
+    results.write(RESULTS, rows)
 
 
 def main() -> int:
-    wanted = sys.argv[1:] or ["quick"]
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--record", action="store_true", help="write what came out into docs/test-all.md, as `all` does")
+    parser.add_argument("steps", nargs="*", default=["quick"])
+    options = parser.parse_args()
     groups = {"lint": LINT, "quick": QUICK, "ci": CI, "all": ALL}
-    unknown = [name for name in wanted if name not in groups and name not in STEPS]
-    if unknown:
-        print(f"Unknown: {', '.join(unknown)}. There are: {', '.join([*groups, *STEPS])}.", file=sys.stderr)
-        return 2
+    steps: list[Callable[[], None]] = []
+    for wanted in options.steps:
+        name, _, word = wanted.partition(":")
+        if name not in groups and name not in STEPS:
+            parser.error(f"unknown: {name}. There are: {', '.join([*groups, *STEPS])}.")
+        if word:
+            ONLY[name] = word
+        steps += groups.get(name) or (STEPS[name],)
     HOME.mkdir(parents=True, exist_ok=True)
-    results = perform([step for name in wanted for step in groups.get(name, (STEPS.get(name),))])
+    done = perform(steps)
     print("\n==== summary")
-    for result in results:
+    for result in done:
         print(f"{result.seconds:7.1f} s  {result.name:<15} {'FAILED: ' + result.error if result.error else 'passed'}")
-    failed = sum(bool(result.error) for result in results)
-    print(f"{len(results) - failed} passed, {failed} failed")
+    if options.record or "all" in options.steps:
+        record(done)
+    failed = sum(bool(result.error) for result in done)
+    print(f"{len(done) - failed} passed, {failed} failed")
     return 1 if failed else 0
 
 

@@ -8,7 +8,6 @@ import hashlib
 import json
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
@@ -17,7 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lab import run as lab_run
 from lab import settings
+from lab.files import write_atomically
 
 HERE = Path(__file__).resolve().parent
 
@@ -123,36 +124,11 @@ def run(
     log: Path | None = None,
     stdin: str | None = None,
 ) -> str:
-    """Run a command that does not outlive us; its output, or an error that names it and shows its last lines."""
-    result = subprocess.run(
-        ["setpriv", "--pdeathsig", "TERM", *map(str, command)],
-        env=None if env is None else dict(env),
-        cwd=cwd,
-        input=stdin,
-        text=True,
-        capture_output=True,
-        check=False,
-    )
-    if log is not None:
-        log.parent.mkdir(parents=True, exist_ok=True)
-        log.write_text(result.stdout + result.stderr)
-    if result.returncode != 0:
-        tail = "\n".join((result.stderr or result.stdout).strip().splitlines()[-15:])
-        where = f" (all of it: {log})" if log else ""
-        raise DepotError(f"{' '.join(str(part) for part in command[:4])} ... failed with {result.returncode}{where}:\n{tail}")
-    return result.stdout
-
-
-def write_atomically(path: Path, content: bytes | str, mode: int = 0o644) -> None:
-    """A reader sees the old file or the new one, never half of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    data = content.encode() if isinstance(content, str) else content
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
-    with os.fdopen(descriptor, "wb") as handle:
-        handle.write(data)
-    os.chmod(temporary, mode)
-    temporary.replace(path)
+    """Run a command that may take long and does not outlive us; its output, or an error that names it and shows its last lines."""
+    try:
+        return lab_run.run(*command, stdin=stdin, timeout=None, under=("setpriv", "--pdeathsig", "TERM"), env=env, cwd=cwd, log=log)
+    except lab_run.CommandError as error:
+        raise DepotError(str(error)) from error
 
 
 def digest_of(*parts: bytes | str | Path) -> str:

@@ -16,7 +16,8 @@ from urllib.parse import unquote
 
 from lab import settings
 from lab.depot import rootfs, tls
-from lab.depot.base import HERE, Cache, DepotError, digest_of, run, step, write_atomically
+from lab.depot.base import HERE, Cache, DepotError, digest_of, run, step
+from lab.files import write_atomically
 
 NAME = f"{settings.PREFIX}depot"
 SERVER = HERE / "server"

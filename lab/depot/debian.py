@@ -9,8 +9,9 @@ from pathlib import Path
 
 import tomllib
 
-from lab.depot.base import HERE, Cache, DepotError, Stamp, digest_of, file_digest, lock, run, say, step, write_atomically
+from lab.depot.base import HERE, Cache, DepotError, Stamp, digest_of, file_digest, lock, run, say, step
 from lab.depot.repository import architecture, publish_suite, signer
+from lab.files import write_atomically
 
 LIST = HERE / "debian.toml"
 #: Of package debian-archive-keyring on this machine; Debian 12's has Debian 13's keys since 2023.3+deb12u2.

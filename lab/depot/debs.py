@@ -12,8 +12,9 @@ from pathlib import Path
 import tomllib
 
 from lab.depot import debian, golang
-from lab.depot.base import EPOCH, HERE, Cache, DepotError, Stamp, digest_of, lock, run, say, scratch, write_atomically
+from lab.depot.base import EPOCH, HERE, Cache, DepotError, Stamp, digest_of, lock, run, say, scratch
 from lab.depot.repository import architecture, publish_flat, publish_suite, signer
+from lab.files import write_atomically
 
 FOLDER = HERE / "packages"
 TABLE = FOLDER / "packages.toml"

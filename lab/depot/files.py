@@ -10,7 +10,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from lab.depot import golang
-from lab.depot.base import HERE, Cache, Stamp, digest_of, file_digest, lock, run, say, scratch, write_atomically
+from lab.depot.base import HERE, Cache, Stamp, digest_of, file_digest, lock, run, say, scratch
+from lab.files import write_atomically
 
 WHEELS = HERE / "wheels.txt"
 #: Part of every stamp: raise it when this program writes something else from the same inputs.

@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from lab.depot.base import Cache, run, write_atomically
+from lab.depot.base import Cache, run
+from lab.files import write_atomically
 
 SIGNER = "fpga.hybrid lab depot"
 

@@ -6,7 +6,8 @@ import secrets
 from collections.abc import Sequence
 from pathlib import Path
 
-from lab.depot.base import Cache, DepotError, run, write_atomically
+from lab.depot.base import Cache, DepotError, run
+from lab.files import write_atomically
 
 USER = "lab"
 CA_DAYS = 3650

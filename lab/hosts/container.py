@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from lab import podman
+from lab.files import write_atomically
 from lab.hosts import image, modules
-from lab.run import CommandError, run, say, succeeds, wait_until, write_whole
+from lab.run import CommandError, run, say, succeeds, wait_until
 from lab.settings import LABEL, NETWORKS, STATE, Host, LabError, ssh_key
 
 Result = TypeVar("Result")
@@ -206,7 +207,7 @@ def create(host: Host) -> None:
         run("podman", "volume", "create", *podman.label_arguments({f"{LABEL}.host": host.name}), volume(host, name))
     container_id = run(*create_command(host, image_reference=reference, modules_folder=modules.folder(), ulimits=limits())).strip()
     run("podman", "cp", "--archive=false", "-", f"{host.container}:/", stdin=settings_tar(host, public_key))
-    write_whole(completed(container_id), f"{host.name}\n")
+    write_atomically(completed(container_id), f"{host.name}\n")
 
 
 def start(host: Host) -> None:

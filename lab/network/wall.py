@@ -12,7 +12,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 
-from lab.run import CommandError, run, succeeds, write_whole
+from lab.files import write_atomically
+from lab.run import CommandError, run, succeeds
 from lab.settings import INNER_NETWORKS, NETWORKS, SITE2, STATE, VPC, VPN_PORT, LabError, Network
 
 TABLE = "fpga_hybrid_lab"
@@ -80,6 +81,13 @@ def render(bridges: Mapping[str, str], endpoints: Iterable[Endpoint]) -> str:
         *(f'    iifname "{bridges[e.network.name]}" ip daddr {e.network.gateway} udp dport {e.port} dnat ip to {e.server}:{e.server_port}' for e in endpoints),
         "  }",
         "",
+        # netavark masquerades what leaves a network; where the machine has bridge-nf-call-iptables on, that takes in what stays on the bridge
+        # for an address behind another host, the VPN's for one. A mapping to itself, made first, keeps the sender's address.
+        "  chain own_address {",
+        "    type nat hook postrouting priority srcnat - 5; policy accept;",
+        *(f'    oifname "{bridges[name]}" ip saddr {home[name].subnet} snat ip to ip saddr' for name in sorted(home)),
+        "  }",
+        "",
         "  chain forward {",
         "    type filter hook forward priority filter - 10; policy accept;",
         f"    iifname {{ {ours} }} jump leaving",
@@ -142,7 +150,7 @@ def remove_endpoint(endpoint: Endpoint) -> None:
 
 
 def write_added(wanted: Iterable[Endpoint]) -> None:
-    write_whole(STATE / "endpoints", "".join(f"{endpoint}\n" for endpoint in wanted))
+    write_atomically(STATE / "endpoints", "".join(f"{endpoint}\n" for endpoint in wanted))
 
 
 def ensure(bridges: Mapping[str, str]) -> None:
@@ -152,7 +160,7 @@ def ensure(bridges: Mapping[str, str]) -> None:
     if succeeds("nft", "list", "table", "inet", TABLE) and loaded.exists() and loaded.read_text() == wanted:
         return
     run("nft", "-f", "-", stdin=wanted)
-    write_whole(loaded, wanted)
+    write_atomically(loaded, wanted)
     forget_flows()
 
 

@@ -39,6 +39,7 @@ VARIABLES = (
     "cluster_service_network",
     "cluster_dns_domain",
     "cluster_control_plane_endpoint",
+    "cluster_ready_timeout",
     "cluster_mirrors",
     "cluster_proxy",
     "cluster_admins",
@@ -178,6 +179,7 @@ def _numbers(declaration: Mapping[str, Any]) -> Iterator[Problem]:
     for variable, smallest, largest, remedy in (
         ("cluster_vpn_port", 1, 65535, "Mend the port."),
         ("cluster_vpn_mtu", SMALLEST_VPN_MTU, LARGEST_VPN_MTU, "Take 1400 unless you know the path: a larger packet would cross the Internet in fragments."),
+        ("cluster_ready_timeout", 1, 3600, "Give the seconds that the slowest host may take; 240 suits most."),
     ):
         number = _integer(declaration.get(variable))
         if number is None or not smallest <= number <= largest:

@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import copy
 import json
-import os
-import subprocess
 import time
 import typing as t
+
+from ansible_collections.fpga.hybrid.plugins.module_utils import _command
 
 ADMIN_KUBECONFIG = "/etc/kubernetes/admin.conf"
 KUBELET_KUBECONFIG = "/etc/kubernetes/kubelet.conf"
@@ -26,14 +26,8 @@ Run = t.Callable[..., tuple[int, str, str]]
 
 
 def run(argv: list[str], data: str | None = None, pass_fds: t.Sequence[int] = ()) -> tuple[int, str, str]:
-    """Not C(AnsibleModule.run_command): that one writes all of C(data) before it reads, and kubectl answers while it reads (a manifest of 250 KB hangs)."""
-    try:
-        done = subprocess.run(
-            argv, input=data or "", capture_output=True, check=False, text=True, errors="replace", pass_fds=pass_fds, env={**os.environ, "LC_ALL": "C.UTF-8"}
-        )
-    except FileNotFoundError:
-        return 127, "", f"{argv[0]} is not installed"
-    return done.returncode, done.stdout, done.stderr
+    """A C(Run) without a module object."""
+    return _command.run(argv, data or "", pass_fds)
 
 
 class KubeError(Exception):

@@ -9,23 +9,18 @@ import dataclasses
 import os
 import re
 import shutil
-import subprocess
 import time
 import typing as t
 from collections import Counter
 from fnmatch import fnmatchcase
 
+from ansible_collections.fpga.hybrid.plugins.module_utils import _command
+from ansible_collections.fpga.hybrid.plugins.module_utils._command import Output
+
 # Kubernetes' own containers live in this namespace of containerd; all others belong to somebody else.
 CLUSTER_NAMESPACE = "k8s.io"
 
-Command = t.Callable[[t.Sequence[str]], "Output"]
-
-
-@dataclasses.dataclass(frozen=True)
-class Output:
-    code: int
-    out: str
-    err: str
+Command = t.Callable[[t.Sequence[str]], Output]
 
 
 class EngineError(Exception):
@@ -33,17 +28,8 @@ class EngineError(Exception):
 
 
 def run(command: t.Sequence[str], timeout: float = 30) -> Output:
-    """Run a program, bounded, with untranslated messages. A program that isn't there exits 127, one that hangs 124."""
-    try:
-        environment = {**os.environ, "LC_ALL": "C.UTF-8"}
-        done = subprocess.run(
-            command, capture_output=True, text=True, errors="replace", timeout=timeout, check=False, stdin=subprocess.DEVNULL, env=environment
-        )
-    except FileNotFoundError:
-        return Output(127, "", f"{command[0]}: not found")
-    except subprocess.TimeoutExpired:
-        return Output(124, "", f"{command[0]}: no answer within {timeout:g} s")
-    return Output(done.returncode, done.stdout, done.stderr)
+    """Run a program, bounded."""
+    return _command.run(command, timeout=timeout)
 
 
 # --- versions -------------------------------------------------------------------------------------------------------------------------

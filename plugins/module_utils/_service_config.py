@@ -22,6 +22,18 @@ MERGED = "merged_files"
 DATA = "data"
 
 
+def service_argument_spec() -> dict[str, dict[str, t.Any]]:
+    """The options that the modules for engines share; documented in the fragment C(fpga.hybrid.service_config)."""
+    return {
+        "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+        "service_overrides": {"type": "dict", "default": {}},
+        "proxy": {"type": "dict", "default": {}, "options": {"http": {"type": "str"}, "https": {"type": "str"}}},
+        "no_proxy": {"type": "list", "elements": "str", "default": []},
+        "remove_data": {"type": "bool", "default": False},
+        "allow_disruption": {"type": "bool", "default": False},
+    }
+
+
 @dataclasses.dataclass(frozen=True)
 class Format:
     """How a configuration file is read and written. parse raises ValueError, render gets a tree that parse gave, merged."""

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Callable
 
+from ansible_collections.fpga.hybrid.plugins.module_utils import _command
 from ansible_collections.fpga.hybrid.plugins.module_utils import _verify as verify
 from ansible_collections.fpga.hybrid.plugins.module_utils._verify import Line
 from ansible_collections.fpga.hybrid.plugins.module_utils._verify_probe import ANSWER_PORT
@@ -40,15 +40,10 @@ class Kubectl:
 
     def run(self, *arguments: str, stdin: str = "", seconds: float | None = None) -> str:
         command = [self.program, f"--kubeconfig={self.kubeconfig}", *arguments]
-        try:
-            done = subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=seconds or self.seconds, check=False)
-        except subprocess.TimeoutExpired as error:
-            raise KubectlError(f"no answer within {seconds or self.seconds:.0f} s") from error
-        except OSError as error:
-            raise KubectlError(f"{self.program}: {error.strerror}") from error
-        if done.returncode:
-            raise KubectlError(" ".join(done.stderr.split()) or f"kubectl ended with {done.returncode}")
-        return done.stdout
+        code, out, err = _command.run(command, stdin, timeout=seconds or self.seconds)
+        if code:
+            raise KubectlError(" ".join(err.split()) or f"kubectl ended with {code}")
+        return out
 
     def get(self, *arguments: str) -> Any:
         return json.loads(self.run("get", "-o", "json", *arguments) or "{}")

@@ -17,21 +17,9 @@ description:
   - Looks first and writes last. The result in check mode is the one of a real run.
   - A file in an older schema is migrated by containerd itself. The result is read back through containerd, with its imports, before it is written.
   - Restarts nothing; RV(restart_needed) says whether the running service must be restarted.
-attributes:
-  check_mode:
-    description: Can run in check mode and return what would change.
-    support: full
-  diff_mode:
-    description: Shows the changes, secrets hidden.
-    support: full
+extends_documentation_fragment:
+  - fpga.hybrid.service_config
 options:
-  state:
-    description:
-      - V(present) sets our keys and files.
-      - V(absent) takes out exactly those; what the record says was there before comes back.
-    type: str
-    choices: [present, absent]
-    default: present
   version:
     description: Range of the version that is going to be installed, for the choice of the schema in check mode on a host without containerd.
     type: str
@@ -94,36 +82,6 @@ options:
       password:
         description: For HTTP basic authentication.
         type: str
-  service_overrides:
-    description: Lines of the unit's C([Service]) section, as a dictionary; a list gives several lines of one key.
-    type: dict
-    default: {}
-  proxy:
-    description: Proxies for pulling images.
-    type: dict
-    default: {}
-    suboptions:
-      http:
-        description: For http URLs.
-        type: str
-      https:
-        description: For https URLs.
-        type: str
-  no_proxy:
-    description: Names and networks that are reached directly. Used only with O(proxy).
-    type: list
-    elements: str
-    default: []
-  remove_data:
-    description:
-      - With O(state=absent), also remove what the service has stored, where there was nothing before us.
-      - Meant for after the package's removal. Does nothing while the program is there, except telling in check mode what would go.
-    type: bool
-    default: false
-  allow_disruption:
-    description: Go on although containers of others run and the service has to be restarted.
-    type: bool
-    default: false
 """
 
 EXAMPLES = r"""
@@ -181,7 +139,15 @@ from ansible_collections.fpga.hybrid.plugins.module_utils._files import File
 from ansible_collections.fpga.hybrid.plugins.module_utils._merged_file import Tree
 from ansible_collections.fpga.hybrid.plugins.module_utils._record import Record, RecordError
 from ansible_collections.fpga.hybrid.plugins.module_utils._runtime import EngineError, Program, Unit, find_program, foreign, refusal, run, running_containers
-from ansible_collections.fpga.hybrid.plugins.module_utils._service_config import Format, Merged, Plan, plan_given_back, plan_merged, read_tree
+from ansible_collections.fpga.hybrid.plugins.module_utils._service_config import (
+    Format,
+    Merged,
+    Plan,
+    plan_given_back,
+    plan_merged,
+    read_tree,
+    service_argument_spec,
+)
 
 OWNER = "containerd"
 FORMAT = Format(parse=_toml.loads, render=_containerd.render)
@@ -192,7 +158,6 @@ def main() -> None:
     named = {"name": {"type": "str", "required": True}, "url": {"type": "str"}, **registry}
     module = AnsibleModule(
         argument_spec={
-            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
             "version": {"type": "str", "default": "2.*"},
             "sandbox_image": {"type": "str"},
             "default_runtime_name": {"type": "str", "default": "runc"},
@@ -200,11 +165,7 @@ def main() -> None:
             "mirror": {"type": "dict", "options": {"url": {"type": "str", "required": True}, "key": {"type": "str", "no_log": False}, **registry}},
             "mirrored": {"type": "list", "elements": "str", "default": []},
             "registries": {"type": "list", "elements": "dict", "default": [], "options": named},
-            "service_overrides": {"type": "dict", "default": {}},
-            "proxy": {"type": "dict", "default": {}, "options": {"http": {"type": "str"}, "https": {"type": "str"}}},
-            "no_proxy": {"type": "list", "elements": "str", "default": []},
-            "remove_data": {"type": "bool", "default": False},
-            "allow_disruption": {"type": "bool", "default": False},
+            **service_argument_spec(),
         },
         supports_check_mode=True,
     )

@@ -16,21 +16,9 @@ description:
   - Leaves C(live-restore) alone on a host that is part of a swarm, because Docker allows only one of them.
   - Looks first and writes last. The result in check mode is the one of a real run.
   - Restarts nothing; RV(restart_needed) says whether the running service must be restarted.
-attributes:
-  check_mode:
-    description: Can run in check mode and return what would change.
-    support: full
-  diff_mode:
-    description: Shows the changes, secrets hidden.
-    support: full
+extends_documentation_fragment:
+  - fpga.hybrid.service_config
 options:
-  state:
-    description:
-      - V(present) sets our keys and files.
-      - V(absent) takes out exactly those; what the record says was there before comes back.
-    type: str
-    choices: [present, absent]
-    default: present
   default_runtime:
     description: The runtime of containers that name none. Unset leaves it as it is.
     type: str
@@ -51,36 +39,6 @@ options:
   sandbox_image:
     description: The image of the container that holds a pod's namespaces. Used only with O(cri_dockerd).
     type: str
-  service_overrides:
-    description: Lines of the unit's C([Service]) section, as a dictionary; a list gives several lines of one key.
-    type: dict
-    default: {}
-  proxy:
-    description: Proxies for pulling images.
-    type: dict
-    default: {}
-    suboptions:
-      http:
-        description: For http URLs.
-        type: str
-      https:
-        description: For https URLs.
-        type: str
-  no_proxy:
-    description: Names and networks that are reached directly. Used only with O(proxy).
-    type: list
-    elements: str
-    default: []
-  remove_data:
-    description:
-      - With O(state=absent), also remove what the service has stored, where there was nothing before us.
-      - Meant for after the package's removal. Does nothing while the program is there, except telling in check mode what would go.
-    type: bool
-    default: false
-  allow_disruption:
-    description: Go on although containers of others run and the service has to be restarted.
-    type: bool
-    default: false
 """
 
 EXAMPLES = r"""
@@ -138,7 +96,15 @@ from ansible_collections.fpga.hybrid.plugins.module_utils._runtime import (
     run,
     running_containers,
 )
-from ansible_collections.fpga.hybrid.plugins.module_utils._service_config import Format, Merged, Plan, plan_given_back, plan_merged, read_tree
+from ansible_collections.fpga.hybrid.plugins.module_utils._service_config import (
+    Format,
+    Merged,
+    Plan,
+    plan_given_back,
+    plan_merged,
+    read_tree,
+    service_argument_spec,
+)
 
 OWNER = "docker"
 FORMAT = Format(parse=_docker.parse, render=_docker.render)
@@ -147,18 +113,13 @@ FORMAT = Format(parse=_docker.parse, render=_docker.render)
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
-            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
             "default_runtime": {"type": "str"},
             "extra_config": {"type": "dict", "default": {}},
             "registry_url": {"type": "str"},
             "registry_ca": {"type": "str"},
             "cri_dockerd": {"type": "bool", "default": False},
             "sandbox_image": {"type": "str"},
-            "service_overrides": {"type": "dict", "default": {}},
-            "proxy": {"type": "dict", "default": {}, "options": {"http": {"type": "str"}, "https": {"type": "str"}}},
-            "no_proxy": {"type": "list", "elements": "str", "default": []},
-            "remove_data": {"type": "bool", "default": False},
-            "allow_disruption": {"type": "bool", "default": False},
+            **service_argument_spec(),
         },
         supports_check_mode=True,
     )

@@ -109,6 +109,7 @@ VALUES = [
     ("cluster_vpn_port", True, "found True"),
     ("cluster_vpn_mtu", 1500, "found 1500; expected a number from 1280 to 1448"),
     ("cluster_vpn_mtu", 576, "found 576"),
+    ("cluster_ready_timeout", 0, "found 0; expected a number from 1 to 3600"),
     ("cluster_vpn_protocol", "sctp", "found 'sctp'"),
     ("cluster_vpn_backend", "openvpn_as", "found 'openvpn_as'"),
     ("cluster_on_prem_addresses", "both", "found 'both'; expected vpn or lan"),
