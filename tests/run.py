@@ -143,6 +143,11 @@ def aws() -> None:
     pytest("aws", "tests/integration/aws", "-n", "2")
 
 
+def playbooks_aws() -> None:
+    """Playbooks and modules against the lab's AWS."""
+    pytest("playbooks_aws", "tests/integration/playbooks", "-n", "2")
+
+
 def sanity() -> None:
     """ansible-test on the oldest core that we support."""
     copy_collection()
@@ -229,7 +234,7 @@ class Result:
 
 
 LINT: tuple[Callable[[], None], ...] = (ruff, mypy, yamllint, ansible_lint, documentation)
-QUICK = (*LINT, unit, aws, sanity, sanity_newest, molecule)
+QUICK = (*LINT, unit, aws, playbooks_aws, sanity, sanity_newest, molecule)
 LAB = (lab_hosts, check_fresh, make_lab, lab_tests)
 CI = (*LAB, *QUICK)
 ALL = (*CI, molecule_slow, lab_tests_slow, bench_site, machine_clean)

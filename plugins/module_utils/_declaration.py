@@ -12,6 +12,7 @@ from itertools import combinations
 from typing import Any
 from urllib.parse import urlsplit
 
+from ansible_collections.fpga.hybrid.plugins.module_utils._aws_declaration import AWS_VARIABLES, aws_problems
 from ansible_collections.fpga.hybrid.plugins.module_utils._labels import EFFECTS, Taint, TaintError, is_key, is_value
 from ansible_collections.fpga.hybrid.plugins.module_utils._problems import Problem
 from ansible_collections.fpga.hybrid.plugins.module_utils._versions import load_table, resolve
@@ -43,6 +44,7 @@ VARIABLES = (
     "cluster_mirrors",
     "cluster_proxy",
     "cluster_admins",
+    *AWS_VARIABLES,
 )
 #: What is read of a host's own variables.
 HOST_VARIABLES = ("vpn_address", "node_address", "ansible_host", "cluster_vpn_endpoint", "node_labels", "node_taints")
@@ -111,6 +113,7 @@ def validate(declaration: Mapping[str, Any], hosts: list[Host], recorded: Mappin
     problems += _instance_range(declaration, networks)
     problems += _sizes(networks, len(hosts))
     problems += _hosts(declaration, hosts, networks)
+    problems += aws_problems(declaration)
     return list(dict.fromkeys(problems))
 
 
