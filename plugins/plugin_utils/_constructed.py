@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from ansible.errors import AnsibleParserError
-from jinja2 import Environment, TemplateError, meta
+from jinja2 import Environment, TemplateError, nodes
 
 from ansible_collections.fpga.hybrid.plugins.module_utils._problems import Problem
 from ansible_collections.fpga.hybrid.plugins.plugin_utils._ec2_inventory import DECLARED_ONLY, Finished, declared_only
@@ -34,7 +34,7 @@ def variables_of(expressions: Iterable[str]) -> frozenset[str] | None:
         if any(sign in text for sign in ("{{", "{%")):
             return None
         try:
-            names |= meta.find_undeclared_variables(environment.parse(f"{{{{ {text} }}}}"))
+            names.update(node.name for node in environment.parse(f"{{{{ {text} }}}}").find_all(nodes.Name))
         except TemplateError:
             return None  # the evaluation says what is wrong with it
     return None if names & INDIRECT else frozenset(names)
@@ -86,5 +86,7 @@ class Recorder:
     def set_variable(self, host: str, name: str, value: Any) -> None:
         if name == "tags":
             raise AnsibleParserError(str(Problem("", "compose", "Ansible uses the name tags itself", "another one", "Call it ec2_tags.")))
+        if not name.isidentifier():
+            raise AnsibleParserError(str(Problem("", "compose", f"{name} can't be a variable's name", "another one: letters, digits and _", "Mend it.")))
         self._finished.hosts[host][name] = value
         self.variables[name] = value

@@ -65,9 +65,8 @@ def path_of(name: str) -> Path:
     """Where `name` stands: ``tag:KEY``, one of our names, a filter name of EC2, or a variable's name, deeper ones with dots."""
     if name.startswith("tag:"):
         return "tags", name[len("tag:") :]
-    if name in ALIASES:
-        return ALIASES[name]
-    return FILTER_NAMES.get(name) or tuple(name.replace("-", "_").split("."))
+    plain = name.replace("-", "_")
+    return FILTER_NAMES.get(name) or ALIASES.get(plain) or tuple(plain.split("."))
 
 
 def value_at(record: Mapping[str, Any], path: Path) -> Any:
