@@ -32,7 +32,7 @@ HOME = CACHE / "test-home"
 #: Where the collection stands under its real path: ansible-test does not follow symbolic links.
 COPY = CACHE / "test-copy" / "ansible_collections" / "fpga" / "hybrid"
 #: What is in no tarball; ruff, mypy and pytest look after it.
-NOT_SHIPPED = ("collections/", "lab/", "molecule/", "tests/bench/", "tests/callback_plugins/", "tests/lab/", "tests/unit/")
+NOT_SHIPPED = ("collections/", "lab/", "molecule/", "tests/bench/", "tests/callback_plugins/", "tests/integration/", "tests/lab/", "tests/unit/")
 SLOW_SCENARIOS = ("kubeadm", "openvpn")
 NEWEST_ROOT = CACHE / "debian-13-root"
 #: Where pytest leaves what it found, for the table of results.
@@ -118,6 +118,11 @@ def unit() -> None:
     pytest("unit", "tests/unit", "-n", "2")
 
 
+def aws() -> None:
+    """Against moto, by Ansible's own programs."""
+    pytest("aws", "tests/integration/aws", "-m", "aws")
+
+
 def sanity() -> None:
     """ansible-test on the oldest core that we support."""
     copy_collection()
@@ -189,7 +194,7 @@ class Result:
 
 
 LINT: tuple[Callable[[], None], ...] = (ruff, mypy, yamllint, ansible_lint, documentation)
-QUICK = (*LINT, unit, sanity, sanity_newest, molecule)
+QUICK = (*LINT, unit, aws, sanity, sanity_newest, molecule)
 LAB = (lab_hosts, check_fresh, make_lab, lab_tests)
 CI = (*LAB, *QUICK)
 ALL = (*CI, molecule_slow, lab_tests_slow)
