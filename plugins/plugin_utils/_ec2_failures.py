@@ -9,8 +9,6 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
-from botocore import exceptions
-
 from ansible_collections.fpga.hybrid.plugins.module_utils._problems import Problem
 
 UNREACHABLE = "unreachable"  # no answer, or none that says anything: an outage
@@ -100,49 +98,55 @@ ANSWERS: tuple[tuple[Collection[str], Explanation], ...] = (
 TROUBLE = Explanation(UNREACHABLE, "{endpoint} is in trouble (HTTP {status}): {said}", "an answer", "Try later.")
 OTHER_ANSWER = Explanation(REFUSED, "{said}", "instances", "Check that the identity ({origin}) belongs to the cluster's account.")
 
-#: By the exception's class, the first that fits.
-EXCEPTIONS: tuple[tuple[type[Exception] | tuple[type[Exception], ...], Explanation], ...] = (
-    (
-        SyntaxError,  # what the XML parser raises
-        Explanation(UNREACHABLE, "{endpoint} gave something that is no answer of EC2's ({said})", "XML", "Check aws.endpoint_url and the proxy on the way."),
-    ),
-    (
-        exceptions.SSLError,
-        Explanation(UNREACHABLE, "no trust in {endpoint} ({said})", "a certificate of a known authority", "Name the authority's file in AWS_CA_BUNDLE."),
-    ),
-    (
-        (exceptions.ConnectionError, exceptions.HTTPClientError, exceptions.IncompleteReadError),
-        Explanation(UNREACHABLE, "no answer ({said})", "one of {endpoint}", "Check the network, HTTPS_PROXY and NO_PROXY, and aws.endpoint_url if it is set."),
-    ),
-    (
-        exceptions.NoCredentialsError,
-        Explanation(
-            REFUSED,
-            "no AWS credentials",
-            "an identity that may {action}",
-            "Set AWS_PROFILE or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or aws.profile in the inventory.",
-        ),
-    ),
-    (exceptions.InvalidRegionError, Explanation(REFUSED, "{region!r} is no name of a region", "a region such as us-east-1", "Mend aws.regions.")),
-    (Exception, Explanation(REFUSED, "botocore says: {said}", "credentials and settings that it can use", "Mend the profile or the environment.")),
+NO_ANSWER = Explanation(
+    UNREACHABLE,
+    "no answer ({said})",
+    "one of {endpoint}",
+    "Check the network, HTTPS_PROXY and NO_PROXY, and aws.endpoint_url if it is set.",
 )
+#: By the name of the exception's class or the nearest of its bases, botocore's unless said otherwise.
+EXCEPTIONS = {
+    # What the XML parser raises is one.
+    "SyntaxError": Explanation(
+        UNREACHABLE, "{endpoint} gave something that is no answer of EC2's ({said})", "XML", "Check aws.endpoint_url and the proxy on the way."
+    ),
+    "SSLError": Explanation(
+        UNREACHABLE, "no trust in {endpoint} ({said})", "a certificate of a known authority", "Name the authority's file in AWS_CA_BUNDLE."
+    ),
+    "ConnectionError": NO_ANSWER,
+    "HTTPClientError": NO_ANSWER,
+    "IncompleteReadError": NO_ANSWER,
+    "NoCredentialsError": Explanation(
+        REFUSED,
+        "no AWS credentials",
+        "an identity that may {action}",
+        "Set AWS_PROFILE or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or aws.profile in the inventory.",
+    ),
+    "InvalidRegionError": Explanation(REFUSED, "{region!r} is no name of a region", "a region such as us-east-1", "Mend aws.regions."),
+    "ImportError": Explanation(
+        REFUSED, "Ansible's Python lacks a package ({said})", "botocore, to ask AWS for instances", "Install boto3 into the environment of ansible-core."
+    ),
+    "Exception": Explanation(REFUSED, "botocore says: {said}", "credentials and settings that it can use", "Mend the profile or the environment."),
+}
 UNKNOWN_REGION = Explanation(REFUSED, "no region of this name is known, and {said}", "a region such as us-east-1", "Mend aws.regions.")
 
 
-def code_of(error: exceptions.ClientError) -> str:
+def code_of(error: Any) -> str:
+    """Of an error that AWS itself has answered (botocore's ClientError)."""
     return str(error.response.get("Error", {}).get("Code", ""))
 
 
-def explain(error: Exception, attempt: Attempt) -> Failure:
+def explain(error: Any, attempt: Attempt) -> Failure:
     said, status = str(error).rstrip(". "), 0
-    if isinstance(error, exceptions.ClientError):
+    kinds = [kind.__name__ for kind in type(error).__mro__]
+    if "ClientError" in kinds:
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
         said = f"AWS says {code_of(error)}: {error.response.get('Error', {}).get('Message', '')}".rstrip(". ")
         explanation = _of_answer(code_of(error), status)
-    elif isinstance(error, exceptions.EndpointConnectionError) and attempt.region and attempt.region not in attempt.known_regions:
+    elif "EndpointConnectionError" in kinds and attempt.region and attempt.region not in attempt.known_regions:
         explanation = UNKNOWN_REGION
     else:
-        explanation = next(explanation for kind, explanation in EXCEPTIONS if isinstance(error, kind))
+        explanation = next(EXCEPTIONS[kind] for kind in kinds if kind in EXCEPTIONS)
     action = "sts:AssumeRole" if getattr(error, "operation_name", "") == "AssumeRole" else attempt.action
     words: dict[str, Any] = {"said": said, "status": status, "action": action, "region": attempt.region, "endpoint": attempt.endpoint, "origin": attempt.origin}
     found, expected, remedy = (text.format(**words) for text in (explanation.found, explanation.expected, explanation.remedy))

@@ -18,13 +18,17 @@ from dataclasses import dataclass, field
 from typing import Any
 from xml.etree.ElementTree import ParseError
 
-import botocore.config
-import botocore.parsers
-import botocore.session
-from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
-
 from ansible_collections.fpga.hybrid.plugins.plugin_utils._ec2_failures import THROTTLED, Attempt, Failure, code_of, explain
 from ansible_collections.fpga.hybrid.plugins.plugin_utils._ec2_records import Record, RecordReader
+
+BOTOCORE_MISSING: ImportError | None = None
+try:
+    import botocore.config
+    import botocore.parsers
+    import botocore.session
+    from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
+except ImportError as missing:
+    BOTOCORE_MISSING = missing
 
 #: The most that DescribeInstances gives at once, and what EC2 asks of us: calls without it are throttled sooner (EC2 guide, "Pagination").
 PAGE = 1000
@@ -98,6 +102,8 @@ class Cloud:
         self._endpoint_url = access.endpoint_url or os.environ.get("AWS_URL") or None
         self._clients: dict[str, Any] = {}
         self._origin = ""
+        if BOTOCORE_MISSING:
+            raise QueryError(self._failure("", BOTOCORE_MISSING))
         try:
             self._session = self._open()
         except (BotoCoreError, ClientError) as error:
