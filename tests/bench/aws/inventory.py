@@ -14,7 +14,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
 import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -110,7 +109,7 @@ class Bench:
         path.write_text(yaml.safe_dump(content, sort_keys=False))
         return path
 
-    def run(self, program: Sequence[str], inventory: Path, output: Path | None = None) -> tuple[float, float, float]:
+    def run(self, program: Sequence[str], inventory: Path, output: Path | None = None) -> dict[str, float]:
         """Wall and CPU seconds and peak memory (MB) of one run; ends the benchmark when it fails."""
         plugin = PEER if inventory.name.endswith("aws_ec2.yml") else OURS
         environment = {
@@ -122,22 +121,19 @@ class Bench:
             "ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED": "true",
             "AWS_EC2_METADATA_DISABLED": "true",
         }
+        result = self.folder / "timed.json"
         command = [str(PROGRAMS / program[0]), "-i", str(inventory), *program[1:]]
-        with open(output or os.devnull, "wb") as out, open(self.folder / "stderr", "w+b") as err:
-            started = time.monotonic()
-            child = subprocess.Popen(command, cwd=self.folder, env=environment, stdout=out, stderr=err)
-            _pid, status, used = os.wait4(child.pid, 0)
-            wall = time.monotonic() - started
-            child.returncode = os.waitstatus_to_exitcode(status)
-            if child.returncode:
-                err.seek(0)
-                sys.exit(f"{' '.join(command)} failed:\n{err.read().decode()[-2000:]}")
-        return wall, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024
+        with open(output or os.devnull, "wb") as out:
+            timed = [sys.executable, "-S", "-E", str(Path(__file__).parent / "timed.py"), str(result), *command]
+            finished = subprocess.run(timed, cwd=self.folder, env=environment, stdout=out, stderr=subprocess.PIPE, check=False)
+        if finished.returncode:
+            sys.exit(f"{' '.join(command)} failed:\n{finished.stderr.decode()[-2000:]}")
+        return dict(json.loads(result.read_text()))
 
     def measure(self, name: str, program: Sequence[str], inventory: Path) -> None:
-        wall, cpu, memory = self.run(program, inventory)
-        self.samples.setdefault(name, Samples()).add(wall=wall, cpu=cpu, memory=memory)
-        print(f"  {name:<60} wall {wall:7.2f} s   CPU {cpu:7.2f} s   {memory:6.0f} MB", file=sys.stderr, flush=True)
+        took = self.run(program, inventory)
+        self.samples.setdefault(name, Samples()).add(**took)
+        print(f"  {name:<60} wall {took['wall']:7.2f} s   CPU {took['cpu']:7.2f} s   {took['memory']:6.0f} MB", file=sys.stderr, flush=True)
 
     def listed(self, inventory: Path) -> dict[str, Any]:
         output = self.folder / "listed.json"

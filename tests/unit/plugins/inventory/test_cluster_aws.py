@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import sys
 import time
 from pathlib import Path
@@ -160,6 +162,19 @@ def test_variables_of_a_missing_file_cost_no_call(ec2_double, write):
     with pytest.raises(AnsibleError, match="vars_file: found no file"):
         parse(write(vars_file="nowhere.yml"))
     assert not ec2_double.requests
+
+
+@pytest.mark.parametrize("answer", [page(ec2(1, OURS)), error("UnauthorizedOperation", status=403)])
+@pytest.mark.parametrize("enabled", [True, False])
+def test_python_s_garbage_collector_is_left_as_it_was(ec2_double, write, answer, enabled):
+    ec2_double.answers = [answer]
+    (gc.enable if enabled else gc.disable)()
+    try:
+        with contextlib.suppress(AnsibleError):
+            parse(write({"required": True}))
+        assert gc.isenabled() is enabled
+    finally:
+        gc.enable()
 
 
 # ---- AWS gives no answer
