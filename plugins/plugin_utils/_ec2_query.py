@@ -72,7 +72,7 @@ class Answer:
 
 
 class _PageParser:
-    """Leaves successful answers to DescribeInstances as they came; reads all others, and every error, as botocore does."""
+    """Leaves successful answers to DescribeInstances as they came. All others (STS's among them) and every error are read as botocore reads them."""
 
     def __init__(self, parser: Any) -> None:
         self._parser = parser
@@ -86,8 +86,7 @@ class _PageParser:
 def _parser_factory() -> Any:
     class Factory(botocore.parsers.ResponseParserFactory):
         def create_parser(self, protocol_name: str) -> Any:
-            parser = super().create_parser(protocol_name)
-            return _PageParser(parser) if protocol_name == "ec2" else parser  # not the parsers of STS and SSO, which credentials may need
+            return _PageParser(super().create_parser(protocol_name))
 
     return Factory()
 
