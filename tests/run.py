@@ -139,7 +139,7 @@ def unit() -> None:
 
 
 def aws() -> None:
-    """What talks to AWS, against moto in the tests' own process."""
+    """What talks to AWS, against moto."""
     pytest("aws", "tests/integration/aws", "-n", "2")
 
 
