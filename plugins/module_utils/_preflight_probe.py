@@ -29,6 +29,8 @@ Run = Callable[[list[str]], "tuple[int, str, str]"]
 NTP_EPOCH = 2208988800  # seconds from 1900, where NTP counts from, to 1970 (RFC 5905)
 NTP_PORT = 123
 TIMEOUT = 20
+#: One of them is there from the moment when role openvpn has begun with a host: server, client, a host of the LAN that has only the route.
+VPN_FILES = ("etc/openvpn/server/fpga-hybrid.conf", "etc/openvpn/client/fpga-hybrid.conf", "etc/systemd/system/fpga-hybrid-routes.service")
 
 
 def probe(run: Run, controller_time: float, time_servers: Iterable[str], mirrors: list[dict[str, Any]], root: Path = Path("/")) -> Probe:
@@ -62,7 +64,7 @@ def probe(run: Run, controller_time: float, time_servers: Iterable[str], mirrors
         node_cluster_id=str(node.get("cluster_id") or ""),
         node_cluster_name=str(node.get("cluster_name") or ""),
         running_kubernetes=running_kubernetes(_read(root / MANIFEST)) or "",
-        vpn_is_ours=any((root / "etc/openvpn" / side / "fpga-hybrid.conf").exists() for side in ("server", "client")),
+        vpn_is_ours=any((root / path).exists() for path in VPN_FILES),
     )
 
 

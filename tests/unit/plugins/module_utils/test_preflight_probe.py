@@ -204,13 +204,22 @@ def test_a_node_is_known_by_what_its_join_left(tmp_path):
         "etc/fpga-hybrid/node.json": '{"cluster_id": "id-2", "cluster_name": "Other"}',
         "etc/kubernetes/kubelet.conf": "server: https://other:6443\n",
         "etc/kubernetes/manifests/kube-apiserver.yaml": "    image: registry.k8s.io/kube-apiserver:v1.35.9\n",
-        "etc/openvpn/client/fpga-hybrid.conf": "",
     }.items():
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path).write_text(text)
     found = looks.probe(script(), time.time(), [], [], tmp_path)
     assert (found.node_cluster_id, found.node_cluster_name, found.kubelet_server) == ("id-2", "Other", "other:6443")
-    assert (found.running_kubernetes, found.vpn_is_ours) == ("1.35.9", True)
+    assert (found.running_kubernetes, found.vpn_is_ours) == ("1.35.9", False)
+
+
+@pytest.mark.parametrize(
+    "path", ["etc/openvpn/server/fpga-hybrid.conf", "etc/openvpn/client/fpga-hybrid.conf", "etc/systemd/system/fpga-hybrid-routes.service"]
+)
+def test_a_host_on_which_a_run_ended_after_the_vpn_keeps_its_routes(tmp_path, path):
+    (tmp_path / "var/lib").mkdir(parents=True)
+    (tmp_path / path).parent.mkdir(parents=True)
+    (tmp_path / path).write_text("")
+    assert looks.probe(script(), time.time(), [], [], tmp_path).vpn_is_ours
 
 
 def test_a_mirror_s_path_is_filled_in_with_the_host_s_release(tmp_path, mirror):
