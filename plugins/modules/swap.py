@@ -68,12 +68,11 @@ swaps:
 import glob
 import os
 import stat
-import tempfile
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.fpga.hybrid.plugins.module_utils import _swap
+from ansible_collections.fpga.hybrid.plugins.module_utils import _files, _swap
 from ansible_collections.fpga.hybrid.plugins.module_utils._record import PATH, Record, RecordError
 from ansible_collections.fpga.hybrid.plugins.module_utils._swap import SwapError, Unit
 
@@ -115,13 +114,7 @@ class Host:
     def write_fstab(self, text: str) -> None:
         path = os.path.realpath(self.root + FSTAB)
         mode = stat.S_IMODE(os.stat(path).st_mode)
-        handle, unfinished = tempfile.mkstemp(prefix=".fstab-", dir=os.path.dirname(path))
-        with os.fdopen(handle, "w", encoding="utf-8", errors="surrogateescape") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(unfinished, mode)
-        os.replace(unfinished, path)
+        _files.write(path, _files.File(text, mode))
         self.reload = True
 
     def swaps(self) -> list[_swap.Swap]:
