@@ -255,8 +255,17 @@ def _proxy(declaration: Mapping[str, Any]) -> Iterator[Problem]:
     for key, value in proxy.items():
         if key not in ("http", "https"):
             yield Problem("", f"cluster_proxy.{key}", "no such key", "http or https", "Take it out; what must not go through the proxy is computed.")
-        elif value and _url(value) is None:
+        elif value and (url := _url(value)) is None:
             yield Problem("", f"cluster_proxy.{key}", "found no URL", "an URL as http://proxy.example.org:3128", "Mend the URL.")
+        elif value and "@" in url.netloc:
+            # apt's settings are for everybody to read, and an environment stands on the command line that carries it.
+            yield Problem(
+                "",
+                f"cluster_proxy.{key}",
+                "found credentials in the URL",
+                "an URL without them, since every user of a host can read it",
+                "Name a proxy of the site's own that logs in to the other one: squid's cache_peer with login=, or cntlm.",
+            )
 
 
 def _networks(declaration: Mapping[str, Any]) -> tuple[list[Network], list[Problem]]:

@@ -33,6 +33,7 @@ DECLARED = {
     "a CNI version that does not fit": Refusal({"cluster_calico_version": "v3.30.7"}, ("cluster_calico_version", "v3.30.7")),
     "a runtime that nobody knows": Refusal({"cluster_container_runtime": "crio"}, ("cluster_container_runtime", "containerd or docker")),
     "an endpoint that is no name": Refusal({"cluster_control_plane_endpoint": "https://api"}, ("cluster_control_plane_endpoint", "'https://api'")),
+    "a proxy's password": Refusal({"cluster_proxy": {"http": "http://user:planted@proxy:3128"}}, ("cluster_proxy.http: found credentials",)),
     "an address twice": Refusal({"vpn_address": "172.27.224.1"}, ("vpn_address", "which cp1 has as well")),
     "a mirror that is down": Refusal({"cluster_mirrors": {"kubernetes": {"url": "https://depot:9"}}}, ("worker1, cluster_mirrors.kubernetes", "refused")),
     "a mirror that wants a login": Refusal({"cluster_mirrors": {"kubernetes": {"url": "https://depot/kubernetes"}}}, ("worker1, cluster_mirrors.kubernetes",)),

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import configparser
 import json
 import os
 import subprocess
@@ -49,6 +50,14 @@ def test_there_is_a_stub_for_each_playbook(site):
 def test_each_stub_works_where_the_collection_is_installed(site, collections):
     stubs = sorted(path.name for path in site.glob("*.yml"))
     run("ansible-playbook", "--syntax-check", *stubs, cwd=site, collections=collections)
+
+
+def test_ssh_is_used_as_in_a_checkout(site):
+    """One place found out what a connection needs; the other would learn it the hard way."""
+    theirs, ours = configparser.ConfigParser(), configparser.ConfigParser()
+    theirs.read(site / "ansible.cfg")
+    ours.read(ROOT / "ansible.cfg")
+    assert dict(theirs["ssh_connection"]) == dict(ours["ssh_connection"])
 
 
 def test_the_inventory_is_read(site, collections):
