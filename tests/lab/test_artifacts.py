@@ -72,6 +72,12 @@ def test_nothing_was_served_that_the_list_lacks(listed):
     assert missing == set()
 
 
+def test_each_image_is_listed_by_digest_and_each_file_with_its_checksum(listed):
+    listed = [item for item in listed if item["kind"] in {"image", "file"}]
+    assert {item["kind"] for item in listed} == {"image", "file"}
+    assert [f"{item['kind']} {item['name']}" for item in listed if not re.fullmatch("sha256:[0-9a-f]{64}", item["checksum"])] == []
+
+
 def test_the_image_that_only_the_lab_has_is_not_in_a_product_list(listed):
     assert not [item for item in listed if "lab.fpga-hybrid.test" in item["origin"]]
     assert (
