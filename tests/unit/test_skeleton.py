@@ -5,6 +5,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -63,3 +65,21 @@ def test_another_roles_variable_is_used_only_where_it_has_a_value(role):
     foreign = {name for other in set(ROLES) - {role, "cluster"} - included for name in defaults_of(other)}
     unguarded = {name for name in foreign if re.search(rf"(?<![\w.]){name}\b(?!\s*:)(?!\s*\|\s*default)", code)}
     assert not unguarded
+
+
+def test_ansible_builder_finds_what_an_execution_environment_needs(tmp_path):
+    """As in an image's build: the collection stands below ansible_collections, and the builder asks it."""
+    home = tmp_path / "ansible_collections" / "fpga"
+    home.mkdir(parents=True)
+    (home / "hybrid").symlink_to(ROOT)
+    files = {"--write-pip": tmp_path / "requirements.txt", "--write-bindep": tmp_path / "bindep.txt"}
+    command = [Path(sys.executable).parent / "ansible-builder", "introspect", *(word for pair in files.items() for word in pair), tmp_path]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "netaddr" in files["--write-pip"].read_text()
+    assert "openssh-client [platform:dpkg]" in files["--write-bindep"].read_text()
+
+
+def test_the_modules_that_take_a_kubeconfig_are_an_action_group():
+    takers = sorted(path.stem for path in (ROOT / "plugins" / "modules").glob("*.py") if '"kubeconfig": {"type": "path"' in path.read_text())
+    assert load(ROOT / "meta" / "runtime.yml")["action_groups"]["kubectl"] == takers
