@@ -70,6 +70,13 @@ bench-site: tools ## site.yml against a bare shell script on the same hosts
 
 # ---- keeping
 
+BUILD ?= build
+
+.PHONY: dist
+dist: tools ## the collection's tarball, in build/
+	@mkdir -p $(BUILD)
+	$(VENV)/ansible-galaxy collection build --force --output-path $(BUILD)
+
 .PHONY: lock
 lock: tools ## resolve requirements/*.in anew into hashed lock files
 	@$(VENV)/pip install --quiet uv
