@@ -5,19 +5,16 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
-from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
 
-from tests.lab.site import ROOT, on, playbook
+from tests.lab.site import CACHE, ROOT, on, playbook
 
 pytestmark = pytest.mark.lab
 
-CACHE = Path(os.environ.get("FPGA_HYBRID_LAB_CACHE") or Path.home() / ".cache" / "fpga-hybrid-lab")
 REQUEST = re.compile(r" (?P<address>10\.203\.\d+\.\d+) \d+ 200 GET (?P<path>\S+) ")
 HOSTS = {"10.203.10.11": "cp1", "10.203.10.12": "worker1", "10.203.20.13": "worker2", "10.203.10.14": "worker3"}
 # Lists and descriptions: a repository has them whatever it holds.
