@@ -74,6 +74,13 @@ bench-aws: tools ## the EC2 inventory against amazon.aws.aws_ec2, on replayed an
 
 # ---- keeping
 
+BUILD ?= build
+
+.PHONY: dist
+dist: tools ## the collection's tarball, in build/
+	@mkdir -p $(BUILD)
+	$(VENV)/ansible-galaxy collection build --force --output-path $(BUILD)
+
 .PHONY: lock
 lock: tools ## resolve requirements/*.in anew into hashed lock files
 	@$(VENV)/pip install --quiet uv

@@ -223,6 +223,10 @@ def _mirrors(declaration: Mapping[str, Any]) -> Iterator[Problem]:
             elif value is not None and not isinstance(value, str):
                 yield Problem("", f"{variable}.{name}", "found no text", "a text", "Put it in quotes.")
         yield from _mirror_values(variable, {name: value for name, value in mirror.items() if isinstance(value, str)})
+    if "images" in mirrors and declaration.get("cluster_container_runtime") == "docker":
+        expected = "none where Docker is the runtime: it knows mirrors for docker.io only, so pods could not pull registry.k8s.io's images from it"
+        remedy = "Set cluster_container_runtime: containerd, or take cluster_mirrors.images out."
+        yield Problem("", "cluster_mirrors.images", "found a mirror", expected, remedy)
 
 
 def _mirror_values(variable: str, mirror: Mapping[str, str]) -> Iterator[Problem]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import configparser
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
+README = (ROOT / "README.md").read_text()
 BIN = Path(sys.executable).parent
 
 
@@ -26,11 +28,11 @@ def run(program: str, *arguments: str, cwd: Path, collections: Path) -> str:
 
 @pytest.fixture(scope="module")
 def collections(tmp_path_factory) -> Path:
-    """The collection as its tarball installs it."""
+    """The collection as its tarball installs it, built as README says."""
     folder = tmp_path_factory.mktemp("installed")
-    build = ["collection", "build", "--output-path", str(folder), str(ROOT)]
-    run("ansible-galaxy", *build, cwd=folder, collections=folder)
-    tarball = next(folder.glob("fpga-hybrid-*.tar.gz"))
+    subprocess.run(["make", "--silent", "dist", f"BUILD={folder}"], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+    (built,) = re.findall(r"ansible-galaxy collection install build/(\S+)", README)
+    tarball = folder / built
     run("ansible-galaxy", "collection", "install", "--offline", "--no-deps", "-p", str(folder), str(tarball), cwd=folder, collections=folder)
     return folder
 
@@ -40,6 +42,11 @@ def site(tmp_path_factory, collections) -> Path:
     folder = tmp_path_factory.mktemp("home")
     run("ansible-playbook", "fpga.hybrid.init", "-e", "dest=our-cluster", cwd=folder, collections=collections)
     return folder / "our-cluster"
+
+
+def test_what_readme_has_a_user_edit_is_what_is_read(site):
+    (edited,) = re.findall(r"cd ~/my-cluster && \$EDITOR (.*)", README)
+    assert [name for name in edited.split() if not (site / name).is_file()] == []
 
 
 def test_there_is_a_stub_for_each_playbook(site):

@@ -158,6 +158,14 @@ def test_a_wrong_mirror_is_named(mirrors, message):
     assert any(problem.startswith(message) for problem in problems(cluster_mirrors=mirrors)), problems(cluster_mirrors=mirrors)
 
 
+def test_a_mirror_that_docker_as_the_runtime_cannot_use_is_refused():
+    mirrors = {"images": MIRROR, "docker": MIRROR}
+    assert problems(cluster_mirrors=mirrors) == []
+    (found,) = problems(cluster_mirrors=mirrors, cluster_container_runtime="docker")
+    assert found.startswith("cluster_mirrors.images: found a mirror; expected none where Docker is the runtime")
+    assert problems(cluster_mirrors={"docker": MIRROR}, cluster_container_runtime="docker") == []
+
+
 @pytest.mark.parametrize("mirror", [{"url": "http://x"}, {"url": "https://u:S3CRET@x"}, {"url": 7}, MIRROR])
 def test_no_message_holds_a_password(mirror):
     mirrors = {"images": {**mirror, "password": "S3CRET", "ca": "S3CRET", "S": "S3CRET"}}
