@@ -23,6 +23,8 @@ from ansible_collections.fpga.hybrid.plugins.module_utils._kubeadm import (
     Situation,
     ca_cert_hashes,
     control_plane_situation,
+    foreign_control_plane,
+    has_api_server,
     worker_situation,
 )
 from ansible_collections.fpga.hybrid.plugins.module_utils._kubectl import (
@@ -32,6 +34,11 @@ from ansible_collections.fpga.hybrid.plugins.module_utils._kubectl import (
     KubeError,
     Run,
 )
+from ansible_collections.fpga.hybrid.plugins.module_utils._record import Record
+
+# Section of the record. C(init): for which cluster kubeadm init ran here, from before it starts until after its reset.
+# C(node): that the host was made a node of a cluster, by init or join, until the whole record goes.
+RECORD = "kubeadm"
 
 # What `kubeadm init` leaves in the cluster at its end, by namespace, so that two questions are enough.
 _ESSENTIALS = {
@@ -57,6 +64,7 @@ class Paths:
         self.admin = at(ADMIN_KUBECONFIG[1:])
         self.kubelet_kubeconfig = at(KUBELET_KUBECONFIG[1:])
         self.node = at("etc/fpga-hybrid/node.json")
+        self.record = at("etc/fpga-hybrid/record.json")
         self.journal = at("var/lib/fpga-hybrid/kubeadm.json")
         self.run = at("run/fpga-hybrid")
         self.lock = at("run/fpga-hybrid/kubeadm.lock")
@@ -131,6 +139,23 @@ class Host:
     def journal(self) -> Object | None:
         return self.read_json(self.paths.journal)
 
+    def record(self) -> Record:
+        return Record.load(self.paths.record)
+
+    def maker(self) -> str | None:
+        """Id of the cluster for which we made the control plane of this host; None when nothing says that we did.
+
+        Our record knows it from before kubeadm starts. Where that is lost, the cluster itself does, once a run for it has come to its end.
+        """
+        made = self.record().get(RECORD, "init") or self.journal() or {}
+        if made.get("cluster_id"):
+            return str(made["cluster_id"])
+        try:
+            found = Kubectl(self.run, self.paths.admin, request_timeout=5).get("-n", "kube-system", "configmap/fpga-hybrid")
+        except KubeError:
+            return None
+        return ((found or {}).get("data") or {}).get("cluster_id")
+
     def ca_hashes(self) -> list[str]:
         pem = self.read(self.paths.ca)
         return ca_cert_hashes(pem) if pem else []
@@ -182,7 +207,7 @@ class Host:
             missing += [name for name in (value.partition("/")[2] for value in objects) if name not in there]
         return tuple(missing)
 
-    def found(self, api_timeout: int) -> Found:
+    def found(self, api_timeout: int, cluster_id: str) -> Found:
         files, journal = self.files(), self.journal()
         # An API of ours that never came up need not be waited for: the journal says that its init did not get to its end.
         api, _answer = self.api(0 if journal is not None else api_timeout) if "admin.conf" in files else ("absent", "")
@@ -192,10 +217,11 @@ class Host:
             journal=journal,
             api=api,
             missing=self.missing_essentials() if api == "healthy" else (),
+            foreign=foreign_control_plane(self.maker(), cluster_id) if has_api_server(files) and journal is None else "",
         )
 
-    def situation(self, role: str, api_timeout: int) -> tuple[Found, Situation]:
-        found = self.found(api_timeout)
+    def situation(self, role: str, api_timeout: int, cluster_id: str) -> tuple[Found, Situation]:
+        found = self.found(api_timeout, cluster_id)
         return found, control_plane_situation(found) if role == "control_plane" else worker_situation(found)
 
     def cni_configurations(self) -> list[Object]:

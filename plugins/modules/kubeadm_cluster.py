@@ -133,8 +133,8 @@ def reconcile(params: Object, kubectl_run: Run, *, check_mode: bool) -> list[str
     if refused:
         raise KubeadmError(
             "This cluster cannot become what is declared:\n"
-            + "\n".join(f"  {line}" for line in refused)
-            + "\nDeclare what it has, or build a new one (reset.yml, then site.yml). Nothing was changed."
+            + "\n".join(f"  {name} says {wanted}, the cluster has {there}" for name, wanted, there in refused)
+            + "\nDeclare what it has, or build a new one (reset.yml, then site.yml). The cluster was left as it is."
         )
     stored = (
         (Stored(kubectl_run, kubectl, "kubelet-config", "kubelet"), cluster.kubelet_document()),

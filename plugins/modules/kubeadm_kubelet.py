@@ -100,8 +100,9 @@ from ansible_collections.fpga.hybrid.plugins.module_utils._kubeadm import (
     parse_flags,
     render_flags,
 )
-from ansible_collections.fpga.hybrid.plugins.module_utils._kubeadm_host import Host
+from ansible_collections.fpga.hybrid.plugins.module_utils._kubeadm_host import RECORD, Host
 from ansible_collections.fpga.hybrid.plugins.module_utils._kubectl import Kubectl, KubeError, parse_yaml, run, to_yaml
+from ansible_collections.fpga.hybrid.plugins.module_utils._record import RecordError
 from ansible_collections.fpga.hybrid.plugins.module_utils.node_template import node_violations
 
 DROP_IN = """# Written by the collection fpga.hybrid.
@@ -192,6 +193,10 @@ class Plan:
     def apply(self) -> bool:
         """Says whether the kubelet was restarted."""
         host = self._host
+        # Not a change of the host's: only reset.yml asks for it.
+        record = host.record()
+        record.put(RECORD, "node", True)
+        record.save()
         for file in self.files:
             host.write(file.path, file.after, file.mode)
         if any(file.path == host.paths.drop_in for file in self.files):
@@ -265,7 +270,7 @@ def main() -> None:
         check_node(module.params["node"])
         plan = Plan(host, module.params)
         restarted = False if module.check_mode else plan.apply()
-    except (KubeadmError, KubeError) as error:
+    except (KubeadmError, KubeError, RecordError) as error:
         module.fail_json(msg=str(error))
     module.exit_json(changed=bool(plan.changes), changes=plan.changes, restarted=restarted, diff=plan.diff())
 

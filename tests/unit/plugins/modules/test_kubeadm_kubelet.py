@@ -95,6 +95,11 @@ def test_a_host_that_has_not_joined_gets_its_description_only(host, machine):
     assert machine.did == []
 
 
+def test_that_the_host_was_made_a_node_is_written_down_for_the_reset(host):
+    Plan(host, params()).apply()
+    assert host.record().get("kubeadm", "node")
+
+
 def test_the_drop_in_orders_after_the_vpn_without_depending_on_it(host, machine):
     Plan(host, params(after=["openvpn-client@fpga-hybrid.service"])).apply()
     text = Path(host.paths.drop_in).read_text()
