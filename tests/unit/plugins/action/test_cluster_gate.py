@@ -26,7 +26,10 @@ LOCAL = {"ansible_connection": "local", "ansible_python_interpreter": sys.execut
 HOSTS = {
     "cp1": {"roles": ["control_plane", "vpn_server"], "vars": LOCAL},
     "worker1": {"roles": ["worker"], "vars": {**LOCAL, "vpn_address": "172.27.224.12"}},
+    "worker2": {"roles": ["worker"], "vars": {**LOCAL, "vpn_address": "172.27.224.13"}},
 }
+#: ssh to a port where nobody listens.
+UNREACHABLE = {"ansible_connection": "ssh", "ansible_host": "127.0.0.1", "ansible_port": 1}
 SETTINGS = {
     "cluster_on_prem_addresses": "vpn",
     "cluster_control_plane_endpoint": "api.example.org",
@@ -46,7 +49,11 @@ class Site:
         self.folder = folder
         self.state = folder / "state"
         self.lock = LockFile(self.state)
-        (folder / "lab.hybrid.yml").write_text(yaml.safe_dump({"plugin": "fpga.hybrid.cluster", "cluster_name": "lab", "hosts": HOSTS}))
+        self.write_inventory()
+
+    def write_inventory(self, **host_variables):
+        hosts = {name: {**host, "vars": {**host["vars"], **host_variables.get(name, {})}} for name, host in HOSTS.items()}
+        (self.folder / "lab.hybrid.yml").write_text(yaml.safe_dump({"plugin": "fpga.hybrid.cluster", "cluster_name": "lab", "hosts": hosts}))
 
     def command(self, plays, *options, **variables):
         (self.folder / "play.yml").write_text(yaml.safe_dump(plays, sort_keys=False))
@@ -71,7 +78,7 @@ def site(tmp_path):
 def test_the_first_run_makes_the_id_and_every_host_learns_it_also_under_limit(site):
     done = site.run([*BEGIN, *GATE, *RECORD])
     assert done.returncode == 0, done.stdout
-    assert done.stdout.count(f"id is {site.cluster_id()}.") == 2
+    assert done.stdout.count(f"id is {site.cluster_id()}.") == len(HOSTS)
     assert not site.lock.path.exists(), "the lock was not given back"
 
     again = site.run([*BEGIN, *GATE, *RECORD], "--limit", "worker1")
@@ -120,14 +127,37 @@ def test_a_killed_run_s_lock_is_taken_over_at_once(site):
     assert "that run has ended without giving it back" in done.stdout + done.stderr
 
 
-def test_a_run_whose_lock_was_broken_stops_at_its_next_play(site):
+@pytest.mark.parametrize("strategy", ["linear", "host_pinned"])
+def test_a_run_whose_lock_was_broken_stops_on_every_host_at_its_next_play(site, strategy):
     other = replace(this_run(), machine_id="another", user="ali", controller="awx", pid=7)
     site.state.mkdir()
     (site.folder / "lock").write_text(replace_holder(site, other))
     steal = [{"hosts": "cp1", "gather_facts": False, "tasks": [{"ansible.builtin.copy": {"src": str(site.folder / "lock"), "dest": str(site.state / "lock")}}]}]
-    done = site.run([*BEGIN, *GATE, *steal, *GATE])
+    next_play = [{**GATE[0], "strategy": strategy, "tasks": [{"ansible.builtin.debug": {"msg": "went on on {{ inventory_hostname }}"}}]}]
+    done = site.run([*BEGIN, *GATE, *steal, *next_play, *next_play])
     assert done.returncode != 0
     assert "this run's lock was taken away, ali@awx has it" in done.stdout
+    assert "went on" not in done.stdout
+    assert "Stopped, because cp1 was" in done.stdout
+    assert done.stdout.count("failed=1") == len(HOSTS)
+
+
+def test_no_host_goes_on_without_the_control_plane(site):
+    """Without its id a worker would be described as one of no cluster."""
+    site.write_inventory(cp1=UNREACHABLE)
+    done = site.run([{**GATE[0], "strategy": "host_pinned"}], "--limit", "worker1,worker2")
+    assert done.stdout.count("unreachable=1") == 2
+    assert "id is" not in done.stdout
+
+
+def test_a_reset_may_do_without_a_control_plane_that_is_gone(site):
+    site.write_inventory(cp1=UNREACHABLE)
+    done = site.run([{**GATE[0], "vars": {"reset_gone": []}}], "--limit", "worker1,worker2")
+    assert "The control plane cp1 cannot be reached" in done.stdout
+    assert "go on without it: --limit '!cp1' -e reset_gone=cp1" in done.stdout
+    done = site.run(GATE, "--limit", "worker1,worker2", reset_gone="cp1")
+    assert done.returncode == 0, done.stdout
+    assert done.stdout.count("id is .") == 2
 
 
 def replace_holder(site, holder):
