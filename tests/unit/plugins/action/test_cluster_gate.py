@@ -9,65 +9,21 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import yaml
 
 from ansible_collections.fpga.hybrid.plugins.module_utils._controller import this_run
 from ansible_collections.fpga.hybrid.plugins.module_utils._lock import LockFile
+from tests.unit.playbook_site import HOSTS, ROOT, UNREACHABLE, Site
 
-ROOT = Path(__file__).resolve().parents[4]
-ANSIBLE_PLAYBOOK = Path(sys.executable).parent / "ansible-playbook"
-LOCAL = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
-HOSTS = {
-    "cp1": {"roles": ["control_plane", "vpn_server"], "vars": LOCAL},
-    "worker1": {"roles": ["worker"], "vars": {**LOCAL, "vpn_address": "172.27.224.12"}},
-    "worker2": {"roles": ["worker"], "vars": {**LOCAL, "vpn_address": "172.27.224.13"}},
-}
-#: ssh to a port where nobody listens.
-UNREACHABLE = {"ansible_connection": "ssh", "ansible_host": "127.0.0.1", "ansible_port": 1}
-SETTINGS = {
-    "cluster_on_prem_addresses": "vpn",
-    "cluster_control_plane_endpoint": "api.example.org",
-    "cluster_vpn_endpoint": "vpn.example.org",
-}
 BEGIN, GATE, RECORD = (
     [{"hosts": "on_prem", "gather_facts": False, "tasks": [{"ansible.builtin.include_role": {"name": "fpga.hybrid.cluster", "tasks_from": "begin"}}]}],
     [{"hosts": "on_prem", "gather_facts": False, "roles": ["fpga.hybrid.cluster"], "tasks": [{"ansible.builtin.debug": {"msg": "id is {{ cluster_id }}."}}]}],
     [{"hosts": "on_prem", "gather_facts": False, "tasks": [{"ansible.builtin.include_role": {"name": "fpga.hybrid.cluster", "tasks_from": "record"}}]}],
 )
-
-
-class Site:
-    """A cluster's folder: inventory, playbooks, and the state that a control plane would have."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.state = folder / "state"
-        self.lock = LockFile(self.state)
-        self.write_inventory()
-
-    def write_inventory(self, **host_variables):
-        hosts = {name: {**host, "vars": {**host["vars"], **host_variables.get(name, {})}} for name, host in HOSTS.items()}
-        (self.folder / "lab.hybrid.yml").write_text(yaml.safe_dump({"plugin": "fpga.hybrid.cluster", "cluster_name": "lab", "hosts": hosts}))
-
-    def command(self, plays, *options, **variables):
-        (self.folder / "play.yml").write_text(yaml.safe_dump(plays, sort_keys=False))
-        extra = json.dumps({**SETTINGS, "cluster_state_folder": str(self.state), **variables})
-        return [ANSIBLE_PLAYBOOK, "-i", self.folder / "lab.hybrid.yml", self.folder / "play.yml", "-e", extra, *options]
-
-    def run(self, plays, *options, **variables):
-        environment = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_COLLECTIONS_PATH": str(ROOT / "collections"), "ANSIBLE_NOCOLOR": "1"}
-        return subprocess.run(
-            self.command(plays, *options, **variables), capture_output=True, text=True, check=False, env=environment, cwd=self.folder, timeout=120
-        )
-
-    def cluster_id(self):
-        return json.loads((self.state / "cluster.json").read_text())["cluster_id"]
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ import pytest
 import yaml
 
 from ansible_collections.fpga.hybrid.plugins.module_utils import _kubeadm
-from ansible_collections.fpga.hybrid.plugins.module_utils._kubectl import Kubectl
-from ansible_collections.fpga.hybrid.plugins.modules import kubeadm_labels
+from ansible_collections.fpga.hybrid.plugins.module_utils._kubectl import Kubectl, KubeError
+from ansible_collections.fpga.hybrid.plugins.modules import cluster_node, kubeadm_labels
 from ansible_collections.fpga.hybrid.plugins.modules.kubeadm_cluster import reconcile
 from ansible_collections.fpga.hybrid.plugins.modules.kubeadm_token import usable
 
@@ -182,3 +182,41 @@ def test_a_node_that_has_just_joined_is_waited_for(monkeypatch):
 def test_a_node_that_never_appears_is_said_with_what_to_look_at():
     with pytest.raises(_kubeadm.KubeadmError, match=r"knows no node w1 .*journalctl -u kubelet"):
         kubeadm_labels.mend(Kubectl(Nodes(appears_after=99)), label_params(timeout=0), check_mode=False)
+
+
+# --- a node that leaves -------------------------------------------------------------------------------------------------------------------------
+
+
+class Leaving:
+    """An API with one node, which somebody else may be faster to remove, or that does not answer."""
+
+    def __init__(self, there=True, faster=False, down=False):
+        self.there, self.faster, self.down = there, faster, down
+        self.deleted = 0
+
+    def __call__(self, argv, data=None, pass_fds=()):
+        missing = 1, "", 'Error from server (NotFound): nodes "w1" not found'
+        if self.down:
+            return 1, "", "connection refused"
+        if "get" in argv:
+            return (0, '{"kind": "Node"}', "") if self.there else missing
+        self.deleted += 1
+        return missing if self.faster else (0, "", "")
+
+
+def test_the_object_of_a_node_that_left_goes_and_check_mode_only_looks():
+    api = Leaving()
+    assert cluster_node.remove(Kubectl(api), "w1", check_mode=True)
+    assert api.deleted == 0
+    assert cluster_node.remove(Kubectl(api), "w1", check_mode=False)
+    assert api.deleted == 1
+
+
+@pytest.mark.parametrize("api", [Leaving(there=False), Leaving(faster=True)])
+def test_an_object_that_is_gone_already_is_no_change(api):
+    assert not cluster_node.remove(Kubectl(api), "w1", check_mode=False)
+
+
+def test_an_api_that_does_not_answer_is_told_from_a_node_that_is_gone():
+    with pytest.raises(KubeError, match="connection refused"):
+        cluster_node.remove(Kubectl(Leaving(down=True)), "w1", check_mode=False)
