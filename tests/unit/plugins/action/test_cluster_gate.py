@@ -122,6 +122,17 @@ def replace_holder(site, holder):
     return file.read().text()
 
 
+@pytest.mark.parametrize("tag", ["host", "vpn", "cluster"])
+def test_a_run_of_one_tag_before_there_is_a_cluster_waits_for_no_node_and_gives_the_lock_back(site, tag):
+    """site.yml's own plays around those that change hosts."""
+    plays = yaml.safe_load((ROOT / "playbooks" / "site.yml").read_text())
+    done = site.run([plays[1], plays[-1]], "--tags", tag, cluster_ready_timeout=1)
+    assert done.returncode == 0, done.stdout
+    assert ("Wait until every node" in done.stdout) == (tag == "cluster")
+    assert (site.state / "cluster.json").exists()
+    assert not site.lock.path.exists(), "the lock was not given back"
+
+
 def test_everything_that_is_wrong_is_told_at_once_and_nothing_is_made(site):
     values = {"cluster_pod_network": "10.96.0.0/16", "cluster_kubernetes_version": "1.20", "cluster_admins": "{{ lookup('file', '/nowhere') }}"}
     check = yaml.safe_load((ROOT / "playbooks" / "preflight.yml").read_text())[0]
