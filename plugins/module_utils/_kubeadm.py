@@ -12,6 +12,7 @@ from __future__ import annotations
 import base64
 import copy
 import hashlib
+import ipaddress
 import json
 import re
 import shlex
@@ -260,10 +261,63 @@ def _der(data: bytes, position: int) -> tuple[int, int, int]:
             length = int.from_bytes(data[start : start + size], "big")
             start += size
     except IndexError as error:
-        raise KubeadmError("The CA file is cut off or no X.509 certificate.") from error
+        raise KubeadmError("The certificate is cut off or no X.509 certificate.") from error
     if start + length > len(data):
-        raise KubeadmError("The CA file is cut off or no X.509 certificate.")
+        raise KubeadmError("The certificate is cut off or no X.509 certificate.")
     return tag, start, start + length
+
+
+# --- names in a certificate ---------------------------------------------------------------------------------------------------------------------
+
+_SUBJECT_ALT_NAME = bytes.fromhex("551d11")  # 2.5.29.17
+_EXTENSIONS, _DNS_NAME, _IP_ADDRESS = 0xA3, 0x82, 0x87
+
+
+def certificate_names(pem: str) -> set[str]:
+    """DNS names and addresses that the first certificate of a file holds for, as C(plain_name) writes them. A file that is damaged holds for none."""
+    block = re.search(r"-----BEGIN CERTIFICATE-----(.+?)-----END CERTIFICATE-----", pem, re.DOTALL)
+    try:
+        return set(_alternative_names(base64.b64decode("".join(block.group(1).split())))) if block else set()
+    except (KubeadmError, ValueError):
+        return set()
+
+
+def _alternative_names(certificate: bytes) -> t.Iterator[str]:
+    """The subjectAltName (RFC 5280, 4.2.1.6): Certificate > tbsCertificate > extensions > Extension > GeneralNames."""
+    for tag, start, _end in _der_children(certificate, *_content(certificate, _content(certificate, 0)[0])):
+        if tag != _EXTENSIONS:
+            continue
+        for _tag, extension, extension_end in _der_children(certificate, *_content(certificate, start)):
+            fields = list(_der_children(certificate, extension, extension_end))
+            if certificate[fields[0][1] : fields[0][2]] != _SUBJECT_ALT_NAME:
+                continue
+            for kind, first, last in _der_children(certificate, *_content(certificate, fields[-1][1])):
+                if kind == _DNS_NAME:
+                    yield plain_name(certificate[first:last].decode("ascii", "replace"))
+                elif kind == _IP_ADDRESS:
+                    yield str(ipaddress.ip_address(certificate[first:last]))
+
+
+def plain_name(name: str) -> str:
+    """A DNS name or an address in the one form in which such are compared."""
+    try:
+        return str(ipaddress.ip_address(name))
+    except ValueError:
+        return name.lower()
+
+
+def _der_children(data: bytes, start: int, end: int) -> t.Iterator[tuple[int, int, int]]:
+    """(tag, start, end) of the elements that lie between two places, one after the other."""
+    while start < end:
+        tag, first, last = _der(data, start)
+        yield tag, first, last
+        start = last
+
+
+def _content(data: bytes, position: int) -> tuple[int, int]:
+    """Where the content of the element at C(position) is."""
+    _tag, first, last = _der(data, position)
+    return first, last
 
 
 # --- what is there, and what follows ------------------------------------------------------------------------------------------------------------

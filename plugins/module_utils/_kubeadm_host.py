@@ -60,6 +60,7 @@ class Paths:
         self.kubelet_flags = at("var/lib/kubelet/kubeadm-flags.env")
         self.kubelet_instance = at("var/lib/kubelet/instance-config.yaml")
         self.etcd_member = at("var/lib/etcd/member")
+        self.pki = at("etc/kubernetes/pki")
         self.ca = at("etc/kubernetes/pki/ca.crt")
         self.admin = at(ADMIN_KUBECONFIG[1:])
         self.kubelet_kubeconfig = at(KUBELET_KUBECONFIG[1:])

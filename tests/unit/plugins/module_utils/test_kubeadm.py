@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import hashlib
+import ipaddress
 import json
 
 import pytest
@@ -277,6 +278,40 @@ def test_each_certificate_of_a_bundle_is_pinned():
 def test_what_is_no_certificate_is_refused(text):
     with pytest.raises(k.KubeadmError):
         k.ca_cert_hashes(text)
+
+
+# --- names in a certificate ---------------------------------------------------------------------------------------------------------------------
+
+
+def named(key, *alternatives):
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "kube-apiserver")])
+    now = datetime.datetime(2026, 1, 1)
+    builder = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key()).serial_number(5)
+    builder = builder.not_valid_before(now).not_valid_after(now + datetime.timedelta(days=1)).add_extension(x509.BasicConstraints(False, None), critical=True)
+    builder = builder.add_extension(x509.SubjectAlternativeName(list(alternatives)), critical=False) if alternatives else builder
+    return builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM).decode()
+
+
+@pytest.mark.parametrize("key", [ec.generate_private_key(ec.SECP256R1()), rsa.generate_private_key(65537, 2048)], ids=["EC", "RSA"])
+def test_a_certificate_s_names_and_addresses_are_read(key):
+    many = [f"host-{number}.example.org" for number in range(300)]  # lengths of two bytes
+    alternatives = [*map(x509.DNSName, ["API.example.org", "*.w.example", *many]), x509.RFC822Name("a@b.c")]
+    addresses = [x509.IPAddress(ipaddress.ip_address(text)) for text in ("10.0.0.7", "fd00::7")]
+    expected = {"api.example.org", "*.w.example", *many, "10.0.0.7", "fd00::7"}
+    assert k.certificate_names(named(key, *alternatives, *addresses)) == expected
+
+
+def test_a_certificate_without_names_and_a_file_without_a_certificate_hold_for_nothing():
+    assert k.certificate_names(named(ec.generate_private_key(ec.SECP256R1()))) == set()
+    assert k.certificate_names(certificate(ec.generate_private_key(ec.SECP256R1())).public_bytes(serialization.Encoding.PEM).decode()) == set()
+    assert k.certificate_names("") == set()
+    assert k.certificate_names("-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n") == set()
+    assert k.certificate_names("-----BEGIN CERTIFICATE-----\n?\n-----END CERTIFICATE-----\n") == set()
+
+
+@pytest.mark.parametrize(("name", "plain"), [("API.Example.org", "api.example.org"), ("fd00:0:0::7", "fd00::7"), ("10.0.0.7", "10.0.0.7")])
+def test_names_have_one_form_in_which_they_are_compared(name, plain):
+    assert k.plain_name(name) == plain
 
 
 # --- half-made state ----------------------------------------------------------------------------------------------------------------------------
