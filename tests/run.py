@@ -83,6 +83,7 @@ def ruff() -> None:
 def mypy() -> None:
     run("mypy", "-p", "lab")
     run("mypy", "-p", "ansible_collections.fpga.hybrid.plugins", cwd=ROOT / "collections")
+    run("mypy", "-p", "fpga_hybrid", cwd=ROOT / "roles" / "bootstrap" / "files", environment={"MYPYPATH": str(ROOT / "collections")})
 
 
 def yamllint() -> None:
