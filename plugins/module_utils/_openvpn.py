@@ -213,7 +213,7 @@ def failure(wanted: Wanted, finding: Finding, seconds: float) -> str:
     state = finding.state
     if wanted.side == "client" and (state is None or not state.connected):
         sentences.append(wanted.open_port())
-    if wanted.side == "client" and state is not None and state.connected:
+    if wanted.side == "client" and state is not None and state.connected and not finding.answers:
         sentences.append(f"Look at the firewall of {wanted.server}: it must accept what comes from its {wanted.device}.")
     if wanted.side != "routed":
         sentences.append(f"OpenVPN's own words: journalctl -u openvpn-{wanted.side}@fpga-hybrid -n 50")

@@ -100,16 +100,9 @@ from ansible_collections.fpga.hybrid.plugins.module_utils._kubeadm import (
     parse_flags,
     render_flags,
 )
-from ansible_collections.fpga.hybrid.plugins.module_utils._kubeadm_host import Host
+from ansible_collections.fpga.hybrid.plugins.module_utils._kubeadm_host import DROP_IN, Host
 from ansible_collections.fpga.hybrid.plugins.module_utils._kubectl import Kubectl, KubeError, parse_yaml, run, to_yaml
 from ansible_collections.fpga.hybrid.plugins.module_utils.node_template import node_violations
-
-DROP_IN = """# Written by the collection fpga.hybrid.
-# After= and Wants=, not Requires=: a kubelet whose VPN restarts keeps its pods.
-[Unit]
-After={units}
-Wants={units}
-"""
 
 
 class File(t.NamedTuple):

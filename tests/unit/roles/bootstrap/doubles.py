@@ -27,7 +27,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 from cryptography.x509.oid import NameOID
 
-TOKEN = "abcdef.fedcba9876543210"
+TOKEN = "abcdef.thisisthetoken00"
 
 
 class Server:
@@ -101,11 +101,16 @@ class FailingAws(Server):
         self.requests: list[dict[str, str]] = []
         self.ahead = 0.0
         self.last_date = ""
+        #: What a PutParameter gets, beside the plan; None: as everything else.
+        self.puts: str | None = None
         self._plan: list[Callable[[BaseHTTPRequestHandler], None]] = []
 
     def date(self) -> str:
         self.last_date = email.utils.formatdate(time.time() + self.ahead, usegmt=True)
         return self.last_date
+
+    def forget(self) -> None:
+        self._plan.clear()
 
     def answer(self, status: int, body: str, times: int = 1) -> None:
         self._plan += [lambda request: self.reply(request, status, body)] * times
@@ -121,7 +126,10 @@ class FailingAws(Server):
 
     def handle(self, request: BaseHTTPRequestHandler, body: bytes) -> None:
         self.requests.append({**dict(request.headers.items()), "body": body.decode()})
-        (self._plan.pop(0) if len(self._plan) > 1 else self._plan[0])(request)
+        if self.puts is not None and request.headers.get("X-Amz-Target") == "AmazonSSM.PutParameter":
+            self.reply(request, 200, self.puts)
+        else:
+            (self._plan.pop(0) if len(self._plan) > 1 else self._plan[0])(request)
 
 
 class MetadataService(Server):
@@ -251,7 +259,7 @@ class ApiServer(Server):
         self.asked: list[str] = []
         self.on_ask: Callable[[str], None] = lambda path: None
         certificate, ca = folder / "apiserver.pem", folder / "apiserver-ca.pem"
-        certificate.write_text(self.authority.issue("kube-apiserver", self.NAME))
+        certificate.write_text(self.authority.issue("kube-apiserver", self.NAME, "127.0.0.1"))
         ca.write_text(self.authority.pem)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(certificate)
