@@ -237,7 +237,7 @@ def _from_parameter(run: Run) -> str:
 
 def bring_up_vpn(run: Run) -> None:
     profile = run.bundle.vpn_profile
-    if profile is None and not run.node.declared["vpn"]:
+    if profile is None and run.bundle.vpn_address is None:
         run.address = run.bundle.address
         return
     began = time.time()
