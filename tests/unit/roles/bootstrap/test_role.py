@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from fpga_hybrid import failure
 from tests.unit.roles.bootstrap.world import ROOT
 
 ROLE = ROOT / "roles" / "bootstrap"
@@ -138,3 +139,11 @@ def test_the_unit_starts_bootstrap_once_and_knows_the_proxy(installed):
     (proxy,) = [line for line in lines if "NO_PROXY" in line]
     assert "169.254.169.254" in proxy
     assert "ConditionPathExists=/etc/fpga-hybrid/node.json" in lines
+
+
+def test_the_readme_lists_every_exit_status():
+    readme = (ROLE / "README.md").read_text()
+    assert [line for line in readme.splitlines() if line.startswith("| ") and line.split("|")[1].strip().isdigit()] == [
+        "| 0 | joined | a node of the cluster, now or already |",
+        *(f"| {kind.status} | {kind.name} | {kind.meaning} |" for kind in failure.KINDS),
+    ]
