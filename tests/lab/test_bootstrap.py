@@ -123,13 +123,12 @@ def test_by_hand_with_the_tutorials_options_it_joins_too(left):
     arguments = f"--apiserver-endpoint {endpoint} --discovery-token-ca-cert-hash {pin} --token @/root/token --openvpn-config /root/worker.ovpn"
     try:
         # With node.json, which says that a check of kubeadm's may fail in a container.
-        printed = on(
-            HOST, f"{PROGRAM} --config /etc/fpga-hybrid/node.json {arguments} --labels inaccel/fpga=enabled --node-name {HOST} 2>/root/log || cat /root/log"
-        )
+        join = f"{PROGRAM} --config /etc/fpga-hybrid/node.json {arguments} --node-name {HOST}"
+        printed = on(HOST, f"{join} --labels inaccel/fpga=enabled 2>/root/log || cat /root/log")
         assert json.loads(printed)["state"] == "joined", printed
         assert node()["metadata"]["labels"]["inaccel/fpga"] == "enabled"
         assert is_ready()
-        again = json.loads(on(HOST, f"{PROGRAM} --config /etc/fpga-hybrid/node.json {arguments} --node-name {HOST} 2>/dev/null"))
+        again = json.loads(on(HOST, f"{join} 2>/dev/null"))
         assert (again["state"], again["changes"]) == ("joined", [])
     finally:
         on(HOST, "rm -f /root/token /root/worker.ovpn /root/log")
