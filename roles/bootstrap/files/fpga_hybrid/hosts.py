@@ -15,10 +15,12 @@ def with_entry(text: str, name: str, address: str) -> str:
     if wrong:
         remedy = "Remove that line, or choose another cluster_control_plane_endpoint."
         raise Failure(failure.HOSTS, f"/etc/hosts has {wrong[0]!r}, but {name} must be {address}. {remedy}")
+    block = _block(text)
+    # In our own block, what names it otherwise is of yesterday.
+    kept = [line for line in block if name not in _entry(line)[1:] or _entry(line)[0] == address]
     if any(_entry(line)[:1] == [address] and name in _entry(line)[1:] for line in text.splitlines()):
-        return text
-    others = [line for line in _block(text) if name not in _entry(line)[1:]]
-    return _host.with_block(text, [*others, f"{address} {name}"])
+        return text if kept == block else _host.with_block(text, kept)
+    return _host.with_block(text, [*kept, f"{address} {name}"])
 
 
 def _entry(line: str) -> list[str]:

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import os
+import random
 import socket
 import sys
 import time
@@ -186,7 +187,7 @@ class Run:
                 if self.options.dry_run or deadline.left <= pause:
                     waited = time.monotonic() - started
                     raise Failure(pending.failure.kind, sentence.rstrip(".") + (f" (waited {waited:.0f} s)." if waited >= 1 else ".")) from None
-            time.sleep(pause)
+            time.sleep(pause * random.uniform(0.8, 1.2))  # noqa: S311 - so that instances that start together do not ask together
 
     def check_clock(self, offset: float | None, whose: str) -> None:
         """offset: seconds that this host's clock is behind. Waits a moment for a time service to set it."""
