@@ -29,7 +29,7 @@ class Refusal:
 DECLARED = {
     "overlapping networks": Refusal({"cluster_pod_network": "172.27.0.0/16"}, ("cluster_vpn_network", "overlaps cluster_pod_network 172.27.0.0/16")),
     "an unknown minor": Refusal({"cluster_kubernetes_version": "1.29"}, ("cluster_kubernetes_version", "1.35", "1.37")),
-    "another version than the recorded one": Refusal({"cluster_kubernetes_version": "1.35"}, ("cluster_kubernetes_version", "1.36.3", "never upgrades")),
+    "another version than the recorded one": Refusal({"cluster_kubernetes_version": "1.36.4"}, ("cluster_kubernetes_version", "1.36.3", "upgrade")),
     "a CNI version that does not fit": Refusal({"cluster_calico_version": "v3.30.7"}, ("cluster_calico_version", "v3.30.7")),
     "a runtime that nobody knows": Refusal({"cluster_container_runtime": "crio"}, ("cluster_container_runtime", "containerd or docker")),
     "an endpoint that is no name": Refusal({"cluster_control_plane_endpoint": "https://api"}, ("cluster_control_plane_endpoint", "'https://api'")),
@@ -93,6 +93,7 @@ def test_a_host_that_cannot_work_is_refused_by_its_name(name):
     host, break_it, mend_it, words = HOSTS[name]
     with broken(host, break_it, mend_it):
         refused(playbook("site"), *words)
+    assert playbook("site").check().changed() == {}
 
 
 def test_a_time_source_that_lies_is_refused_on_every_host_that_asks_it():
