@@ -17,17 +17,7 @@ from typing import Any
 from ansible_collections.fpga.hybrid.plugins.module_utils._instance_types import BOARDS as BOARDS_OF_DEVICES
 from ansible_collections.fpga.hybrid.plugins.module_utils._instance_types import InstanceType, UnknownDeviceError, board_resource
 from ansible_collections.fpga.hybrid.plugins.module_utils._labels import Taint
-from ansible_collections.fpga.hybrid.plugins.module_utils._node import (  # noqa: F401 - what template and node agree on is found here, too
-    FPGA_STACK,
-    NODE_FILE,
-    NODE_SCHEMA,
-    RESERVABLE,
-    TemplateError,
-    eviction_reservation,
-    kubelet_arguments,
-    kubelet_configuration,
-    node_violations,
-)
+from ansible_collections.fpga.hybrid.plugins.module_utils._node import FPGA_STACK, NODE_FILE, RESERVABLE, eviction_reservation
 from ansible_collections.fpga.hybrid.plugins.module_utils._node_pool import (
     AUTOSCALER_OPTION_PREFIX,
     AUTOSCALER_TAG_PREFIX,

@@ -30,10 +30,13 @@ class Credentials:
     expires: float | None = None
 
 
-def environment(environ: Mapping[str, str] = os.environ) -> Source:
+def environment(environ: Mapping[str, str] | None = None) -> Source:
+    """environ: the process' own where it is not given."""
+
     def source() -> Credentials:
+        variables = os.environ if environ is None else environ
         try:
-            return Credentials(environ["AWS_ACCESS_KEY_ID"], environ["AWS_SECRET_ACCESS_KEY"], environ.get("AWS_SESSION_TOKEN") or None)
+            return Credentials(variables["AWS_ACCESS_KEY_ID"], variables["AWS_SECRET_ACCESS_KEY"], variables.get("AWS_SESSION_TOKEN") or None)
         except KeyError as error:
             raise NoCredentialsError(f"the environment has no {error.args[0]}") from None
 
