@@ -68,7 +68,18 @@ lint: tools ## ruff, mypy, yamllint, ansible-lint, documentation
 bench-site: tools ## site.yml against a bare shell script on the same hosts
 	@$(VENV)/python tests/bench/site.py
 
+.PHONY: bench-aws
+bench-aws: tools ## the EC2 inventory against amazon.aws.aws_ec2, on replayed answers; needs no lab and no AWS, takes about half an hour
+	@$(VENV)/python -m tests.bench.aws $(BENCH)
+
 # ---- keeping
+
+BUILD ?= build
+
+.PHONY: dist
+dist: tools ## the collection's tarball, in build/
+	@mkdir -p $(BUILD)
+	$(VENV)/ansible-galaxy collection build --force --output-path $(BUILD)
 
 .PHONY: lock
 lock: tools ## resolve requirements/*.in anew into hashed lock files

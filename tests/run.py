@@ -33,7 +33,17 @@ HOME = CACHE / "test-home"
 #: Where the collection stands under its real path: ansible-test does not follow symbolic links.
 COPY = CACHE / "test-copy" / "ansible_collections" / "fpga" / "hybrid"
 #: What is in no tarball; ruff, mypy and pytest look after it.
-NOT_SHIPPED = ("collections/", "lab/", "molecule/", "tests/bench/", "tests/callback_plugins/", "tests/lab/", "tests/unit/")
+NOT_SHIPPED = (
+    "collections/",
+    "lab/",
+    "molecule/",
+    "tests/bench/",
+    "tests/callback_plugins/",
+    "tests/integration/",
+    "tests/lab/",
+    "tests/tools/",
+    "tests/unit/",
+)
 SLOW_SCENARIOS = ("kubeadm", "openvpn")
 NEWEST_ROOT = CACHE / "debian-13-root"
 #: Where pytest leaves what it found, for the table of results.
@@ -63,6 +73,15 @@ def copy_collection() -> None:
         target = COPY / name
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(source, target, follow_symlinks=False)
+    lay_dependencies()
+
+
+def lay_dependencies() -> None:
+    """Beside the copy, the collection that our AWS modules import from: ansible-test looks nowhere else."""
+    target = COPY.parents[1] / "amazon" / "aws"
+    if not target.exists():
+        (source,) = VENV.parent.resolve().glob("lib/python3*/site-packages/ansible_collections/amazon/aws")
+        shutil.copytree(source, target)
 
 
 def lay_get_pip(home: Path, internal: Path) -> None:
@@ -120,6 +139,16 @@ def pytest(step: str, *arguments: str) -> None:
 
 def unit() -> None:
     pytest("unit", "tests/unit", "-n", "2")
+
+
+def aws() -> None:
+    """What talks to AWS, against moto."""
+    pytest("aws", "tests/integration/aws", "-n", "2")
+
+
+def playbooks_aws() -> None:
+    """Playbooks and modules against the lab's AWS."""
+    pytest("playbooks_aws", "tests/integration/playbooks", "-n", "2")
 
 
 def sanity() -> None:
@@ -208,7 +237,7 @@ class Result:
 
 
 LINT: tuple[Callable[[], None], ...] = (ruff, mypy, yamllint, ansible_lint, documentation)
-QUICK = (*LINT, unit, sanity, sanity_newest, molecule)
+QUICK = (*LINT, unit, aws, playbooks_aws, sanity, sanity_newest, molecule)
 LAB = (lab_hosts, check_fresh, make_lab, lab_tests)
 CI = (*LAB, *QUICK)
 ALL = (*CI, molecule_slow, lab_tests_slow, bench_site, machine_clean)

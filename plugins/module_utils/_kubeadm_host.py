@@ -17,6 +17,7 @@ import time
 import typing as t
 from contextlib import contextmanager, suppress
 
+from ansible_collections.fpga.hybrid.plugins.module_utils import _files
 from ansible_collections.fpga.hybrid.plugins.module_utils._kubeadm import (
     CONTROL_PLANE_FILES,
     DOWN,
@@ -106,21 +107,7 @@ class Host:
         return value if isinstance(value, dict) else {}
 
     def write(self, path: str, text: str, mode: int) -> None:
-        """All or nothing: a reader, or a reboot in the middle, sees the old file or the new one."""
-        folder = os.path.dirname(path)
-        os.makedirs(folder, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=folder, prefix=".fpga-hybrid-")
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as stream:
-                stream.write(text)
-                stream.flush()
-                os.fsync(stream.fileno())
-            os.chmod(name, mode)
-            os.replace(name, path)
-        except BaseException:
-            with suppress(OSError):
-                os.unlink(name)
-            raise
+        _files.write(path, _files.File(text, mode))
 
     def remove(self, path: str) -> None:
         with suppress(FileNotFoundError):

@@ -27,6 +27,8 @@ TOO_NEW_FOR_LAUNCH_CONFIGURATIONS = ("f2",)
 
 #: Ours on groups and instances (CONTRACTS section 1).
 CLUSTER_ID_TAG, POOL_TAG = "fpga.hybrid/cluster-id", "fpga.hybrid/pool"
+#: On groups: which of the user's tags were declared, so that one that no longer is goes, and nobody else's does.
+DECLARED_TAG = "fpga.hybrid/declared-tags"
 OWN_TAG_PREFIX = "fpga.hybrid/"
 POOL_LABEL = "fpga.hybrid/pool"
 AUTOSCALER_TAG_PREFIX = "k8s.io/cluster-autoscaler/"

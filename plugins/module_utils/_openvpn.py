@@ -11,8 +11,6 @@ import json
 import os
 import re
 import socket
-import struct
-import time
 import typing as t
 
 
@@ -107,41 +105,6 @@ def hint(log: t.Sequence[str]) -> str:
                 text = match.groupdict().get("text")
                 return f"{meaning} ({text.strip()})" if text else meaning
     return ""
-
-
-def checksum(data: bytes) -> int:
-    """RFC 1071."""
-    if len(data) % 2:
-        data += b"\0"
-    total: int = sum(struct.unpack(f"!{len(data) // 2}H", data))
-    while total >> 16:
-        total = (total & 0xFFFF) + (total >> 16)
-    return ~total & 0xFFFF
-
-
-def echo_request(identifier: int, sequence: int, payload: bytes) -> bytes:
-    header = struct.pack("!BBHHH", 8, 0, 0, identifier, sequence)
-    return struct.pack("!BBHHH", 8, 0, checksum(header + payload), identifier, sequence) + payload
-
-
-def ping(address: str, device: str | None = None, timeout: float = 1.0) -> bool:
-    """One echo request and its answer, without the program ping, which a minimal installation does not have. Needs root."""
-    identifier = os.getpid() & 0xFFFF
-    with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP) as raw:
-        deadline = time.monotonic() + timeout
-        try:
-            if device:
-                raw.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, device.encode() + b"\0")
-            raw.sendto(echo_request(identifier, 1, b"fpga-hybrid"), (address, 0))
-            while (left := deadline - time.monotonic()) > 0:
-                raw.settimeout(left)
-                packet, sender = raw.recvfrom(2048)
-                header = (packet[0] & 0x0F) * 4
-                if sender[0] == address and packet[header] == 0 and struct.unpack("!H", packet[header + 4 : header + 6])[0] == identifier:
-                    return True
-        except OSError:
-            return False
-    return False
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,6 +8,7 @@ arguments and reservations, and what verify expects of the live node. Pure: no A
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,10 +20,10 @@ from ansible_collections.fpga.hybrid.plugins.module_utils._instance_types import
 from ansible_collections.fpga.hybrid.plugins.module_utils._labels import Taint
 from ansible_collections.fpga.hybrid.plugins.module_utils._node import FPGA_STACK, NODE_FILE, RESERVABLE, eviction_reservation
 from ansible_collections.fpga.hybrid.plugins.module_utils._node_pool import (
-    AUTOSCALER_OPTION_PREFIX,
     AUTOSCALER_TAG_PREFIX,
     BOARDS,
     CLUSTER_ID_TAG,
+    DECLARED_TAG,
     NATIVE_RESOURCES,
     NOTHING,
     POOL_LABEL,
@@ -63,6 +64,8 @@ SYSTEM_RESERVED = {"cpu": Quantity.milli(100), "memory": Quantity.mebibytes(256)
 BOOTSTRAP_UNIT = "fpga-hybrid-bootstrap.service"
 #: EC2: 16 KB before base64.
 USER_DATA_LIMIT = 16384
+#: 256 characters hold 42, more than the user's own that a group of ours has room for.
+TAG_MARK_LENGTH = 6
 
 
 @dataclass(frozen=True)
@@ -102,18 +105,20 @@ class NodeTemplate:
         }
 
     def group_tags(self, *, propagate_own: bool) -> tuple[GroupTag, ...]:
-        """All tags of the group. Who it belongs to comes first, what makes the autoscaler look at it last: with many tags a group is not made at once.
+        """All tags of the group. Whose it is comes first, what makes the autoscaler look at it last: a group with many tags is not made at once.
 
         propagate_own: instances get the pool's own tags from the group, because their launch configuration cannot give them.
         """
+        autoscaler = {key: GroupTag(key, value, self.propagate_template_tags) for key, value in self.autoscaling_tags().items()}
         identity = [GroupTag(CLUSTER_ID_TAG, self.cluster.id, propagate=True), GroupTag(POOL_TAG, self.pool, propagate=True)]
-        own = [GroupTag(key, value, propagate_own and not key.startswith(AUTOSCALER_OPTION_PREFIX)) for key, value in self.tags.items()]
-        return (*identity, *own, *(GroupTag(key, value, self.propagate_template_tags) for key, value in self.autoscaling_tags().items()))
+        own = [GroupTag(key, value, propagate_own) for key, value in self.tags.items()]
+        if own:
+            identity.append(GroupTag(DECLARED_TAG, "".join(map(tag_mark, self.tags)), propagate=False))
+        return (*identity, autoscaler.pop(self.cluster.owned_tag), *own, *autoscaler.values())
 
     def instance_tags(self) -> dict[str, str]:
         """Of instances, volumes and network interfaces: whose they are, and what the user tells the bill by."""
-        own = {key: value for key, value in self.tags.items() if not key.startswith(AUTOSCALER_OPTION_PREFIX)}
-        return {CLUSTER_ID_TAG: self.cluster.id, POOL_TAG: self.pool, **own}
+        return {CLUSTER_ID_TAG: self.cluster.id, POOL_TAG: self.pool, **self.tags}
 
     def node(self) -> dict[str, Any]:
         """Content of node.json."""
@@ -156,6 +161,11 @@ class NodeTemplate:
             "taints": [str(taint) for taint in self.taints],
             "resources": {name: str(quantity) for name, quantity in self.resources.items()},
         }
+
+
+def tag_mark(key: str) -> str:
+    """A tag's key in DECLARED_TAG: the names themselves would not find room, marks of as many as a group can have do."""
+    return hashlib.sha256(key.encode()).hexdigest()[:TAG_MARK_LENGTH]
 
 
 # --- from the pool to the template ----------------------------------------------------------------------------------------------------------------
@@ -365,7 +375,7 @@ def _limit_problems(pool: Pool, template: NodeTemplate) -> Iterator[Problem]:
         if len(tag.value) > TAG_VALUE_LENGTH:
             yield pool.problem(variable, f"a value of {len(tag.value)} characters", f"at most {TAG_VALUE_LENGTH}", "Shorten it.")
     if len(tags) > TAGS_PER_GROUP:
-        found = f"{len(tags)} tags in all, {len(tags) - len(template.tags)} of them from the template"
+        found = f"{len(tags)} tags in all, {len(tags) - len(template.tags)} of them beside the pool's own"
         yield pool.problem("tags", found, f"at most {TAGS_PER_GROUP}, AWS' limit for a group", "Have fewer tags, labels or taints.")
     size = len(template.user_data().encode())
     if size > USER_DATA_LIMIT:

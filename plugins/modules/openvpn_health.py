@@ -112,19 +112,20 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.fpga.hybrid.plugins.module_utils import _icmp
 from ansible_collections.fpga.hybrid.plugins.module_utils import _openvpn as openvpn
 
 
 def look(wanted: openvpn.Wanted) -> openvpn.Finding:
     """One look: OpenVPN's own state first, then the other end."""
     if wanted.side == "routed":
-        return openvpn.Finding(None, answers=openvpn.ping(wanted.peer))
+        return openvpn.Finding(None, answers=_icmp.answers(wanted.peer))
     try:
         state = openvpn.parse_state(openvpn.ask(wanted.management, "state"))
     except openvpn.ManagementError as error:
         return openvpn.Finding(None, why=str(error))
     if wanted.side == "client" and state.connected:
-        return openvpn.Finding(state, answers=openvpn.ping(wanted.peer, wanted.device))
+        return openvpn.Finding(state, answers=_icmp.answers(wanted.peer, wanted.device))
     return openvpn.Finding(state)
 
 

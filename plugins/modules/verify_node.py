@@ -105,6 +105,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.fpga.hybrid.plugins.module_utils import _icmp
 from ansible_collections.fpga.hybrid.plugins.module_utils import _verify as verify
 from ansible_collections.fpga.hybrid.plugins.module_utils import _verify_probe as probe
 
@@ -112,7 +113,7 @@ from ansible_collections.fpga.hybrid.plugins.module_utils import _verify_probe a
 def look_at_vpn(module: AnsibleModule, node: str, vpn: dict[str, Any]) -> verify.Line:
     _rc, unit, _error = module.run_command(["systemctl", "show", "--property=ActiveState", "--value", vpn["unit"]])
     _rc, devices, _error = module.run_command(["ip", "-4", "-o", "addr", "show"])
-    answers = not vpn["peer"] or "reply" in probe.ping([(vpn["peer"], 56)]).values()
+    answers = not vpn["peer"] or "reply" in _icmp.ping([(vpn["peer"], _icmp.SMALL)]).values()
     facts = {"unit_state": unit.strip(), "addresses": probe.device_addresses(devices), "answers": answers}
     return verify.judge_vpn(node, facts, vpn)
 
@@ -164,7 +165,7 @@ def test_packets(module: AnsibleModule, node: str, path: str, peers: dict[str, s
 
     def ping_full() -> None:
         with probe.network_namespace(path):
-            probe.ping([(address, full) for address in reached] * 3, 1)
+            _icmp.ping([(address, full) for address in reached] * 3, 1)
 
     # counted outside the pod: that is where a packet that has become too large by its VXLAN header is split
     return [*lines, verify.judge_fragments(node, probe.fragments_during(ping_full) if reached else [])]

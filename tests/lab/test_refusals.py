@@ -32,7 +32,11 @@ DECLARED = {
     "another version than the recorded one": Refusal({"cluster_kubernetes_version": "1.36.4"}, ("cluster_kubernetes_version", "1.36.3", "upgrade")),
     "a CNI version that does not fit": Refusal({"cluster_calico_version": "v3.30.7"}, ("cluster_calico_version", "v3.30.7")),
     "a runtime that nobody knows": Refusal({"cluster_container_runtime": "crio"}, ("cluster_container_runtime", "containerd or docker")),
+    "Docker as the runtime with a mirror of images": Refusal(
+        {"cluster_container_runtime": "docker"}, ("cluster_mirrors.images", "where Docker is the runtime")
+    ),
     "an endpoint that is no name": Refusal({"cluster_control_plane_endpoint": "https://api"}, ("cluster_control_plane_endpoint", "'https://api'")),
+    "a proxy's password": Refusal({"cluster_proxy": {"http": "http://user:planted@proxy:3128"}}, ("cluster_proxy.http: found credentials",)),
     "an address twice": Refusal({"vpn_address": "172.27.224.1"}, ("vpn_address", "which cp1 has as well")),
     "a mirror that is down": Refusal({"cluster_mirrors": {"kubernetes": {"url": "https://depot:9"}}}, ("worker1, cluster_mirrors.kubernetes", "refused")),
     "a mirror that wants a login": Refusal({"cluster_mirrors": {"kubernetes": {"url": "https://depot/kubernetes"}}}, ("worker1, cluster_mirrors.kubernetes",)),
@@ -75,6 +79,12 @@ HOSTS = {
         ),
         "cp -a /run/node.json /etc/fpga-hybrid/node.json",
         ("worker1, cluster_id", "11111111-2222-4333-8444-555555555555"),
+    ),
+    "somebody else's device of the tunnel's name on a worker": (
+        "worker1",
+        "systemctl stop openvpn-client@fpga-hybrid && ip link delete tun0 && ip tuntap add dev tun0 mode tap",
+        "ip link delete tun0; systemctl start openvpn-client@fpga-hybrid",
+        ("worker1, openvpn_device", "another kind (tap"),
     ),
     "a stranger on the kubelet's port of the VPN": (
         "cp1",

@@ -335,12 +335,7 @@ def name_the_endpoint(run: Run) -> None:
     text = run.host.read(path) or ""
     wanted = hosts.with_entry(text, endpoint.server.host, endpoint.address)
     if wanted != text and run.may(f"name {endpoint.server.host} ({endpoint.address}) in /etc/hosts"):
-        try:
-            run.host.write(path, wanted, 0o644)
-        except OSError:
-            # In a container it is a mount, which can be written but not replaced.
-            with open(path, "w", encoding="utf-8") as stream:
-                stream.write(wanted)
+        run.host.write(path, wanted, 0o644)
 
 
 # --- cluster: is it the right one, does it know us? -------------------------------------------------------------------------------------

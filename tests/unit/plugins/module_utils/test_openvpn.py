@@ -6,15 +6,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import socket
-import struct
 import threading
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from ansible_collections.fpga.hybrid.plugins.module_utils import _openvpn as openvpn
 
@@ -117,20 +113,6 @@ def test_openvpn_s_words_are_understood(line: str, says: str) -> None:
 
 def test_the_newest_trouble_counts() -> None:
     assert "nothing listens" in openvpn.hint(["AUTH_FAILED", "read UDPv4 [ECONNREFUSED]: Connection refused"])
-
-
-@given(st.binary(max_size=64), st.integers(0, 0xFFFF), st.integers(0, 0xFFFF))
-def test_an_echo_request_sums_up_to_zero(payload: bytes, identifier: int, sequence: int) -> None:
-    """RFC 1071: the checksum over a packet with its checksum in place is 0."""
-    packet = openvpn.echo_request(identifier, sequence, payload)
-    assert openvpn.checksum(packet) == 0
-    assert struct.unpack("!HH", packet[4:8]) == (identifier, sequence)
-
-
-@pytest.mark.skipif(os.geteuid() != 0, reason="a raw socket needs root")
-def test_ping_hears_an_answer_and_notices_silence() -> None:
-    assert openvpn.ping("127.0.0.1")
-    assert not openvpn.ping("127.0.0.1", device="no-such-device")
 
 
 def answer(path: str, text: str) -> threading.Thread:
