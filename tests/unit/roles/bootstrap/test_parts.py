@@ -24,7 +24,7 @@ def test_the_endpoint_is_named_once_and_nothing_else_is_touched(outside, block):
     assert hosts.with_entry(once, NAME, ADDRESS) == once
     entries = [line.split("#")[0].split() for line in once.splitlines()]
     assert any(entry[:1] == [ADDRESS] and NAME in entry for entry in entries)
-    assert [line for line in outside if line not in once.splitlines()] == []
+    assert [line for line in outside if line and line not in once.splitlines()] == []
     assert ("10.0.0.9 depot" in text) == ("10.0.0.9 depot" in once)
     assert "10.0.0.5" not in once
 

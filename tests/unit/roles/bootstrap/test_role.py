@@ -83,7 +83,7 @@ def installed(tmp_path_factory) -> Path:
         "cluster_control_plane_endpoint": "api.example.org:6443",
         "cluster_on_prem_addresses": "vpn",
         "cluster_vpn_endpoint": "vpn.example.org",
-        "cluster_proxy": {"https": "http://user:a%20b@proxy.example.org:3128"},
+        "cluster_proxy": {"https": "http://proxy.example.org:3128"},
     }
     (folder / "site.hybrid.yml").write_text(
         yaml.safe_dump(
@@ -135,7 +135,7 @@ def test_the_unit_starts_bootstrap_once_and_knows_the_proxy(installed):
     lines = unit.splitlines()
     assert f"ExecStart={installed}/opt/bin/fpga-hybrid-bootstrap --config /etc/fpga-hybrid/node.json --bundle ssm --timeout 600" in lines
     assert not [line for line in lines if line.startswith("Restart")]
-    assert 'Environment="HTTPS_PROXY=http://user:a%%20b@proxy.example.org:3128" "https_proxy=http://user:a%%20b@proxy.example.org:3128"' in lines
+    assert 'Environment="HTTPS_PROXY=http://proxy.example.org:3128" "https_proxy=http://proxy.example.org:3128"' in lines
     (proxy,) = [line for line in lines if "NO_PROXY" in line]
     assert "169.254.169.254" in proxy
     assert "ConditionPathExists=/etc/fpga-hybrid/node.json" in lines

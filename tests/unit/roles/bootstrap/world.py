@@ -290,6 +290,7 @@ class World:
         text = re.sub(r"api\.example\.org:\d+", "api.example.org:6443", text)
         text = text.replace(self.aws.url, "http://<aws>").replace(self.imds.url if self.imds else "http://127.0.0.1:9", "http://<imds>")
         text = re.sub(r"(\d{4}-\d\d-\d\dT[\d:.]+Z)", "<time>", text)
+        text = re.sub(r"clock is \d+ s", "clock is N s", text)
         text = re.sub(r'"seconds": [\d.]+', '"seconds": 0', text)
         text = re.sub(r" \(waited \d+ s\)", "", re.sub(r"after \d+ s", "after N s", text))
         text = re.sub(r"kubeadm-patches-\w+", "kubeadm-patches-x", text)
