@@ -709,3 +709,13 @@ def test_evidence_of_a_long_story_still_fits(instance):
     assert result.status == failure.KUBEADM.status
     assert len(instance.evidence()["Value"].encode()) <= 4096
     assert PROVIDER_ID in instance.evidence()["Value"]
+
+
+def test_a_secret_that_another_program_prints_is_masked_wherever_it_would_appear(instance):
+    (key,) = [line for line in PROFILE.splitlines() if "thisisthekey" in line]
+    (instance.doubles / "kubeadm.fails").write_text(f"error: token {TOKEN}, secret {SECRETS[1]}, {key}")
+    result = instance.join()
+    assert result.status == failure.KUBEADM.status
+    assert "error: token ********, secret ********, ********" in result.failure["sentence"]
+    no_secret_is_left(instance, result)
+    assert not [secret for secret in SECRETS if secret in instance.evidence()["Value"]]
