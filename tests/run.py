@@ -287,7 +287,7 @@ def main() -> int:
     groups = {"lint": LINT, "quick": QUICK, "ci": CI, "all": ALL}
     steps: list[Callable[[], None]] = []
     for wanted in options.steps:
-        name, _, word = wanted.partition(":")
+        name, _colon, word = wanted.partition(":")
         if name not in groups and name not in STEPS:
             parser.error(f"unknown: {name}. There are: {', '.join([*groups, *STEPS])}.")
         if word:

@@ -15,6 +15,7 @@ from moto.ec2.models import EC2Backend
 from moto.ec2.models.launch_templates import LaunchTemplate, LaunchTemplateBackend
 from moto.ec2.models.tags import TagBackend
 from moto.ec2.responses.launch_templates import LaunchTemplates
+from moto.ec2.utils import parse_user_data
 from moto.iam.models import Role, iam_backends
 from moto.iam.responses import IamResponse
 from moto.servicequotas.exceptions import NoSuchResource
@@ -195,7 +196,9 @@ def _create_launch_template(
 
 
 def _create_version(template: Any, data: dict[str, Any], description: str) -> Any:
-    """Numbers are not used again when versions have been deleted."""
+    """Numbers are not used again when versions have been deleted. moto starts no instance whose user-data it has not read, and reads only a first version's."""
+    if isinstance(data.get("UserData"), str):
+        data = {**data, "UserData": parse_user_data(data["UserData"])}
     version = CREATE_VERSION(template, data, description)
     version.number = getattr(template, "next_version", 1)
     template.next_version = version.number + 1

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import subprocess
@@ -461,6 +462,18 @@ def test_versions_of_a_launch_template_are_listed_newest_first_and_deleted(cloud
     assert "TagSpecifications" not in versions[-1]["LaunchTemplateData"]
     newest = ec2.describe_launch_template_versions(Versions=["$Latest"])["LaunchTemplateVersions"]
     assert [version["LaunchTemplateData"]["KeyName"] for version in newest] == ["k140"]
+
+
+def test_a_group_launches_from_a_later_version_with_its_user_data(cloud: Cloud) -> None:
+    template = make_template(cloud)
+    text = base64.b64encode(b"#cloud-config\n").decode()
+    data = {"ImageId": "ami-0123456789abcdef0", "InstanceType": "f2.6xlarge", "UserData": text}
+    cloud.client("ec2").create_launch_template_version(LaunchTemplateId=template, LaunchTemplateData=data)
+    make_group(cloud, LaunchTemplate={"LaunchTemplateId": template, "Version": "2"})
+    cloud.client("autoscaling").set_desired_capacity(AutoScalingGroupName="lab-f2", DesiredCapacity=1)
+    (instance,) = group(cloud)["Instances"]
+    found = cloud.client("ec2").describe_instance_attribute(InstanceId=instance["InstanceId"], Attribute="userData")
+    assert found["UserData"]["Value"] == text
 
 
 def test_launch_templates_are_paged(cloud: Cloud) -> None:
