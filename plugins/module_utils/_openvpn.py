@@ -109,6 +109,22 @@ def hint(log: t.Sequence[str]) -> str:
     return ""
 
 
+#: A `Wanted` as a module's options, but for the host's name.
+WANTED_OPTIONS: dict[str, t.Any] = {
+    "side": {"type": "str", "choices": ["server", "client", "routed"], "required": True},
+    "address": {"type": "str", "default": ""},
+    "peer": {"type": "str", "default": ""},
+    "device": {"type": "str", "default": "tun0"},
+    "management": {"type": "path"},
+    "endpoint": {"type": "str", "default": ""},
+    "port": {"type": "int", "default": 1194},
+    "protocol": {"type": "str", "choices": ["udp", "tcp"], "default": "udp"},
+    "server": {"type": "str", "default": "the VPN server"},
+    "server_address": {"type": "str", "default": "its address"},
+    "server_port": {"type": "int"},
+}
+
+
 @dataclasses.dataclass(frozen=True)
 class Wanted:
     """What a host's tunnel should be, and the words for a message where it is not."""

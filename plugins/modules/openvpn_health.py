@@ -116,21 +116,7 @@ from ansible_collections.fpga.hybrid.plugins.module_utils import _openvpn as ope
 
 def main() -> None:
     module = AnsibleModule(
-        argument_spec={
-            "side": {"type": "str", "choices": ["server", "client", "routed"], "required": True},
-            "host": {"type": "str", "required": True},
-            "address": {"type": "str", "default": ""},
-            "peer": {"type": "str", "default": ""},
-            "device": {"type": "str", "default": "tun0"},
-            "management": {"type": "path"},
-            "endpoint": {"type": "str", "default": ""},
-            "port": {"type": "int", "default": 1194},
-            "protocol": {"type": "str", "choices": ["udp", "tcp"], "default": "udp"},
-            "server": {"type": "str", "default": "the VPN server"},
-            "server_address": {"type": "str", "default": "its address"},
-            "server_port": {"type": "int"},
-            "wait": {"type": "int", "default": 60},
-        },
+        argument_spec={**openvpn.WANTED_OPTIONS, "host": {"type": "str", "required": True}, "wait": {"type": "int", "default": 60}},
         required_if=[("side", "server", ["address"]), ("side", "client", ["address", "peer", "endpoint"]), ("side", "routed", ["peer"])],
         supports_check_mode=True,
     )

@@ -53,7 +53,7 @@ options:
       peer:
         description: The VPN server's address in the VPN.
         type: str
-        required: true
+        default: ""
       device:
         description: Name of the tunnel's device.
         type: str
@@ -72,6 +72,7 @@ options:
       protocol:
         description: The protocol it uses.
         type: str
+        choices: [udp, tcp]
         default: udp
       server:
         description: The VPN server's name, for the message.
@@ -238,22 +239,7 @@ def main() -> None:
             "state": {"type": "str", "choices": ["ready", "tested"], "required": True},
             "node": {"type": "str", "required": True},
             "plan": {"type": "dict", "default": {}},
-            "vpn": {
-                "type": "dict",
-                "options": {
-                    "side": {"type": "str", "choices": ["server", "client", "routed"], "required": True},
-                    "address": {"type": "str", "default": ""},
-                    "peer": {"type": "str", "required": True},
-                    "device": {"type": "str", "default": "tun0"},
-                    "management": {"type": "path"},
-                    "endpoint": {"type": "str", "default": ""},
-                    "port": {"type": "int", "default": 1194},
-                    "protocol": {"type": "str", "default": "udp"},
-                    "server": {"type": "str", "default": "the VPN server"},
-                    "server_address": {"type": "str", "default": "its address"},
-                    "server_port": {"type": "int"},
-                },
-            },
+            "vpn": {"type": "dict", "options": openvpn.WANTED_OPTIONS},
             "pod_mtu": {"type": "int", "required": True},
             "dns_domain": {"type": "str", "default": "cluster.local"},
             "cluster_ca": {"type": "path", "default": "/etc/kubernetes/pki/ca.crt"},
