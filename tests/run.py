@@ -103,6 +103,9 @@ def ruff() -> None:
 def mypy() -> None:
     run("mypy", "-p", "lab")
     run("mypy", "-p", "ansible_collections.fpga.hybrid.plugins", cwd=ROOT / "collections")
+    # Its cache would be shipped with the role.
+    cache = f"--cache-dir={ROOT / '.mypy_cache'}"
+    run("mypy", cache, "-p", "fpga_hybrid", cwd=ROOT / "roles" / "bootstrap" / "files", environment={"MYPYPATH": str(ROOT / "collections")})
 
 
 def yamllint() -> None:

@@ -6,9 +6,13 @@
 
 from __future__ import annotations
 
+import datetime
 import fcntl
+import glob
 import json
 import os
+import shutil
+import tempfile
 import time
 import typing as t
 from contextlib import contextmanager, suppress
@@ -16,6 +20,7 @@ from contextlib import contextmanager, suppress
 from ansible_collections.fpga.hybrid.plugins.module_utils import _files
 from ansible_collections.fpga.hybrid.plugins.module_utils._kubeadm import (
     CONTROL_PLANE_FILES,
+    DOWN,
     NODE_FILES,
     Found,
     KubeadmError,
@@ -23,8 +28,13 @@ from ansible_collections.fpga.hybrid.plugins.module_utils._kubeadm import (
     Situation,
     ca_cert_hashes,
     control_plane_situation,
+    failure,
     foreign_control_plane,
     has_api_server,
+    kubelet_document,
+    redact,
+    refusal,
+    render,
     worker_situation,
 )
 from ansible_collections.fpga.hybrid.plugins.module_utils._kubectl import (
@@ -45,6 +55,14 @@ _ESSENTIALS = {
     "kube-system": ("configmap/kubeadm-config", "configmap/kubelet-config", "deployment/coredns", "daemonset/kube-proxy"),
     "kube-public": ("configmap/cluster-info",),
 }
+
+
+DROP_IN = """# Written by the collection fpga.hybrid.
+# After= and Wants=, not Requires=: a kubelet whose VPN restarts keeps its pods.
+[Unit]
+After={units}
+Wants={units}
+"""
 
 
 class Paths:
@@ -157,6 +175,14 @@ class Host:
             return None
         return ((found or {}).get("data") or {}).get("cluster_id")
 
+    def begin(self, action: str, cluster_id: str | None) -> None:
+        """Says, until C(end), that what kubeadm leaves half made is ours."""
+        started = datetime.datetime.now(tz=datetime.timezone.utc).isoformat(timespec="seconds")
+        self.write(self.paths.journal, json.dumps({"action": action, "cluster_id": cluster_id, "started": started}) + "\n", 0o600)
+
+    def end(self) -> None:
+        self.remove(self.paths.journal)
+
     def ca_hashes(self) -> list[str]:
         pem = self.read(self.paths.ca)
         return ca_cert_hashes(pem) if pem else []
@@ -221,7 +247,8 @@ class Host:
             foreign=foreign_control_plane(self.maker(), cluster_id) if has_api_server(files) and journal is None else "",
         )
 
-    def situation(self, role: str, api_timeout: int, cluster_id: str) -> tuple[Found, Situation]:
+    def situation(self, role: str, api_timeout: int = 0, cluster_id: str = "") -> tuple[Found, Situation]:
+        """cluster_id: of the cluster whose control plane the host is to be. A worker needs none."""
         found = self.found(api_timeout, cluster_id)
         return found, control_plane_situation(found) if role == "control_plane" else worker_situation(found)
 
@@ -245,3 +272,68 @@ class Host:
     def systemctl(self, *arguments: str) -> tuple[int, str]:
         code, out, err = self.run(["systemctl", *arguments])
         return code, (out or err).strip()
+
+
+class Kubeadm:
+    """kubeadm with the lock's file descriptor handed on, so that the lock lives as long as kubeadm does."""
+
+    def __init__(self, host: Host, name: str, handle: int) -> None:
+        self._host = host
+        self._name = name
+        self._handle = handle
+        for left in glob.glob(os.path.join(host.paths.run, "kubeadm-*", "")):
+            shutil.rmtree(left, ignore_errors=True)
+
+    def configure(self, action: str, documents: list[Object], ignore: list[str], secret: str = "") -> None:
+        folder = tempfile.mkdtemp(prefix="kubeadm-", dir=self._host.paths.run)
+        try:
+            path = os.path.join(folder, "config.yaml")
+            self._host.write(path, render(documents), 0o600)
+            self._run("config validate", ["kubeadm", "config", "validate", "--config", path], secret)
+            argv = ["kubeadm", action, "--config", path]
+            argv += [f"--ignore-preflight-errors={','.join(ignore)}"] if ignore else []
+            argv += ["--skip-token-print"] if action == "init" else []
+            self._run(action, argv, secret)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def reset(self, cri_socket: str) -> None:
+        self._run("reset", ["kubeadm", "reset", "--force", "--cri-socket", cri_socket])
+
+    def patches(self, declared: Object) -> str:
+        """A folder that lays what the host declares over the cluster's kubelet configuration, so that a join is right from its first start."""
+        folder = tempfile.mkdtemp(prefix="kubeadm-patches-", dir=self._host.paths.run)
+        self._host.write(os.path.join(folder, "kubeletconfiguration+merge.json"), json.dumps(kubelet_document(declared)), 0o600)
+        return folder
+
+    def _run(self, action: str, argv: list[str], secret: str = "") -> None:
+        code, out, err = self._host.run(argv, pass_fds=[self._handle])
+        if code != 0:
+            raise KubeadmError(redact(failure(action, self._name, f"{out}\n{err}"), secret))
+
+
+def refuse_foreign_networks(host: Host, name: str, allowed: t.Sequence[str] | None) -> None:
+    """allowed: names of the files that may be in /etc/cni/net.d, None means any."""
+    if allowed is None:
+        return
+    foreign = [found for found in host.cni_configurations() if found["file"] not in allowed]
+    if foreign:
+        raise KubeadmError(
+            f"{name} has a CNI configuration of somebody else, and the container runtime would give that network to pods:\n"
+            + "\n".join(f"  {host.paths.cni}/{found['file']}: network {found['network']}, plugins {', '.join(map(str, found['types']))}" for found in foreign)
+            + f"\nExpected there: nothing, or {', '.join(allowed)}. Move it away if nothing uses it, "
+            "or name the file in kubeadm_cni_tolerated if its name sorts behind ours."
+        )
+
+
+def refuse_situation(name: str, role: str, situation: Situation, waited: int = 0) -> None:
+    """KubeadmError for a host that cannot become what it is to be. waited: seconds that its API was given."""
+    refused = refusal(name, role, situation)
+    if refused:
+        raise KubeadmError(refused)
+    if situation.state == DOWN:
+        raise KubeadmError(
+            f"{name}: {situation.reason}, also after {waited} s. Nothing was changed. "
+            f"Look on {name} at: journalctl -u kubelet -n 100, systemctl status containerd, and the logs below /var/log/pods/kube-system_kube-apiserver-* "
+            "and kube-system_etcd-*."
+        )

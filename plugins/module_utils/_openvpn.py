@@ -13,6 +13,8 @@ import re
 import socket
 import typing as t
 
+from ansible_collections.fpga.hybrid.plugins.module_utils import _command, _icmp
+
 
 @dataclasses.dataclass(frozen=True)
 class State:
@@ -107,6 +109,22 @@ def hint(log: t.Sequence[str]) -> str:
     return ""
 
 
+#: A `Wanted` as a module's options, but for the host's name.
+WANTED_OPTIONS: dict[str, t.Any] = {
+    "side": {"type": "str", "choices": ["server", "client", "routed"], "required": True},
+    "address": {"type": "str", "default": ""},
+    "peer": {"type": "str", "default": ""},
+    "device": {"type": "str", "default": "tun0"},
+    "management": {"type": "path"},
+    "endpoint": {"type": "str", "default": ""},
+    "port": {"type": "int", "default": 1194},
+    "protocol": {"type": "str", "choices": ["udp", "tcp"], "default": "udp"},
+    "server": {"type": "str", "default": "the VPN server"},
+    "server_address": {"type": "str", "default": "its address"},
+    "server_port": {"type": "int"},
+}
+
+
 @dataclasses.dataclass(frozen=True)
 class Wanted:
     """What a host's tunnel should be, and the words for a message where it is not."""
@@ -123,6 +141,14 @@ class Wanted:
     server: str
     server_address: str
     server_port: int
+
+    @classmethod
+    def of(cls, parameters: t.Mapping[str, t.Any], **more: t.Any) -> Wanted:
+        """From a module's parameters, of which management and server_port may be unset."""
+        given = {**parameters, **more}
+        values = {field.name: given[field.name] for field in dataclasses.fields(cls)}
+        management = values["management"] or f"/run/openvpn-{values['side']}/fpga-hybrid.sock"
+        return cls(**{**values, "management": management, "server_port": values["server_port"] or values["port"]})
 
     def open_port(self) -> str:
         """Which port must be open from where to where."""
@@ -167,20 +193,50 @@ def judge(wanted: Wanted, finding: Finding) -> str:
     return f"OpenVPN is connected, but the VPN server's address {wanted.peer} does not answer through {wanted.device}" if unanswered else ""
 
 
-def failure(wanted: Wanted, finding: Finding, seconds: float) -> str:
-    """The whole message for a tunnel that did not come up in time."""
-    sentences = [f"{wanted.host}: the VPN is not well after {seconds:.0f} s: {judge(wanted, finding)}."]
+def advice(wanted: Wanted, finding: Finding) -> str:
+    """What to do about a tunnel that is not well, as far as its state and its log tell."""
+    sentences = []
     said = hint(finding.log)
     if said:
         sentences.append(said)
     state = finding.state
     if wanted.side == "client" and (state is None or not state.connected):
         sentences.append(wanted.open_port())
-    if wanted.side == "client" and state is not None and state.connected:
+    if wanted.side == "client" and state is not None and state.connected and not finding.answers:
         sentences.append(f"Look at the firewall of {wanted.server}: it must accept what comes from its {wanted.device}.")
     if wanted.side != "routed":
-        sentences.append(f"OpenVPN's own words: journalctl -u openvpn-{wanted.side}@fpga-hybrid -n 50")
+        sentences.append(f"OpenVPN's own words: `journalctl -u openvpn-{wanted.side}@fpga-hybrid -n 50`.")
     return " ".join(sentences)
+
+
+def failure(wanted: Wanted, finding: Finding, seconds: float) -> str:
+    """The whole message for a tunnel that did not come up in time."""
+    return f"{wanted.host}: the VPN is not well after {seconds:.0f} s: {judge(wanted, finding)}. {advice(wanted, finding)}".strip()
+
+
+# --- Looking ---------------------------------------------------------------------------------------------------------------------------
+
+
+def look(wanted: Wanted) -> Finding:
+    """One look: OpenVPN's own state first, then the other end, and nowhere but through the tunnel."""
+    if wanted.side == "routed":
+        return Finding(None, answers=_icmp.answers(wanted.peer))
+    try:
+        state = parse_state(ask(wanted.management, "state"))
+    except ManagementError as error:
+        return Finding(None, why=str(error))
+    if wanted.side == "client" and state.connected:
+        return Finding(state, answers=_icmp.answers(wanted.peer, wanted.device))
+    return Finding(state)
+
+
+def with_log(wanted: Wanted, finding: Finding, since: float) -> Finding:
+    """The same with OpenVPN's lines since a moment (seconds since 1970); older ones speak of other troubles."""
+    if wanted.side == "routed":
+        return finding
+    unit = f"openvpn-{wanted.side}@fpga-hybrid.service"
+    answer = _command.run(["journalctl", "--unit", unit, "--output", "cat", "--lines", "200", "--since", f"@{since:.0f}"], timeout=20)
+    return dataclasses.replace(finding, log=tuple(answer.out.splitlines()))
 
 
 # --- Whose is it -----------------------------------------------------------------------------------------------------------------------

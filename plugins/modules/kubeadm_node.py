@@ -7,13 +7,13 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: kubeadm_node
-short_description: Makes a host a node of a cluster, with kubeadm
+short_description: Makes a host a control plane, or takes a node out, with kubeadm
 version_added: 0.1.0
 description:
-  - Runs C(kubeadm init) or C(kubeadm join) with a configuration file (kubeadm v1beta4) that lives in C(/run) with mode 0600 while kubeadm runs,
-    after C(kubeadm config validate).
+  - Runs C(kubeadm init) with a configuration file (kubeadm v1beta4) that lives in C(/run) with mode 0600 while kubeadm runs,
+    after C(kubeadm config validate). A worker is joined by M(fpga.hybrid.bootstrap_join).
   - A run that was killed in the middle is recovered. An init that has written to etcd is continued over what is there, nothing is deleted.
-    An init that has not, and a join, start afresh. State that is not ours is refused.
+    An init that has not starts afresh. State that is not ours is refused.
   - An init is written down in C(/etc/fpga-hybrid/record.json) before it starts. A control plane that neither this record nor its own
     ConfigMap C(kube-system/fpga-hybrid) calls ours is neither joined nor reset, whatever its name and addresses.
   - O(state=absent) is C(kubeadm reset) of a node of this cluster, and of nothing else.
@@ -23,7 +23,7 @@ options:
   state:
     description: What the host is to be.
     type: str
-    choices: [init, join, absent]
+    choices: [init, absent]
     required: true
   node_name:
     description: Name of the node.
@@ -40,7 +40,7 @@ options:
     description: Provider ID of the node. It cannot be changed later.
     type: str
   taints:
-    description: Taints that the node registers with, as dictionaries or as C(key=value:effect).
+    description: Taints that it registers with beside the control plane's, as dictionaries or as C(key=value:effect).
     type: list
     elements: raw
     default: []
@@ -78,14 +78,6 @@ options:
   cluster_name:
     description: Name of the cluster. Needed for O(state=absent).
     type: str
-  token:
-    description: Join token. For O(state=join).
-    type: str
-  ca_cert_hashes:
-    description: The hashes that pin the cluster's CA. For O(state=join).
-    type: list
-    elements: str
-    default: []
   token_ttl:
     description: How long the token lives that an init makes, in minutes.
     type: int
@@ -101,10 +93,6 @@ options:
     type: list
     elements: str
     default: []
-  timeout:
-    description: Seconds that a join waits for the API, and for the kubelet's certificate.
-    type: int
-    default: 120
   api_timeout:
     description: Seconds to wait for the API of a control plane that is there.
     type: int
@@ -127,46 +115,43 @@ EXAMPLES = r"""
     cluster_id: "{{ cluster_id }}"
     cluster_name: example
 
-- name: Join
+- name: Make the control plane
   fpga.hybrid.kubeadm_node:
-    state: join
-    node_name: worker1
-    node_address: 172.27.224.12
+    state: init
+    node_name: cp1
+    node_address: 172.27.224.1
     endpoint: api.example.org:6443
     cluster_id: "{{ cluster_id }}"
-    token: "{{ __kubeadm_token.token }}"
-    ca_cert_hashes: "{{ __kubeadm_token.ca_cert_hashes }}"
-  no_log: true
+    cluster:
+      name: example
+      kubernetes_version: 1.36.3
+      pod_network: 10.244.0.0/16
+      service_network: 10.96.0.0/12
+      dns_domain: cluster.local
 """
 
 RETURN = r"""
 situation:
   description: What was found, as in M(fpga.hybrid.kubeadm_state).
   type: str
-  returned: O(state=init) and O(state=join)
+  returned: O(state=init)
 reason:
   description: The same in words.
   type: str
-  returned: O(state=init) and O(state=join)
+  returned: O(state=init)
 was_node:
   description: Whether we had made the host a node. What Kubernetes' programs left in its kernel is then ours to take out.
   type: bool
   returned: O(state=absent)
 """
 
-import datetime
-import glob
-import json
 import os
-import shutil
-import tempfile
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.fpga.hybrid.plugins.module_utils._kubeadm import (
     CLEAN,
-    DOWN,
     FRESH,
     JOINED,
     RESUME,
@@ -176,19 +161,13 @@ from ansible_collections.fpga.hybrid.plugins.module_utils._kubeadm import (
     NodeConfig,
     Object,
     Situation,
-    failure,
     foreign_control_plane,
     has_api_server,
     init_documents,
-    join_documents,
-    kubelet_document,
     parse_taints,
-    redact,
-    refusal,
-    render,
     reset_refusal,
 )
-from ansible_collections.fpga.hybrid.plugins.module_utils._kubeadm_host import RECORD, Host
+from ansible_collections.fpga.hybrid.plugins.module_utils._kubeadm_host import RECORD, Host, Kubeadm, refuse_foreign_networks, refuse_situation
 from ansible_collections.fpga.hybrid.plugins.module_utils._kubectl import KubeError, run
 from ansible_collections.fpga.hybrid.plugins.module_utils._record import RecordError
 
@@ -202,75 +181,7 @@ SUBOPTIONS = {
 }
 
 
-class Kubeadm:
-    """kubeadm with the lock's file descriptor handed on, so that the lock lives as long as kubeadm does."""
-
-    def __init__(self, host: Host, name: str, handle: int) -> None:
-        self._host = host
-        self._name = name
-        self._handle = handle
-
-    def configure(self, action: str, documents: list[Object], ignore: list[str], secret: str = "") -> None:
-        folder = tempfile.mkdtemp(prefix="kubeadm-", dir=self._host.paths.run)
-        try:
-            path = os.path.join(folder, "config.yaml")
-            self._host.write(path, render(documents), 0o600)
-            self._run("config validate", ["kubeadm", "config", "validate", "--config", path], secret)
-            argv = ["kubeadm", action, "--config", path]
-            argv += [f"--ignore-preflight-errors={','.join(ignore)}"] if ignore else []
-            argv += ["--skip-token-print"] if action == "init" else []
-            self._run(action, argv, secret)
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
-
-    def reset(self, cri_socket: str) -> None:
-        self._run("reset", ["kubeadm", "reset", "--force", "--cri-socket", cri_socket])
-
-    def _run(self, action: str, argv: list[str], secret: str = "") -> None:
-        code, out, err = self._host.run(argv, pass_fds=[self._handle])
-        if code != 0:
-            raise KubeadmError(redact(failure(action, self._name, f"{out}\n{err}"), secret))
-
-
-def patches(host: Host, declared: Object) -> str:
-    """A folder that lays the host's own declaration over the cluster's kubelet configuration, so that a join is right from its first start."""
-    folder = os.path.join(host.paths.run, "kubeadm-patches")
-    shutil.rmtree(folder, ignore_errors=True)
-    host.write(os.path.join(folder, "kubeletconfiguration+merge.json"), json.dumps(kubelet_document(declared)), 0o600)
-    return folder
-
-
-def role_of(params: Object) -> str:
-    return "control_plane" if params["state"] == "init" else "worker"
-
-
-def refuse(params: Object, situation: Situation) -> None:
-    name = params["node_name"]
-    refused = refusal(name, role_of(params), situation)
-    if refused:
-        raise KubeadmError(refused)
-    if situation.state == DOWN:
-        raise KubeadmError(
-            f"{name}: {situation.reason}, also after {params['api_timeout']} s. Nothing was changed. "
-            f"Look on {name} at: journalctl -u kubelet -n 100, systemctl status containerd, and the logs below /var/log/pods/kube-system_kube-apiserver-* "
-            "and kube-system_etcd-*."
-        )
-
-
-def refuse_foreign_networks(params: Object, host: Host) -> None:
-    if params["cni_files"] is None:
-        return
-    foreign = [found for found in host.cni_configurations() if found["file"] not in params["cni_files"]]
-    if foreign:
-        raise KubeadmError(
-            f"{params['node_name']} has a CNI configuration of somebody else, and the container runtime would give that network to pods:\n"
-            + "\n".join(f"  {host.paths.cni}/{found['file']}: network {found['network']}, plugins {', '.join(map(str, found['types']))}" for found in foreign)
-            + f"\nExpected there: nothing, or {', '.join(params['cni_files'])}. Move it away if nothing uses it, "
-            "or name the file in kubeadm_cni_tolerated if its name sorts behind ours."
-        )
-
-
-def documents(params: Object, host: Host) -> list[Object]:
+def documents(params: Object) -> list[Object]:
     node = NodeConfig(
         name=params["node_name"],
         address=params["node_address"],
@@ -279,10 +190,6 @@ def documents(params: Object, host: Host) -> list[Object]:
         taints=tuple(parse_taints(params["taints"], params["node_name"])),
         extra_args=params["kubelet_extra_args"],
     )
-    if params["state"] == "join":
-        folder = patches(host, params["kubelet_configuration"])
-        joining: list[Object] = join_documents(node, params["endpoint"], params["token"], params["ca_cert_hashes"], folder, params["timeout"])
-        return joining
     declared = params["cluster"]
     cluster = ClusterConfig(
         **{**declared, "cert_sans": tuple(declared["cert_sans"])},
@@ -295,32 +202,26 @@ def documents(params: Object, host: Host) -> list[Object]:
 
 
 def make(params: Object, host: Host, *, check_mode: bool) -> tuple[bool, Situation]:
-    """Init or join, whatever is missing of it."""
+    """The control plane, whatever is missing of it."""
     with host.lock(timeout=300) as handle:
-        _found, situation = host.situation(role_of(params), params["api_timeout"], params["cluster_id"])
-        refuse(params, situation)
+        _found, situation = host.situation("control_plane", params["api_timeout"], params["cluster_id"])
+        refuse_situation(params["node_name"], "control_plane", situation, params["api_timeout"])
         if situation.state in (FRESH, CLEAN):
-            refuse_foreign_networks(params, host)
+            refuse_foreign_networks(host, params["node_name"], params["cni_files"])
         if check_mode or situation.state == JOINED:
             if not check_mode:
-                host.remove(host.paths.journal)
+                host.end()
             return situation.state != JOINED, situation
         kubeadm = Kubeadm(host, params["node_name"], handle)
-        for left in glob.glob(os.path.join(host.paths.run, "kubeadm-*", "")):
-            shutil.rmtree(left, ignore_errors=True)
-        wanted = documents(params, host)
+        wanted = documents(params)
         if situation.state == CLEAN:
             kubeadm.reset(params["cri_socket"])
-        started = datetime.datetime.now(tz=datetime.timezone.utc).isoformat(timespec="seconds")
-        if params["state"] == "init":
-            record = host.record()
-            record.put(RECORD, "init", {"cluster_id": params["cluster_id"], "started": started})
-            record.save()
-        host.write(host.paths.journal, json.dumps({"action": params["state"], "cluster_id": params["cluster_id"], "started": started}) + "\n", 0o600)
-        ignore = [*params["ignore_preflight_errors"], *(RESUME_IGNORES if situation.state == RESUME else ())]
-        kubeadm.configure(params["state"], wanted, ignore, params["token"] or "")
-        host.remove(host.paths.journal)
-        shutil.rmtree(os.path.join(host.paths.run, "kubeadm-patches"), ignore_errors=True)
+        record = host.record()
+        record.put(RECORD, "init", {"cluster_id": params["cluster_id"]})
+        record.save()
+        host.begin("init", params["cluster_id"])
+        kubeadm.configure("init", wanted, [*params["ignore_preflight_errors"], *(RESUME_IGNORES if situation.state == RESUME else ())])
+        host.end()
         return True, situation
 
 
@@ -365,7 +266,7 @@ def unmake(params: Object, host: Host, *, check_mode: bool) -> tuple[bool, bool]
 
 def main() -> None:
     spec: dict[str, t.Any] = {
-        "state": {"type": "str", "choices": ["init", "join", "absent"], "required": True},
+        "state": {"type": "str", "choices": ["init", "absent"], "required": True},
         "node_name": {"type": "str", "required": True},
         "node_address": {"type": "str"},
         "cri_socket": {"type": "str", "default": "unix:///run/containerd/containerd.sock"},
@@ -378,21 +279,14 @@ def main() -> None:
         "endpoint": {"type": "str"},
         "cluster_id": {"type": "str", "required": True},
         "cluster_name": {"type": "str"},
-        "token": {"type": "str", "no_log": True},
-        "ca_cert_hashes": {"type": "list", "elements": "str", "default": []},
         "token_ttl": {"type": "int", "default": 20, "no_log": False},
         "cni_files": {"type": "list", "elements": "str"},
         "ignore_preflight_errors": {"type": "list", "elements": "str", "default": []},
-        "timeout": {"type": "int", "default": 120},
         "api_timeout": {"type": "int", "default": 90},
     }
     module = AnsibleModule(
         argument_spec=spec,
-        required_if=[
-            ("state", "init", ["cluster", "endpoint", "node_address"]),
-            ("state", "join", ["endpoint", "node_address"]),
-            ("state", "absent", ["cluster_name"]),
-        ],
+        required_if=[("state", "init", ["cluster", "endpoint", "node_address"]), ("state", "absent", ["cluster_name"])],
         supports_check_mode=True,
     )
     params, host = module.params, Host(run)

@@ -103,9 +103,10 @@ from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleA
 
 from ansible_collections.fpga.hybrid.plugins.module_utils._instance_types import shipped_types
 from ansible_collections.fpga.hybrid.plugins.module_utils._instance_types_table import SOURCE
+from ansible_collections.fpga.hybrid.plugins.module_utils._node import kubelet_arguments
 from ansible_collections.fpga.hybrid.plugins.module_utils._node_pool import Pool, PoolError, parse_accelerators, parse_pools
 from ansible_collections.fpga.hybrid.plugins.module_utils._node_pool_cloud import Cloud, CloudError, cluster_of
-from ansible_collections.fpga.hybrid.plugins.module_utils.node_template import NodeTemplate, kubelet_arguments, make_template
+from ansible_collections.fpga.hybrid.plugins.module_utils.node_template import NodeTemplate, make_template
 
 
 def shown(pool: Pool, template: NodeTemplate) -> dict[str, Any]:

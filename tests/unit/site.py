@@ -23,22 +23,19 @@ DECLARED = {
     "ansible_port": 1,
     "ansible_python_interpreter": sys.executable,
 }
-INVENTORY = {
-    "all": {
-        "vars": DECLARED,
-        "children": {
-            "on_prem": {"hosts": {"cp1": {"vpn_address": "172.27.224.1"}, "worker1": {"vpn_address": "172.27.224.12"}}},
-            "control_plane": {"hosts": {"cp1": {}}},
-            "workers": {"hosts": {"worker1": {}}},
-            "vpn_server": {"hosts": {"cp1": {}}},
-        },
-    }
-}
+HOSTS = {"cp1": {"vpn_address": "172.27.224.1"}, "worker1": {"vpn_address": "172.27.224.12"}}
 
 
-def play(folder: Path, playbook: Path | str, variables: Mapping[str, Any], *options: str) -> subprocess.CompletedProcess[str]:
+def inventory(hosts: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    groups = {"on_prem": hosts, "control_plane": {"cp1": {}}, "workers": {"worker1": {}}, "vpn_server": {"cp1": {}}}
+    return {"all": {"vars": DECLARED, "children": {name: {"hosts": members} for name, members in groups.items()}}}
+
+
+def play(
+    folder: Path, playbook: Path | str, variables: Mapping[str, Any], *options: str, hosts: Mapping[str, Mapping[str, Any]] | None = None
+) -> subprocess.CompletedProcess[str]:
     """Runs a playbook (of ours by its path in the repository) with the variables above all others. The folder holds inventory and variables."""
-    (folder / "site.yml").write_text(json.dumps(INVENTORY))
+    (folder / "site.yml").write_text(json.dumps(inventory(hosts or HOSTS)))
     (folder / "vars.json").write_text(json.dumps(variables))
     command = [str(BIN / "ansible-playbook"), "-i", str(folder / "site.yml"), "-e", f"@{folder / 'vars.json'}", str(playbook), *options]
     environment = {**os.environ, "ANSIBLE_NOCOLOR": "1", "no_proxy": "127.0.0.1"}

@@ -18,20 +18,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ansible_collections.fpga.hybrid.plugins.module_utils._instance_types import Device, InstanceType, shipped_types
-from ansible_collections.fpga.hybrid.plugins.module_utils._node_pool import PoolError, parse_accelerators, parse_cluster, parse_pools
-from ansible_collections.fpga.hybrid.plugins.module_utils._quantity import Quantity
-from ansible_collections.fpga.hybrid.plugins.module_utils.node_template import (
-    EVICTION_HARD,
+from ansible_collections.fpga.hybrid.plugins.module_utils._node import (
     NODE_FILE,
-    USER_DATA_LIMIT,
     TemplateError,
     eviction_reservation,
-    kube_reserved,
     kubelet_arguments,
     kubelet_configuration,
-    make_template,
     node_violations,
 )
+from ansible_collections.fpga.hybrid.plugins.module_utils._node_pool import PoolError, parse_accelerators, parse_cluster, parse_pools
+from ansible_collections.fpga.hybrid.plugins.module_utils._quantity import Quantity
+from ansible_collections.fpga.hybrid.plugins.module_utils.node_template import EVICTION_HARD, USER_DATA_LIMIT, kube_reserved, make_template
 
 TYPES = shipped_types()
 CLUSTER = {"name": "InAccel", "id": "6b1f0f5e-94c9-4d5e-8a55-0a7f0c1e2d3b", "kubernetes_version": "1.36", "region": "us-east-1"}

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import socket
 import threading
 from pathlib import Path
@@ -143,6 +144,24 @@ def test_ask_fails_where_there_is_no_whole_answer(tmp_path: Path, text: str) -> 
     answer(path, text)
     with pytest.raises(openvpn.ManagementError):
         openvpn.ask(path, "state")
+
+
+def test_a_look_asks_openvpn_itself(tmp_path: Path) -> None:
+    server = dataclasses.replace(WANTED, side="server", management=str(tmp_path / "socket"))
+    assert "No such file" in openvpn.look(server).why
+    answer(server.management, "1,CONNECTED,SUCCESS,172.27.224.1,,,,\r\nEND\r\n")
+    assert openvpn.look(server) == openvpn.Finding(openvpn.State("CONNECTED", "SUCCESS", "172.27.224.1"))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="a raw socket needs root")
+def test_a_look_from_the_lan_asks_the_server_alone() -> None:
+    assert openvpn.look(dataclasses.replace(WANTED, side="routed", peer="127.0.0.1")) == openvpn.Finding(None, answers=True)
+
+
+def test_what_a_module_leaves_out_is_where_the_role_puts_it() -> None:
+    parameters = {**dataclasses.asdict(WANTED), "management": None, "server_port": None}
+    filled = openvpn.Wanted.of(parameters, host="worker9")
+    assert (filled.host, filled.management, filled.server_port) == ("worker9", f"/run/openvpn-{WANTED.side}/fpga-hybrid.sock", WANTED.port)
 
 
 def test_ask_fails_where_nobody_listens(tmp_path: Path) -> None:

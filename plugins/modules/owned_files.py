@@ -5,8 +5,8 @@
 from __future__ import annotations
 
 DOCUMENTATION = r"""
-module: openvpn_files
-short_description: Writes all files of role openvpn in one step
+module: owned_files
+short_description: Writes all files that a role owns in one step
 version_added: 0.1.0
 description:
   - Folders, programs, units and configuration of one host in a single call, because a call costs more than a file.
@@ -21,8 +21,12 @@ attributes:
     support: full
     description: Shows each file.
 options:
+  owner:
+    description: Whose files these are. A file of this owner that is no longer listed goes.
+    type: str
+    required: true
   state:
-    description: V(absent) takes out what this module wrote.
+    description: V(absent) takes out what was written for the owner.
     type: str
     choices: [present, absent]
     default: present
@@ -40,7 +44,7 @@ options:
         description: Its mode in octal. Unset leaves the mode of an existing folder alone.
         type: str
   files:
-    description: The files. Those that this module wrote before and that are no longer listed go.
+    description: The files. Those that were written for the owner before and that are no longer listed go.
     type: list
     elements: dict
     default: []
@@ -61,7 +65,8 @@ options:
 
 EXAMPLES = r"""
 - name: Write the unit's drop-in
-  fpga.hybrid.openvpn_files:
+  fpga.hybrid.owned_files:
+    owner: openvpn
     files:
       - path: /etc/systemd/system/openvpn-client@fpga-hybrid.service.d/fpga-hybrid.conf
         content: "{{ lookup('ansible.builtin.template', 'unit.conf.j2') }}"
@@ -83,8 +88,6 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.fpga.hybrid.plugins.module_utils import _files
 from ansible_collections.fpga.hybrid.plugins.module_utils._record import Record, RecordError
-
-OWNER = "openvpn"
 
 
 @dataclass(frozen=True)
@@ -114,24 +117,26 @@ def main() -> None:
     }
     module = AnsibleModule(
         argument_spec={
+            "owner": {"type": "str", "required": True},
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
             "folders": {"type": "list", "elements": "dict", "options": folder, "default": []},
             "files": {"type": "list", "elements": "dict", "options": file, "default": []},
         },
         supports_check_mode=True,
     )
+    owner = module.params["owner"]
     present = module.params["state"] == "present"
     folders = [Folder(f["path"], int(f["mode"], 8) if f["mode"] else None) for f in module.params["folders"]] if present else []
     wanted = {f["path"]: _files.File(f["content"], int(f["mode"], 8)) for f in module.params["files"]} if present else {}
     try:
         record = Record.load()
-        changes = _files.plan(OWNER, wanted, record)
+        changes = _files.plan(owner, wanted, record)
         changed_folders = [f for f in folders if f.changed]
         changed = [change for change in changes if change.changed]
         if not module.check_mode:
             for each in changed_folders:
                 each.apply()
-            _files.remember(OWNER, wanted, changes, record)
+            _files.remember(owner, wanted, changes, record)
             record.save()
             for change in changed:
                 change.apply()
