@@ -5,7 +5,7 @@
 tests/run.py quick            what `make test` is: every step that takes less than two minutes warm
 tests/run.py all              also the slow tests, on the running lab; writes what came out into docs/test-all.md
 tests/run.py lint             the static steps only
-tests/run.py STEP [STEP ...]  these steps; STEP:WORD runs those tests of a pytest step whose name holds WORD
+tests/run.py STEP [STEP ...]  these steps; STEP:WORD runs those tests, or scenarios, of a step whose name holds WORD
 """
 
 from __future__ import annotations
@@ -184,11 +184,11 @@ def scenarios(wanted: Callable[[str], bool]) -> None:
 
 def molecule() -> None:
     print(f"in `make test-all` only, because they take more than two minutes: {', '.join(SLOW_SCENARIOS)}")
-    scenarios(lambda name: name not in SLOW_SCENARIOS)
+    scenarios(lambda name: name not in SLOW_SCENARIOS and ONLY.get("molecule", "") in name)
 
 
 def molecule_slow() -> None:
-    scenarios(SLOW_SCENARIOS.__contains__)
+    scenarios(lambda name: name in SLOW_SCENARIOS and ONLY.get("molecule_slow", "") in name)
 
 
 def lab_hosts() -> None:
@@ -244,7 +244,7 @@ ALL = (*CI, molecule_slow, lab_tests_slow, bench_site, machine_clean)
 STEPS = {step.__name__: step for step in ALL}
 #: Steps whose tests have a row each in the table of results.
 TOLD_ONE_BY_ONE = ("lab_tests", "lab_tests_slow")
-#: A step of pytest that was asked for in part -> the word for its -k.
+#: A step that was asked for in part -> the word, for pytest's -k or in a scenario's name.
 ONLY: dict[str, str] = {}
 
 
