@@ -151,6 +151,11 @@ def playbooks_aws() -> None:
     pytest("playbooks_aws", "tests/integration/playbooks", "-n", "2")
 
 
+def admission() -> None:
+    """What a real API server makes of our objects, and of pods under our policies."""
+    pytest("admission", "tests/integration/admission")
+
+
 def sanity() -> None:
     """ansible-test on the oldest core that we support."""
     copy_collection()
@@ -237,7 +242,7 @@ class Result:
 
 
 LINT: tuple[Callable[[], None], ...] = (ruff, mypy, yamllint, ansible_lint, documentation)
-QUICK = (*LINT, unit, aws, playbooks_aws, sanity, sanity_newest, molecule)
+QUICK = (*LINT, unit, aws, playbooks_aws, admission, sanity, sanity_newest, molecule)
 LAB = (lab_hosts, check_fresh, make_lab, lab_tests)
 CI = (*LAB, *QUICK)
 ALL = (*CI, molecule_slow, lab_tests_slow, bench_site, machine_clean)

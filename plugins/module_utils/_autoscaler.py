@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from ansible_collections.fpga.hybrid.plugins.module_utils._duration import EXAMPLE, DurationError, duration, seconds
 from ansible_collections.fpga.hybrid.plugins.module_utils._node_pool import AUTOSCALER_OPTION_PREFIX, CLUSTER_ID_TAG, Pool, PoolError, parse_pools
@@ -220,12 +220,8 @@ def parse_settings(declared: Mapping[str, Any]) -> Settings:
     problems: list[Problem] = []
     name = str(declared["cluster_name"])
     pools = _pools(declared, name, problems)
-    times = {key: _seconds(f"autoscaler_{key}", declared[key], problems) for key in ("scan_interval", "scale_down_unneeded_time")}
-    if times["scan_interval"] == 0:
-        problems.append(_problem("autoscaler_scan_interval", f"found {declared['scan_interval']}", "at least 1s", "Take 10s, upstream's."))
-    if times["scale_down_unneeded_time"] < times["scan_interval"]:
-        found = f"found {declared['scale_down_unneeded_time']}"
-        problems.append(_problem("autoscaler_scale_down_unneeded_time", found, f"at least a scan's time, {declared['scan_interval']}", "Raise it."))
+    scan = _seconds("autoscaler_scan_interval", declared["scan_interval"], problems, least=1)
+    unneeded = _seconds("autoscaler_scale_down_unneeded_time", declared["scale_down_unneeded_time"], problems, least=scan)
     tolerance = _seconds("cluster_fpga_outage_tolerance", declared["outage_tolerance"], problems)
     if not _REGION.fullmatch(str(declared["region"])):
         problems.append(_problem("cluster_aws_region", f"found {declared['region']!r}", "an AWS region as us-east-1", "Say which."))
@@ -239,8 +235,8 @@ def parse_settings(declared: Mapping[str, Any]) -> Settings:
         pools=pools,
         max_nodes_total=_nodes_total(declared, pools, problems),
         max_node_provision_time=_provision_time(declared, pools, problems),
-        scan_interval=times["scan_interval"],
-        scale_down_unneeded_time=times["scale_down_unneeded_time"],
+        scan_interval=scan,
+        scale_down_unneeded_time=unneeded,
         outage_tolerance=tolerance,
         endpoints=_endpoints(declared["endpoints"], problems),
         credentials=_credentials(declared["credentials"], problems),
@@ -257,12 +253,15 @@ def _problem(variable: str, found: str, expected: str, remedy: str) -> Problem:
     return Problem("", variable, found, expected, remedy)
 
 
-def _seconds(variable: str, written: object, problems: list[Problem]) -> int:
+def _seconds(variable: str, written: object, problems: list[Problem], least: int = 0) -> int:
     try:
-        return seconds(written)
+        found = seconds(written)
     except DurationError as error:
         problems.append(_problem(variable, str(error), EXAMPLE, "Write a unit with each number."))
-        return 0
+        return least
+    if found < least:
+        problems.append(_problem(variable, f"found {written}", f"at least {duration(least)}", "Raise it."))
+    return found
 
 
 def _number(variable: str, value: object, problems: list[Problem]) -> int:
@@ -323,14 +322,24 @@ def _endpoints(declared: object, problems: list[Problem]) -> dict[str, str]:
         if service not in SERVICES:
             problems.append(_problem(variable, "no such service is asked", f"one of {', '.join(SERVICES)}", nearest(str(service), SERVICES)))
             continue
-        parts = urlsplit(url) if isinstance(url, str) else None
-        if parts is None or parts.scheme not in ("http", "https") or not parts.hostname or not url.isprintable():
+        parts = _url(url)
+        if parts is None:
             problems.append(_problem(variable, f"found {url!r}", "an URL as https://vpce-0123.ec2.us-east-1.vpce.amazonaws.com", "Mend it."))
         elif parts.username or parts.password:
             problems.append(_problem(variable, "found credentials in the URL", "an URL without them", "The autoscaler's own come from its Secret."))
         else:
             found[service] = str(url)
     return found
+
+
+def _url(value: object) -> SplitResult | None:
+    if not isinstance(value, str) or not value.isprintable():
+        return None
+    try:
+        parts = urlsplit(value)
+    except ValueError:
+        return None
+    return parts if parts.scheme in ("http", "https") and parts.hostname else None
 
 
 def _environment(proxy: Mapping[str, Any]) -> dict[str, str]:
