@@ -117,7 +117,13 @@ def test_a_reset_may_do_without_a_control_plane_that_is_gone(site):
 
 
 def went_on(hosts, **play):
-    return {"hosts": hosts, "gather_facts": False, "roles": ["fpga.hybrid.cluster"], "tasks": [{"debug": {"msg": "went on on {{ inventory_hostname }}"}}], **play}
+    return {
+        "hosts": hosts,
+        "gather_facts": False,
+        "roles": ["fpga.hybrid.cluster"],
+        "tasks": [{"debug": {"msg": "went on on {{ inventory_hostname }}"}}],
+        **play,
+    }
 
 
 @pytest.mark.parametrize(("strategy", "how"), [("linear", "failed"), ("host_pinned", "failed"), ("host_pinned", "unreachable")])
