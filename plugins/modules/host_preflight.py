@@ -200,7 +200,7 @@ EXAMPLES = r"""
     endpoint: api.fpga.example.org:6443
     kubernetes: 1.36.3
     minimum: {cpus: 2, memory: 1700, disk: 4096}
-    controller_time: "{{ now(utc=true).timestamp() }}"
+    controller_time: "{{ (now(utc=true) - ('1970-01-01' | to_datetime('%Y-%m-%d'))).total_seconds() }}"
 """
 
 RETURN = r"""
