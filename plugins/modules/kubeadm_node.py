@@ -164,11 +164,11 @@ from ansible_collections.fpga.hybrid.plugins.module_utils._kubeadm import (
     foreign_control_plane,
     has_api_server,
     init_documents,
-    parse_taints,
     reset_refusal,
 )
 from ansible_collections.fpga.hybrid.plugins.module_utils._kubeadm_host import RECORD, Host, Kubeadm, refuse_foreign_networks, refuse_situation
 from ansible_collections.fpga.hybrid.plugins.module_utils._kubectl import KubeError, run
+from ansible_collections.fpga.hybrid.plugins.module_utils._labels import Taint, TaintError
 from ansible_collections.fpga.hybrid.plugins.module_utils._record import RecordError
 
 SUBOPTIONS = {
@@ -187,7 +187,7 @@ def documents(params: Object) -> list[Object]:
         address=params["node_address"],
         cri_socket=params["cri_socket"],
         provider_id=params["provider_id"],
-        taints=tuple(parse_taints(params["taints"], params["node_name"])),
+        taints=tuple(Taint.parse(taint).as_object() for taint in params["taints"]),
         extra_args=params["kubelet_extra_args"],
     )
     declared = params["cluster"]
@@ -297,7 +297,7 @@ def main() -> None:
         else:
             changed, situation = make(params, host, check_mode=module.check_mode)
             result = {"situation": situation.state, "reason": situation.reason}
-    except (KubeadmError, KubeError, RecordError) as error:
+    except (KubeadmError, KubeError, RecordError, TaintError) as error:
         module.fail_json(msg=str(error))
     step = f"kubeadm {'reset' if params['state'] == 'absent' else params['state']}\n" if changed else ""
     module.exit_json(changed=changed, diff={"before": "", "after": step}, **result)
