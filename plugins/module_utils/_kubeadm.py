@@ -62,6 +62,23 @@ class ClusterConfig:
     kubelet: Object = field(default_factory=dict)
     kube_proxy: Object = field(default_factory=dict)
 
+    #: Option C(cluster) of the modules that take one, beside C(endpoint), C(kubelet_configuration) and C(kube_proxy_configuration).
+    OPTIONS: t.ClassVar[Object] = {
+        **{name: {"type": "str", "required": True} for name in ("name", "kubernetes_version", "pod_network", "service_network", "dns_domain")},
+        "cert_sans": {"type": "list", "elements": "str", "default": []},
+    }
+
+    @classmethod
+    def of(cls, params: Object) -> ClusterConfig:
+        """What a module was told."""
+        declared = params["cluster"]
+        return cls(
+            **{**declared, "cert_sans": tuple(declared["cert_sans"])},
+            endpoint=params["endpoint"],
+            kubelet=params["kubelet_configuration"],
+            kube_proxy=params["kube_proxy_configuration"],
+        )
+
     def documents(self) -> list[Object]:
         endpoint_host, _sep, port = self.endpoint.rpartition(":")
         if not endpoint_host or not port.isdigit():

@@ -171,15 +171,6 @@ from ansible_collections.fpga.hybrid.plugins.module_utils._kubectl import KubeEr
 from ansible_collections.fpga.hybrid.plugins.module_utils._labels import Taint, TaintError
 from ansible_collections.fpga.hybrid.plugins.module_utils._record import RecordError
 
-SUBOPTIONS = {
-    "name": {"type": "str", "required": True},
-    "kubernetes_version": {"type": "str", "required": True},
-    "pod_network": {"type": "str", "required": True},
-    "service_network": {"type": "str", "required": True},
-    "dns_domain": {"type": "str", "required": True},
-    "cert_sans": {"type": "list", "elements": "str", "default": []},
-}
-
 
 def documents(params: Object) -> list[Object]:
     node = NodeConfig(
@@ -190,14 +181,7 @@ def documents(params: Object) -> list[Object]:
         taints=tuple(Taint.parse(taint).as_object() for taint in params["taints"]),
         extra_args=params["kubelet_extra_args"],
     )
-    declared = params["cluster"]
-    cluster = ClusterConfig(
-        **{**declared, "cert_sans": tuple(declared["cert_sans"])},
-        endpoint=params["endpoint"],
-        kubelet=params["kubelet_configuration"],
-        kube_proxy=params["kube_proxy_configuration"],
-    )
-    making: list[Object] = init_documents(cluster, node, f"{params['token_ttl']}m0s")
+    making: list[Object] = init_documents(ClusterConfig.of(params), node, f"{params['token_ttl']}m0s")
     return making
 
 
@@ -275,7 +259,7 @@ def main() -> None:
         "kubelet_extra_args": {"type": "dict", "default": {}},
         "kubelet_configuration": {"type": "dict", "default": {}},
         "kube_proxy_configuration": {"type": "dict", "default": {}},
-        "cluster": {"type": "dict", "options": SUBOPTIONS},
+        "cluster": {"type": "dict", "options": ClusterConfig.OPTIONS},
         "endpoint": {"type": "str"},
         "cluster_id": {"type": "str", "required": True},
         "cluster_name": {"type": "str"},

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from ansible_collections.fpga.hybrid.plugins.module_utils import _kubeadm as k
 from ansible_collections.fpga.hybrid.plugins.module_utils._labels import EFFECTS, Taint
+from ansible_collections.fpga.hybrid.plugins.modules import kubeadm_cluster, kubeadm_node
 
 CLUSTER = k.ClusterConfig(
     name="InAccel",
@@ -45,6 +46,20 @@ PIN = "sha256:" + "0" * 64
 
 def documents(text):
     return {document["kind"]: document for document in yaml.safe_load_all(text)}
+
+
+def test_every_module_that_takes_a_cluster_takes_the_same_options_and_documents_them():
+    for module in (kubeadm_node, kubeadm_cluster):
+        documented = yaml.safe_load(module.DOCUMENTATION)["options"]["cluster"]["suboptions"]
+        assert {name: {key: value for key, value in option.items() if key != "description"} for name, option in documented.items()} == k.ClusterConfig.OPTIONS
+
+
+def test_a_cluster_is_what_a_module_was_told():
+    own = ("endpoint", "kubelet", "kube_proxy")
+    cluster = {name: value for name, value in vars(CLUSTER).items() if name not in own}
+    told = {"cluster": {**cluster, "cert_sans": list(CLUSTER.cert_sans)}, "endpoint": CLUSTER.endpoint}
+    assert k.ClusterConfig.of({**told, "kubelet_configuration": CLUSTER.kubelet, "kube_proxy_configuration": CLUSTER.kube_proxy}) == CLUSTER
+    assert set(cluster) == set(k.ClusterConfig.OPTIONS)
 
 
 def test_init_tells_kubeadm_the_whole_declaration():
