@@ -32,7 +32,7 @@ def value(tmp_path):
 
     def find(hosts: dict[str, dict[str, Any]], host: str, variable: str, **declaration: Any) -> Any:
         variables: dict[str, Any] = {}
-        for role in ("cluster", "host", "openvpn"):
+        for role in ("cluster", "host", "openvpn", "preflight", "verify"):
             for folder in ("defaults", "vars"):
                 variables |= yaml.safe_load((ROOT / "roles" / role / folder / "main.yml").read_text())
         first, *others = hosts
@@ -87,7 +87,7 @@ def test_in_vpn_mode_nodes_come_from_the_vpn_alone(value):
 )
 def test_in_lan_mode_the_way_to_the_vpn_is_by_its_servers_node_address(value, server, gateway):
     hosts = {"cp1": server, "worker1": {"node_address": "10.0.0.11"}}
-    assert value(hosts, "worker1", "__openvpn_server_lan_address", cluster_on_prem_addresses="lan") == gateway
+    assert value(hosts, "worker1", "cluster_vpn_server_lan_address", cluster_on_prem_addresses="lan") == gateway
     assert sources(value(hosts, "worker1", "__host_firewall_rules", cluster_on_prem_addresses="lan")) == {VPN, LAN}
 
 
@@ -96,4 +96,31 @@ def test_in_lan_mode_the_way_to_the_vpn_is_by_its_servers_node_address(value, se
 )
 def test_in_vpn_mode_the_servers_own_address_is_named_as_the_inventory_has_it(value, server, shown):
     hosts = {"cp1": {"vpn_address": "172.27.224.1", **server}, "worker1": {"vpn_address": "172.27.224.11"}}
-    assert value(hosts, "worker1", "__openvpn_server_lan_address", cluster_on_prem_addresses="vpn") == shown
+    assert value(hosts, "worker1", "cluster_vpn_server_lan_address", cluster_on_prem_addresses="vpn") == shown
+
+
+BY_VPN = {
+    "cp1": {"ansible_host": "10.0.0.10", "vpn_address": "172.27.224.1"},
+    "worker1": {"vpn_address": "172.27.224.12", "cluster_vpn_dial_port": 1196},
+}
+
+
+@pytest.mark.parametrize(
+    ("hosts", "mode", "host", "side", "port"),
+    [
+        (IN_LAN, "lan", "cp1", "server", 1195),
+        (IN_LAN, "lan", "worker1", "routed", 1195),
+        (IN_LAN, "lan", "far", "client", 1195),
+        (BY_VPN, "vpn", "cp1", "server", 1195),
+        (BY_VPN, "vpn", "worker1", "client", 1196),
+    ],
+)
+def test_preflight_the_vpns_role_and_verify_agree_about_a_hosts_part_of_the_vpn(value, hosts, mode, host, side, port):
+    def of(variable):
+        return value(hosts, host, variable, cluster_on_prem_addresses=mode, cluster_vpn_port=1195)
+
+    wanted, verified = of("__preflight_vpn"), of("__verify_vpn")
+    assert (wanted["side"], verified["side"], of("cluster_vpn_side")) == (side, side, side)
+    assert (wanted["device"], verified["device"], of("cluster_vpn_device")) == ("tun0", "tun0", "tun0")
+    assert (int(verified["port"]), int(of("cluster_vpn_dial_port"))) == (port, port)
+    assert (verified["server_address"], of("cluster_vpn_server_lan_address")) == ("10.0.0.10", "10.0.0.10")
