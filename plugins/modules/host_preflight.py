@@ -209,7 +209,7 @@ EXAMPLES = r"""
     endpoint: api.fpga.example.org:6443
     kubernetes: 1.36.3
     minimum: {cpus: 2, memory: 1700, disk: 4096}
-    controller_time: "{{ now(utc=true).timestamp() }}"
+    controller_time: "{{ (now(utc=true) - ('1970-01-01' | to_datetime('%Y-%m-%d'))).total_seconds() }}"
 """
 
 RETURN = r"""
@@ -350,8 +350,14 @@ def main() -> None:
         minimum_memory=parameters["minimum"]["memory"],
         minimum_disk=parameters["minimum"]["disk"],
     )
-    asked = (parameters[name] for name in ("controller_time", "time_servers", "mirrors"))
-    found = probe(run, *asked, cluster_id=parameters["cluster_id"], users=parameters["admins"])
+    found = probe(
+        run,
+        parameters["controller_time"],
+        parameters["time_servers"],
+        parameters["mirrors"],
+        cluster_id=parameters["cluster_id"],
+        users=parameters["admins"],
+    )
     vpn, forward = look_at_vpn(parameters)
     problems = [*judge(found, wanted), *vpn, *look_at_engines(parameters)]
     said = [*notes(found, wanted), *forward]
