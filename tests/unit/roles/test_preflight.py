@@ -21,13 +21,20 @@ TASKS = yaml.safe_load((ROOT / "roles" / "preflight" / "tasks" / "main.yml").rea
 def test_every_role_that_may_refuse_a_host_is_heard_before_anything_is_changed(tmp_path):
     if shutil.which("cri-dockerd"):
         pytest.skip("cri-dockerd is installed here, so nothing is missed")
-    declared = {"cluster_container_runtime": "docker", "cluster_state_folder": str(tmp_path), "ansible_connection": "local"}
+    declared = {
+        "cluster_container_runtime": "docker",
+        "cluster_state_folder": str(tmp_path),
+        "ansible_connection": "local",
+        "cluster_admins": ["nobody-of-that-name"],
+    }
     done = play(tmp_path, "playbooks/preflight.yml", declared)
     assert done.returncode == 2, done.stdout + done.stderr
     said = " ".join(done.stdout.split())
     assert "Nothing was changed. This stands in the way:" in said
     for host in ("cp1", "worker1"):
         assert f"{host}, docker_cri_dockerd_version: cri-dockerd was not found; expected >=0.4.0" in said
+    assert "cp1, cluster_admins: there is no user nobody-of-that-name" in said
+    assert "worker1, cluster_admins" not in said
     # the VPN server's side, though the others stand in the way
     assert "UDP port 1194 of 192.0.2.1, which is cluster_vpn_endpoint, must be forwarded to this host" in said + " ".join(done.stderr.split())
 
