@@ -71,6 +71,17 @@ def test_in_lan_mode_every_node_lets_in_those_of_the_lan_and_those_behind_the_vp
     assert sources(value(IN_LAN, host, "__host_firewall_rules", cluster_on_prem_addresses="lan")) == {VPN, LAN}
 
 
+@pytest.mark.parametrize(("mode", "networks"), [("lan", {VPN, LAN}), ("vpn", {VPN})])
+def test_the_vpn_server_answers_every_node_and_nobody_else_has_to(value, mode, networks):
+    """openvpn_health has each of them ask it for an echo."""
+    hosts = {name: {"vpn_address": f"172.27.224.{number}", **IN_LAN[name]} for number, name in enumerate(IN_LAN, 1)}
+    rules = {host: value(hosts, host, "__host_firewall_rules", cluster_on_prem_addresses=mode) for host in hosts}
+    echo = {host: [rule for rule in found if rule.get("protocol") == "icmp"] for host, found in rules.items()}
+    assert {rule["source"] for rule in echo["cp1"]} == networks
+    assert all(rule["direction"] == "in" and "ports" not in rule for rule in echo["cp1"])
+    assert echo["worker1"] == echo["far"] == []
+
+
 def test_in_vpn_mode_nodes_come_from_the_vpn_alone(value):
     hosts = {name: {"vpn_address": f"172.27.224.{number}", **IN_LAN[name]} for number, name in enumerate(IN_LAN, 1)}
     assert sources(value(hosts, "worker1", "__host_firewall_rules", cluster_on_prem_addresses="vpn")) == {VPN}
