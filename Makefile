@@ -69,7 +69,7 @@ bench-site: tools ## site.yml against a bare shell script on the same hosts
 	@$(VENV)/python tests/bench/site.py
 
 .PHONY: bench-aws
-bench-aws: tools ## the EC2 inventory against amazon.aws.aws_ec2, on replayed answers; needs no lab and no AWS, takes about half an hour
+bench-aws: tools ## the EC2 inventory and node pools against amazon.aws, on replayed answers and moto; needs no lab and no AWS, takes about an hour
 	@$(VENV)/python -m tests.bench.aws $(BENCH)
 
 # ---- keeping

@@ -16,11 +16,11 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
-from tests.bench.aws import inventory
+from tests.bench.aws import inventory, pools
 from tests.bench.aws.table import Row, Samples, render, write_json
 
 ROOT = Path(__file__).resolve().parents[3]
-HALVES = {"inventory": inventory}
+HALVES = {"inventory": inventory, "pools": pools}
 
 
 def about(rounds: int) -> dict[str, object]:
