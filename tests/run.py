@@ -44,6 +44,12 @@ NOT_SHIPPED = (
     "tests/tools/",
     "tests/unit/",
 )
+#: The unit tests that ansible-test runs too, folders of all: those of the AWS plugins. Others want more of the machine than it shows them.
+UNITS = (
+    *("inventory/", "plugin_utils/", "modules/test_node_pool_modules.py", "test_node_template_filters.py"),
+    *(f"module_utils/test_{name}.py" for name in ("aws_declaration", "cloud_audit", "iam", "instance_types", "labels", "node_pool", "node_pool_cloud")),
+    *(f"module_utils/test_{name}.py" for name in ("node_pool_run", "node_template", "pools_preflight", "quantity")),
+)
 SLOW_SCENARIOS = ("kubeadm", "openvpn")
 NEWEST_ROOT = CACHE / "debian-13-root"
 #: Where pytest leaves what it found, for the table of results.
@@ -62,13 +68,14 @@ def run(*command: str | Path, cwd: Path = ROOT, environment: dict[str, str] | No
         raise StepError(" ".join(str(part) for part in command))
 
 
-def copy_collection() -> None:
-    """The files that git knows (or would take), laid out as ansible-test wants them."""
+def copy_collection(*more: str) -> None:
+    """The files that git knows (or would take), laid out as ansible-test wants them; of what is in no tarball, only these."""
+    left_out = tuple(name for name in NOT_SHIPPED if name not in more)
     files = subprocess.run(["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=ROOT, check=True, capture_output=True).stdout
     shutil.rmtree(COPY, ignore_errors=True)
     for name in filter(None, files.decode().split("\0")):
         source = ROOT / name
-        if name.startswith(NOT_SHIPPED) or not source.exists():
+        if name.startswith(left_out) or not source.exists():
             continue
         target = COPY / name
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -151,14 +158,26 @@ def playbooks_aws() -> None:
     pytest("playbooks_aws", "tests/integration/playbooks", "-n", "2")
 
 
+def ansible_test(command: str, *arguments: str) -> None:
+    """In the copy, on the oldest core that we support."""
+    interpreter = f"{sys.version_info.major}.{sys.version_info.minor}"
+    # Only real interpreters may be on PATH: ansible-test takes the shims of version managers for interpreters and fails on them.
+    path = os.pathsep.join([str(VENV.resolve()), "/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"])
+    run("ansible-test", command, "--local", "--python", interpreter, "--color", "no", *arguments, cwd=COPY, environment={"PATH": path})
+
+
 def sanity() -> None:
     """ansible-test on the oldest core that we support."""
     copy_collection()
     lay_get_pip(HOME, next(VENV.parent.resolve().glob("lib/python3*/site-packages/ansible_test/_internal")))
-    interpreter = f"{sys.version_info.major}.{sys.version_info.minor}"
-    # Only real interpreters may be on PATH: ansible-test takes the shims of version managers for interpreters and fails on them.
-    path = os.pathsep.join([str(VENV.resolve()), "/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"])
-    run("ansible-test", "sanity", "--local", "--python", interpreter, "--color", "no", cwd=COPY, environment={"PATH": path})
+    ansible_test("sanity")
+
+
+def ansible_units() -> None:
+    """The plugins' unit tests as ansible-test runs them: those of modules and module_utils see nothing of Ansible but module_utils."""
+    copy_collection("lab/", "tests/bench/", "tests/tools/", "tests/unit/")
+    shutil.rmtree(COPY / "tests" / "unit" / "roles")
+    ansible_test("units", "--num-workers", "2", *(f"tests/unit/plugins/{name}" for name in UNITS))
 
 
 def sanity_newest() -> None:
@@ -245,7 +264,7 @@ LINT: tuple[Callable[[], None], ...] = (ruff, mypy, yamllint, ansible_lint, docu
 QUICK = (*LINT, unit, aws, playbooks_aws, sanity, sanity_newest, molecule)
 LAB = (lab_hosts, check_fresh, make_lab, make_lab_again, lab_tests)
 CI = (*LAB, *QUICK)
-ALL = (*CI, molecule_slow, lab_tests_slow, bench_site, machine_clean)
+ALL = (*CI, ansible_units, molecule_slow, lab_tests_slow, bench_site, machine_clean)
 STEPS = {step.__name__: step for step in ALL}
 #: Steps whose tests have a row each in the table of results.
 TOLD_ONE_BY_ONE = ("lab_tests", "lab_tests_slow")
