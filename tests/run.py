@@ -52,6 +52,8 @@ UNITS = (
 )
 SLOW_SCENARIOS = ("kubeadm", "openvpn")
 NEWEST_ROOT = CACHE / "debian-13-root"
+#: The steps that measure coverage, and the least that they have to reach together, in percent.
+MEASURED, COVERAGE = ("unit", "aws", "playbooks_aws"), 90
 #: Where pytest leaves what it found, for the table of results.
 JUNIT = CACHE / "test-results"
 RESULTS = ROOT / "docs" / "test-all.md"
@@ -141,7 +143,21 @@ def pytest(step: str, *arguments: str) -> None:
     JUNIT.mkdir(parents=True, exist_ok=True)
     (JUNIT / f"{step}.xml").unlink(missing_ok=True)
     only = ("-k", ONLY[step]) if step in ONLY else ()
-    run("pytest", "-q", f"--junitxml={JUNIT / step}.xml", *arguments, *only)
+    measured = ("--cov", "--cov-report=") if step in MEASURED and not only else ()
+    run("pytest", "-q", f"--junitxml={JUNIT / step}.xml", *arguments, *only, *measured, environment={"COVERAGE_FILE": str(covered_by(step))})
+
+
+def covered_by(step: str) -> Path:
+    return JUNIT / f"coverage-{step}"
+
+
+def coverage() -> None:
+    """How much of the plugins those steps ran that went before, in pytest's own process: what Ansible's programs and hosts ran is not counted."""
+    if missing := [step for step in MEASURED if not covered_by(step).exists()]:
+        raise StepError(f"nothing measured: {', '.join(missing)}. Run tests/run.py {' '.join(MEASURED)} coverage.")
+    data = {"COVERAGE_FILE": str(JUNIT / "coverage")}
+    run("coverage", "combine", "--quiet", "--keep", *(covered_by(step) for step in MEASURED), environment=data)
+    run("coverage", "report", "--skip-covered", "--sort=cover", f"--fail-under={COVERAGE}", environment=data)
 
 
 def unit() -> None:
@@ -261,7 +277,7 @@ class Result:
 
 
 LINT: tuple[Callable[[], None], ...] = (ruff, mypy, yamllint, ansible_lint, documentation)
-QUICK = (*LINT, unit, aws, playbooks_aws, sanity, sanity_newest, molecule)
+QUICK = (*LINT, unit, aws, playbooks_aws, coverage, sanity, sanity_newest, molecule)
 LAB = (lab_hosts, check_fresh, make_lab, make_lab_again, lab_tests)
 CI = (*LAB, *QUICK)
 ALL = (*CI, ansible_units, molecule_slow, lab_tests_slow, bench_site, machine_clean)
