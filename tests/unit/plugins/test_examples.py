@@ -17,6 +17,7 @@ ROOT = Path(__file__).resolve().parents[3]
 PACKAGE = "ansible_collections.fpga.hybrid.plugins.modules"
 #: A module whose work an action plugin does has documentation and no code.
 MODULES = sorted(path.stem for path in (ROOT / "plugins" / "modules").glob("*.py") if "def main(" in path.read_text())
+DOCUMENTED_ONLY = sorted({path.stem for path in (ROOT / "plugins" / "modules").glob("*.py")} - set(MODULES))
 #: What stands for a template, which could be anything of the option's type.
 SAMPLES = {"str": "x", "path": "/x", "int": 1, "float": 1.0, "bool": True, "list": [], "dict": {}, "raw": "x"}
 #: What the action plugin of the same name puts in.
@@ -92,3 +93,13 @@ def test_a_module_takes_what_it_documents(name, monkeypatch):
             bool(spec[key].get("required")),
             spec[key].get("choices") and list(spec[key]["choices"]),
         ), key
+
+
+@pytest.mark.parametrize("name", DOCUMENTED_ONLY)
+def test_an_action_s_examples_show_what_is_documented(name):
+    options = documented(name)
+    tasks = tasks_of(name)
+    assert tasks
+    for task in tasks:
+        assert set(task) <= set(options)
+        assert {key for key, option in options.items() if option.get("required")} <= set(task)

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""cluster_state, run_lock and cluster_record on a state folder of their own, and host_info on this machine, called as Ansible calls them."""
+"""cluster_state, run_lock and cluster_record on a state folder of their own, host_info and runtime_info on this machine, called as Ansible calls them."""
 
 from __future__ import annotations
 
@@ -146,3 +146,13 @@ def test_the_host_is_described_as_it_is(call: Call, tmp_path: Path, monkeypatch:
     assert found["ansible_facts"]["distribution_release"] == release["VERSION_CODENAME"].strip('"')
     (tmp_path / "record.json").write_text("{")
     assert "record.json" in call("host_info")["msg"]
+
+
+def test_a_host_without_a_container_engine_has_none(call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    load = Record.load
+    monkeypatch.setattr("ansible_collections.fpga.hybrid.plugins.modules.runtime_info.Record.load", lambda: load(str(tmp_path / "record.json")))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    found = call("runtime_info", containerd="2.*")
+    assert set(found["engines"].values()) == {None}
+    (tmp_path / "record.json").write_text("{")
+    assert "record.json" in call("runtime_info")["msg"]
