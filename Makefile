@@ -69,7 +69,7 @@ bench-site: tools ## site.yml against a bare shell script on the same hosts
 	@$(VENV)/python tests/bench/site.py
 
 .PHONY: bench-aws
-bench-aws: tools ## the EC2 inventory against amazon.aws.aws_ec2, on replayed answers; needs no lab and no AWS, takes about half an hour
+bench-aws: tools ## EC2 inventory and node pools against amazon.aws; no lab, no AWS; an hour (BENCH=--document writes docs/bench-aws.md)
 	@$(VENV)/python -m tests.bench.aws $(BENCH)
 
 # ---- keeping
