@@ -75,7 +75,7 @@ def test_every_granted_action_is_used_and_no_other_is_needed(site: Site) -> None
         {"cluster_node_pools": [pool(90, 20, max_size=3), {**old, "root_volume": {"size": 100}}], "pools_keep_versions": 1},
         {"cluster_node_pools": [pool(100, 20, max_size=3)], "pools_keep_versions": 1, "purge": True},
     ]
-    site.does("iam", dest=str(site.folder / "iam"), aws_iam="create", **steps[0])
+    site.does("iam", dest=str(site.folder / "iam"), aws_iam="create", iam_identities=["pools", "inventory"], **steps[0])
     granted = {name: json.loads((site.folder / "iam" / f"{name}.policy.json").read_text()) for name in ("pools", "inventory")}
     credentials = cloud.assume(iam.get_role(RoleName="lab-pools")["Role"]["Arn"], "ann")
     cloud.forget_calls()
