@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,8 +31,10 @@ class Issued:
 
 
 class Authority:
-    def __init__(self, command: Sequence[str]) -> None:
-        self._command = tuple(command)
+    """run: how a program is called (module_utils/_command)."""
+
+    def __init__(self, command: Sequence[str], run: Callable[..., tuple[int, str, str]] = _command.run) -> None:
+        self._command, self._run = tuple(command), run
 
     def issue(self, name: str) -> Issued:
         """Certificate, address and profile; for a name that has them, the same again."""
@@ -49,7 +51,7 @@ class Authority:
         return f"{name} cannot return to the VPN, but its session could not be cut ({session})" if session.startswith("not cut") else ""
 
     def _ask(self, verb: str, name: str, accepted: Sequence[int] = (0,)) -> dict[str, Any]:
-        code, out, err = _command.run([*self._command, verb, name], timeout=TIMEOUT)
+        code, out, err = self._run([*self._command, verb, name], timeout=TIMEOUT)
         try:
             answer = json.loads(out)
         except ValueError:
