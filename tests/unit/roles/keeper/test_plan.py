@@ -274,6 +274,10 @@ def test_an_instance_that_is_back_begins_anew(state):
     assert found.record.entries[ONE].absent == 0
 
 
+def test_who_was_not_asked_about_was_not_said_to_be_gone():
+    assert plan(World(cloud(asked=(TWO,)), nodes()), record(one=entry())).record.entries[ONE].absent == 0
+
+
 LONG_GONE = {"absent": 2, "absent_since": NOW - 500}
 
 

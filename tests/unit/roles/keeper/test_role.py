@@ -51,7 +51,7 @@ PLAY = """
     - fpga.hybrid.keeper
   tasks:
     - ansible.builtin.copy:
-        content: "{{ {'keeper': __keeper_package + __keeper_files + (__keeper_files_remote if __keeper_is_remote else [])} | to_json }}"
+        content: "{{ {'pools': cluster_node_pools, 'keeper': __keeper_package + __keeper_files + (__keeper_files_remote if __keeper_is_remote else [])} | to_json }}"
         dest: "{{ lookup('ansible.builtin.env', 'ROLE_RESULT') }}"
         mode: "0600"
       check_mode: false
@@ -90,7 +90,9 @@ def run_role(folder: Path, hosts: dict[str, list[str]], **variables: object) -> 
     command = [str(Path(sys.executable).parent / "ansible-playbook"), "-i", str(folder / "site.hybrid.yml"), "-e", json.dumps(declared), "--check"]
     done = subprocess.run([*command, str(folder / "play.yml")], cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    return list(json.loads((folder / "result.json").read_text())["keeper"])
+    result = json.loads((folder / "result.json").read_text())
+    assert result["pools"] == [], "what site.yml asks is known to the tasks of a play"
+    return list(result["keeper"])
 
 
 @pytest.fixture(scope="module")
