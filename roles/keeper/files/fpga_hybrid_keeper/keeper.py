@@ -77,23 +77,24 @@ class Trial:
 
     def __init__(self, name: str, log: Log, first_pause: float) -> None:
         self._name, self._log, self._first = name, log, first_pause
-        self._failures, self._not_before = 0, 0.0
+        self._failures, self._not_before, self._kind = 0, 0.0, ""
         self.trouble = ""
 
     def is_due(self, now: float) -> bool:
         return now >= self._not_before
 
-    def failed(self, sentence: str, now: float) -> None:
+    def failed(self, error: Exception, now: float) -> None:
+        sentence, kind = _sentence(error), _kind(error)
         pause = min(LONGEST_PAUSE, self._first * 2**self._failures) * random.uniform(0.8, 1.0)  # noqa: S311 - so that keepers do not come back together
         self._failures, self._not_before = min(self._failures + 1, 10), now + pause
-        if sentence != self.trouble:
+        if kind != self._kind:
             self._log.say(f"{self._name}: {sentence} It is tried again, at least every {LONGEST_PAUSE:.0f} s.")
-        self.trouble = self._log.masked(sentence)
+        self._kind, self.trouble = kind, self._log.masked(sentence)
 
     def succeeded(self, now: float, pause: float) -> None:
         if self.trouble:
             self._log.say(f"{self._name}: works again, after {self._failures} failures")
-        self._failures, self._not_before, self.trouble = 0, now + pause, ""
+        self._failures, self._not_before, self._kind, self.trouble = 0, now + pause, "", ""
 
 
 @dataclass
@@ -141,7 +142,7 @@ class Keeper:
                 self._write_status(self.clock())
             except OSError as error:
                 # Nothing is done that could not be remembered.
-                self.disk.failed(_sentence(error), now)
+                self.disk.failed(error, now)
             else:
                 self.disk.succeeded(now, 0)
         return not self.troubles
@@ -153,7 +154,7 @@ class Keeper:
         try:
             nodes = self.edges.kubernetes.nodes() if self.kubernetes.is_due(now) else None
         except FAILURES as error:
-            self.kubernetes.failed(_sentence(error), now)
+            self.kubernetes.failed(error, now)
             return World(cloud, None)
         if nodes is not None:
             self.kubernetes.succeeded(now, 0)
@@ -164,7 +165,7 @@ class Keeper:
         try:
             cloud = self.edges.aws.look(self.record.live, everywhere)
         except FAILURES as error:
-            self.aws.failed(_sentence(error), now)
+            self.aws.failed(error, now)
             return None
         self.aws.succeeded(now, self.settings.interval)
         self._everywhere = now if everywhere else self._everywhere
@@ -212,7 +213,7 @@ class Keeper:
         except SecondEnrolmentError as error:
             self._refuse_second(action.instance, str(error))
         except FAILURES as error:
-            trial.failed(_sentence(error), self.clock())
+            trial.failed(error, self.clock())
         else:
             self._remember(plans.done(self.record, action, self.clock(), address))
             trial.succeeded(self.clock(), 0)
@@ -366,6 +367,11 @@ def _details(action: Action, address: str) -> str:
 def _sentence(error: Exception) -> str:
     text = str(error) or type(error).__name__
     return text if text.endswith((".", "!", "?")) else f"{text}."
+
+
+def _kind(error: Exception) -> str:
+    """What tells one failure from another: EC2's words differ each time (an encoded message), its codes do not."""
+    return f"{error.call} {error.code}" if isinstance(error, AwsError) and error.code else _sentence(error)
 
 
 def _moment(seconds: float) -> str:

@@ -155,6 +155,19 @@ def test_an_instance_that_carries_our_id_and_is_in_no_group_is_told_why_it_gets_
         site.reads(name)
 
 
+def test_of_a_refused_instance_nothing_is_left_either(site):
+    name = site.start_by_hand({"fpga.hybrid/cluster-id": ID})
+    keeper = site.keeper()
+    site.after(keeper)
+    site.after(keeper, EVERYWHERE)
+    assert name in site.parameters()
+    site.cloud.client("ec2").terminate_instances(InstanceIds=[name])
+    for _pass in range(6):
+        assert site.after(keeper)
+    assert site.parameters() == {}
+    assert site.record()[name]["phase"] == "gone"
+
+
 # --- the story to its end ---------------------------------------------------------------------------------------------------------------
 
 
@@ -285,6 +298,20 @@ def test_while_aws_does_not_answer_nothing_is_cleared_away_and_it_is_said_once(s
     assert "AWS: works again, after" in capsys.readouterr().err
     assert name not in site.api.nodes
     assert site.status()["healthy"]
+
+
+def test_a_denial_that_ec2_words_anew_each_time_is_said_once(site, capsys):
+    keeper = site.keeper()
+    (name,) = site.scale(1)
+    site.after(keeper)
+    site.joins(name, given={BOARD: "1"})
+    for number in range(4):
+        site.cloud.fault("error", action="CreateTags", code="UnauthorizedOperation", message=f"You are not authorized. Encoded: {number}", status=403)
+        assert not site.after(keeper, LONGEST_PAUSE)
+        site.cloud.lift()
+    assert capsys.readouterr().err.count("You are not authorized") == 1
+    assert "Encoded: 3" in site.status()["troubles"][f"{name}: tag with its VPN address"]
+    assert site.after(keeper, LONGEST_PAUSE)
 
 
 def test_other_credentials_of_another_account_are_not_believed(site, monkeypatch):
