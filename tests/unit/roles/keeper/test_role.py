@@ -51,11 +51,13 @@ PLAY = """
     - fpga.hybrid.keeper
   tasks:
     - ansible.builtin.copy:
-        content: "{{ {'pools': cluster_node_pools, 'keeper': __keeper_package + __keeper_files + (__keeper_files_remote if __keeper_is_remote else [])} | to_json }}"
+        content: "{{ {'pools': cluster_node_pools, 'keeper': files} | to_json }}"
         dest: "{{ lookup('ansible.builtin.env', 'ROLE_RESULT') }}"
         mode: "0600"
       check_mode: false
-      vars: {role_path: "{{ lookup('ansible.builtin.env', 'ROLE_PATH') }}"}
+      vars:
+        role_path: "{{ lookup('ansible.builtin.env', 'ROLE_PATH') }}"
+        files: "{{ __keeper_package + __keeper_files + (__keeper_files_remote if __keeper_is_remote else []) }}"
 """
 
 
