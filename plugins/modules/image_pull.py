@@ -55,7 +55,14 @@ from ansible_collections.fpga.hybrid.plugins.module_utils._containerd import CER
 
 UNIT = "fpga-hybrid-images"
 #: One after the other, as the kubelet does, and going on after one that fails.
-SCRIPT = 'folder=$1; shift; for image; do ctr --namespace k8s.io images pull --skip-metadata --hosts-dir "$folder" "$image" >/dev/null || failed=1; done; exit "${failed:-0}"'
+SCRIPT = """\
+folder=$1
+shift
+for image; do
+  ctr --namespace k8s.io images pull --skip-metadata --hosts-dir "$folder" "$image" >/dev/null || failed=1
+done
+exit "${failed:-0}"
+"""
 
 
 def main() -> None:
