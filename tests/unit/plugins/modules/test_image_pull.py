@@ -35,10 +35,10 @@ def test_what_is_not_there_is_pulled_by_a_unit_that_goes_on_by_itself(host, call
     noted = host(ctr=f"echo {PROXY}; echo sha256:12")
     answer = call("image_pull", images=[PROXY, CALICO])
     assert (answer["changed"], answer["pulled"]) == (True, [CALICO])
-    started = noted.read_text().splitlines()[-1]
-    assert started.startswith("systemd-run ")
-    assert "--no-block" in started
-    assert started.endswith(f"sh /etc/containerd/certs.d {CALICO}")
+    listed, started = noted.read_text().split("systemd-run ")
+    assert listed.startswith("ctr ")
+    assert "--no-block" in started.split()
+    assert started.rstrip().endswith(f" sh /etc/containerd/certs.d {CALICO}")
 
 
 def test_nothing_is_started_where_all_is_there(host, call):
