@@ -211,7 +211,7 @@ func (a *Autoscaler) do(ctx context.Context, w World, d Decision) error {
 		}
 	}
 	for pod, why := range d.Idle {
-		klog.V(2).Infof("pod %s/%s starts no instance: %s", pod.Namespace, pod.Name, why)
+		klog.Infof("pod %s/%s starts no instance: %s", pod.Namespace, pod.Name, why)
 		a.events.Eventf(pod, v1.EventTypeNormal, "NotTriggerScaleUp", "pod didn't trigger scale-up: %s (%s)", why, whoIAm)
 	}
 	if d.Raise != nil {
