@@ -16,6 +16,8 @@ import pytest
 
 from ansible_collections.fpga.hybrid.plugins.module_utils._autoscaler import parse_settings
 from ansible_collections.fpga.hybrid.plugins.module_utils._autoscaler_objects import manifest
+from ansible_collections.fpga.hybrid.plugins.module_utils._iam import make_scope, policy_of
+from ansible_collections.fpga.hybrid.plugins.module_utils._iam_identities import AUTOSCALER
 from ansible_collections.fpga.hybrid.plugins.module_utils._kubectl import ServerSideApply
 from ansible_collections.fpga.hybrid.plugins.module_utils._node_template_inputs import template_of
 from lab.cloud.server import Cloud
@@ -38,6 +40,11 @@ POOLS = [
 QUICK = {"scan_interval": "1s", "scale_down_unneeded_time": "2s"}
 
 
+def named(pool: str) -> str:
+    """Its group."""
+    return f"{CLUSTER['name']}-{pool}"
+
+
 @pytest.fixture
 def groups(cloud: Cloud) -> Callable[[], dict[str, Any]]:  # noqa: F811
     """The pools as node_pool makes their groups: name -> what AWS says of it."""
@@ -46,17 +53,17 @@ def groups(cloud: Cloud) -> Callable[[], dict[str, Any]]:  # noqa: F811
         ec2.create_launch_template(LaunchTemplateName=pool["name"], LaunchTemplateData={"ImageId": "ami-12c6146b", "InstanceType": pool["instance_type"]})
         tags = template_of(pool, CLUSTER, CATALOGUE).group_tags(propagate_own=False)
         scaling.create_auto_scaling_group(
-            AutoScalingGroupName=pool["name"],
+            AutoScalingGroupName=named(pool["name"]),
             LaunchTemplate={"LaunchTemplateName": pool["name"], "Version": "1"},
             MinSize=0,
             MaxSize=pool["max_size"],
             AvailabilityZones=pool["availability_zones"],
             Tags=[
-                {"ResourceId": pool["name"], "ResourceType": "auto-scaling-group", "Key": tag.key, "Value": tag.value, "PropagateAtLaunch": False}
+                {"ResourceId": named(pool["name"]), "ResourceType": "auto-scaling-group", "Key": tag.key, "Value": tag.value, "PropagateAtLaunch": False}
                 for tag in tags
             ],
         )
-    return lambda: {group["AutoScalingGroupName"]: group for group in scaling.describe_auto_scaling_groups()["AutoScalingGroups"]}
+    return lambda: {group["AutoScalingGroupName"].removeprefix(named("")): group for group in scaling.describe_auto_scaling_groups()["AutoScalingGroups"]}
 
 
 def sizes(groups: Callable[[], dict[str, Any]]) -> dict[str, int]:
@@ -68,6 +75,8 @@ class StandIn:
 
     def __init__(self, folder: Path, api: ApiServer, aws: Cloud) -> None:
         self.folder, self.aws = folder, aws
+        scope = make_scope(CLUSTER["name"], CLUSTER["region"], POOLS, cluster_id=CLUSTER["id"])
+        self.keys = aws.user("autoscaler", policy_of(AUTOSCALER, scope))
         kubeconfig = json.loads(api.kubeconfig.read_text())
         # The rights of the role's own service account, and no others.
         kubeconfig["users"][0]["user"]["as"] = "system:serviceaccount:kube-system:cluster-autoscaler"
@@ -85,8 +94,8 @@ class StandIn:
         return [str(program(PROGRAM)), *words, *own]
 
     def environment(self) -> dict[str, str]:
-        # An endpoint in the environment must have no effect, as with upstream.
-        return {**self.aws.environment(), "AWS_ENDPOINT_URL": "http://127.0.0.1:1"}
+        """A user with the policy that iam.yml writes. An endpoint in the environment must have no effect, as with upstream."""
+        return {**self.aws.environment(self.keys), "AWS_ENDPOINT_URL": "http://127.0.0.1:1"}
 
     def said(self) -> str:
         return self.log.read_text()
@@ -216,6 +225,7 @@ def test_a_job_starts_the_instance_with_two_boards_and_once_idle_it_goes(running
     ]
     assert nodes.taints(instance) == ["ToBeDeletedByClusterAutoscaler"], "the Node object is keeper's to remove"
     assert nodes.taints("worker1") == []
+    assert [call for call in running.aws.calls() if call["identity"].endswith("user/autoscaler") and call["status"] == 403] == []
     assert "stand-in, not upstream's cluster-autoscaler" in running.said().splitlines()[0]
     status = api.ask("GET", "/api/v1/namespaces/kube-system/configmaps/cluster-autoscaler-status")[0]["data"]["status"]
     assert status.startswith("autoscaler: stand-in, not upstream's cluster-autoscaler\n")
@@ -225,7 +235,7 @@ def test_a_pod_that_can_move_is_evicted_before_its_instance_ends(running, nodes,
     wait_for(lambda: looks(running) > 0, "the first look")
     owner = {"apiVersion": "batch/v1", "kind": "Job", "name": "x", "uid": "00000000-0000-0000-0000-000000000001", "controller": True}
     pod = nodes.pod("mover", {EXACT: "2"}, ownerReferences=[owner], annotations={"cluster-autoscaler.kubernetes.io/safe-to-evict": "true"})
-    running.aws.client("autoscaling").set_desired_capacity(AutoScalingGroupName="f2-6xlarge", DesiredCapacity=1)
+    running.aws.client("autoscaling").set_desired_capacity(AutoScalingGroupName=named("f2-6xlarge"), DesiredCapacity=1)
     instance = join(nodes, groups, "f2-6xlarge")
     nodes.bind(pod, instance)
     wait_for(lambda: "deletionTimestamp" in api.ask("GET", pod)[0]["metadata"], f"an eviction, see {running.log}")
