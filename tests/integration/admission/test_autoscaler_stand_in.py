@@ -21,7 +21,6 @@ from ansible_collections.fpga.hybrid.plugins.module_utils._iam_identities import
 from ansible_collections.fpga.hybrid.plugins.module_utils._kubectl import ServerSideApply
 from ansible_collections.fpga.hybrid.plugins.module_utils._node_template_inputs import template_of
 from lab.cloud.server import Cloud
-from lab.cloud.testing import cloud, cloud_process  # noqa: F401
 from lab.depot import golang
 from lab.depot.base import Cache
 from tests.integration.admission.server import ApiServer, RefusedError, end, free_ports, program, wait_for
@@ -46,7 +45,7 @@ def named(pool: str) -> str:
 
 
 @pytest.fixture
-def groups(cloud: Cloud) -> Callable[[], dict[str, Any]]:  # noqa: F811
+def groups(cloud: Cloud) -> Callable[[], dict[str, Any]]:
     """The pools as node_pool makes their groups: name -> what AWS says of it."""
     ec2, scaling = cloud.client("ec2"), cloud.client("autoscaling")
     for pool in POOLS:
@@ -102,7 +101,7 @@ class StandIn:
 
 
 @pytest.fixture
-def stand_in(api: ApiServer, cloud: Cloud, tmp_path: Path) -> Iterator[StandIn]:  # noqa: F811
+def stand_in(api: ApiServer, cloud: Cloud, tmp_path: Path) -> Iterator[StandIn]:
     if not program(PROGRAM).exists():
         pytest.skip(f"the lab has not built {PROGRAM} yet: `make lab` does")
     apply = ServerSideApply(api.kubectl())
@@ -263,7 +262,7 @@ def ended(stand_in: StandIn, *more: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(stand_in.command(*more), env=stand_in.environment(), capture_output=True, text=True, check=False, timeout=60)
 
 
-def test_it_ends_when_aws_denies_its_first_call(stand_in, cloud):  # noqa: F811
+def test_it_ends_when_aws_denies_its_first_call(stand_in, cloud):
     cloud.fault("deny", action="DescribeAutoScalingGroups")
     done = ended(stand_in)
     assert done.returncode == 1

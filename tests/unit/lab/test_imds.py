@@ -11,23 +11,17 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from fpga_hybrid import imds as product
 from lab.cloud.imds import SECONDS_HEADER, TOKEN_HEADER, Imds, Instance, credentials_from, instance_from, listen_in
-from lab.cloud.testing import cloud, cloud_process  # noqa: F401
 from tests.unit.lab.test_cloud import make_group, make_template, scale
 from tests.unit.network_namespaces import ip, namespace
 
 if TYPE_CHECKING:
     from lab.cloud.server import Cloud
-
-ROOT = Path(__file__).resolve().parents[3]
-sys.path.insert(0, str(ROOT / "roles" / "bootstrap" / "files"))
-
-from fpga_hybrid import imds as product  # noqa: E402
 
 USER_DATA = b"#cloud-config\n\xff"
 PLAIN = Instance(
@@ -216,7 +210,7 @@ def test_one_kind_of_client_may_pass_without_a_token_and_is_counted(service):
 
 
 @pytest.fixture
-def launched(cloud: Cloud) -> Callable[..., str]:  # noqa: F811
+def launched(cloud: Cloud) -> Callable[..., str]:
     """Starts an instance of a group whose template has this; its id."""
 
     def launch(**data: object) -> str:
@@ -233,7 +227,7 @@ def launched(cloud: Cloud) -> Callable[..., str]:  # noqa: F811
     return launch
 
 
-def test_an_instance_of_a_group_is_what_its_launch_template_says(cloud, launched):  # noqa: F811
+def test_an_instance_of_a_group_is_what_its_launch_template_says(cloud, launched):
     options = {"HttpTokens": "required", "HttpPutResponseHopLimit": 2, "HttpEndpoint": "enabled", "InstanceMetadataTags": "disabled"}
     identifier = launched(UserData="I2Nsb3VkLWNvbmZpZwo=", IamInstanceProfile={"Name": "profile"}, MetadataOptions=options)
     found = instance_from(cloud.client("ec2"), cloud.client("iam"), identifier)
@@ -242,12 +236,12 @@ def test_an_instance_of_a_group_is_what_its_launch_template_says(cloud, launched
     assert (found.tokens_required, found.hop_limit, found.enabled, found.tags_enabled) == (True, 2, True, False)
 
 
-def test_an_instance_without_anything_has_nothing(cloud, launched):  # noqa: F811
+def test_an_instance_without_anything_has_nothing(cloud, launched):
     found = instance_from(cloud.client("ec2"), cloud.client("iam"), launched())
     assert (found.user_data, found.role, found.profile_arn, found.tokens_required) == (None, "", "", False)
 
 
-def test_its_credentials_are_its_roles_and_their_session_is_named_after_it(cloud, launched):  # noqa: F811
+def test_its_credentials_are_its_roles_and_their_session_is_named_after_it(cloud, launched):
     identifier = launched(IamInstanceProfile={"Name": "profile"})
     iam, sts = cloud.client("iam"), cloud.client("sts")
     service = Service()

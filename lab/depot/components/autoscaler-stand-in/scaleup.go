@@ -179,11 +179,11 @@ func (m *Memory) offer(v *view, group *Group, waiting []*v1.Pod, room int, refus
 	return found
 }
 
-// waste is the unused share of CPU plus that of memory, of all new nodes together (expander/waste/waste.go).
+// waste is the unused share of CPU plus that of memory, of all new nodes together: of what they have, not of what pods get (expander/waste/waste.go).
 func waste(o option) float64 {
 	var have, want v1.ResourceList = v1.ResourceList{}, v1.ResourceList{}
 	for _, bin := range o.bins {
-		sum(have, bin.node.Status.Allocatable)
+		sum(have, bin.node.Status.Capacity)
 	}
 	for _, pod := range o.pods {
 		sum(want, requests(pod))

@@ -102,10 +102,15 @@ func templateOf(live, tagged *v1.Node) *v1.Node {
 	if tagged == nil {
 		return node
 	}
-	allocatable := maps.Clone(tagged.Status.Allocatable)
-	maps.Copy(allocatable, node.Status.Allocatable)
-	node.Status.Allocatable = allocatable
+	node.Status.Allocatable = completed(node.Status.Allocatable, tagged.Status.Allocatable)
+	node.Status.Capacity = completed(node.Status.Capacity, tagged.Status.Capacity)
 	return node
+}
+
+func completed(said, otherwise v1.ResourceList) v1.ResourceList {
+	found := maps.Clone(otherwise)
+	maps.Copy(found, said)
+	return found
 }
 
 // duration is the group's own option by tag, else the command line's.
