@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 
 import pytest
+import tomllib
 import yaml
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
@@ -88,3 +89,10 @@ def test_the_key_is_where_the_declaration_says(declared, kind, file):
     defined = yaml.safe_load((ROOT / "roles" / "autoscaler" / "vars" / "main.yml").read_text())["__autoscaler_key_file"]
     variables = {"cluster_aws_credentials": declared, "autoscaler_credentials": kind}
     assert Templar(loader=DataLoader(), variables=variables).template(trust_as_template(defined)) == file
+
+
+def test_the_labs_stand_in_has_the_version_that_the_role_wants():
+    images = tomllib.loads((ROOT / "lab" / "depot" / "images" / "images.toml").read_text())["image"]
+    reference = images["cluster-autoscaler-stand-in"]["reference"]
+    versions = yaml.safe_load((ROOT / "roles" / "cluster" / "vars" / "versions.yml").read_text())["cluster_known_versions"]["autoscaler"]
+    assert reference.rpartition(":")[2] in [row["version"] for row in versions if "1.36" in row["kubernetes"]]
