@@ -9,6 +9,8 @@ import re
 
 import pytest
 import yaml
+from ansible.parsing.dataloader import DataLoader
+from ansible.template import Templar, trust_as_template
 
 from ansible_collections.fpga.hybrid.plugins.module_utils._cluster_state import ClusterState
 from tests.unit.playbook_site import LOCAL, ROOT, UNREACHABLE, Site
@@ -198,3 +200,14 @@ def test_what_needs_the_control_plane_is_brought_there_only():
     blocks = [task for play in plays for task in play.get("tasks", []) if set(brought([task])) & {f"fpga.hybrid.{name}" for name in IN_CLUSTER}]
     (block,) = blocks
     assert block["when"] == "inventory_hostname in groups.control_plane"
+
+
+@pytest.mark.parametrize("answers", [True, False])
+def test_roles_go_in_the_order_of_the_list_whoever_answers(answers):
+    """Ansible's `difference` keeps none: containerd went before the pods that ran in it."""
+    (step,) = [task for task in yaml.safe_load((ROOT / "roles/reset/tasks/host.yml").read_text()) if "loop" in task]
+    variables = yaml.safe_load((ROOT / "roles/reset/vars/main.yml").read_text()) | {"__reset_answers": answers}
+    order = variables["__reset_roles"]
+    found = Templar(loader=DataLoader(), variables=variables).template(trust_as_template(step["loop"]))
+    assert found == [role for role in order if answers or role not in variables["__reset_in_cluster"]]
+    assert order.index("kubeadm") < order.index("containerd")
