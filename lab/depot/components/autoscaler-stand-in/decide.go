@@ -13,9 +13,8 @@ import (
 
 const (
 	// How long a node may be on its way, and how old one must be to stand for its group: upstream's, without flags in our roles.
-	longestStart  = 15 * time.Minute
-	laterNotReady = 2 * time.Minute
-	stableAge     = time.Minute
+	longestStart = 15 * time.Minute
+	stableAge    = time.Minute
 	// When a failed scale-up of a group is forgotten.
 	backoffMemory = 3 * time.Hour
 )
@@ -152,33 +151,43 @@ const (
 	leaving
 )
 
+// stateOf sorts nodes as upstream does (clusterstate.go, updateReadinessStats): one that is not ready is on its way while it is young, whatever it
+// was before, and has broken down after that.
 func stateOf(node *v1.Node, now time.Time) state {
-	startup := false
-	for _, taint := range node.Spec.Taints {
-		if taint.Key == deletingTaint {
-			return leaving
-		}
-		startup = startup || strings.HasPrefix(taint.Key, startupTaint)
-	}
-	young := now.Before(node.CreationTimestamp.Add(longestStart))
-	for _, condition := range node.Status.Conditions {
-		if condition.Type != v1.NodeReady {
-			continue
-		}
-		switch {
-		case condition.Status == v1.ConditionTrue && !startup:
-			return ready
-		case condition.Status == v1.ConditionTrue || condition.LastTransitionTime.Sub(node.CreationTimestamp.Time) < laterNotReady:
-			if young {
-				return starting
-			}
-		}
-		return unready
-	}
-	if young {
+	switch {
+	case hasTaint(node, func(key string) bool { return key == deletingTaint }):
+		return leaving
+	case isReady(node):
+		return ready
+	case now.Before(node.CreationTimestamp.Add(longestStart)):
 		return starting
 	}
 	return unready
+}
+
+// isReady takes what upstream takes (utils/kubernetes/ready.go, utils/taints/taints.go), which is neither all conditions nor all taints of the kind.
+func isReady(node *v1.Node) bool {
+	known := false
+	for _, condition := range node.Status.Conditions {
+		switch condition.Type {
+		case v1.NodeReady:
+			known = true
+			if condition.Status != v1.ConditionTrue {
+				return false
+			}
+		case v1.NodeDiskPressure, v1.NodeNetworkUnavailable:
+			if condition.Status == v1.ConditionTrue {
+				return false
+			}
+		}
+	}
+	return known && !hasTaint(node, func(key string) bool {
+		return key == v1.TaintNodeNotReady || key == v1.TaintNodeDiskPressure || key == v1.TaintNodeNetworkUnavailable || strings.HasPrefix(key, startupTaint)
+	})
+}
+
+func hasTaint(node *v1.Node, kind func(key string) bool) bool {
+	return slices.ContainsFunc(node.Spec.Taints, func(taint v1.Taint) bool { return kind(taint.Key) })
 }
 
 // instanceID of a node in AWS; "" for others, which belong to no group.

@@ -110,6 +110,14 @@ func cutOff(n *v1.Node) {
 	n.Status.Conditions[0].LastTransitionTime = metav1.NewTime(noon.Add(-time.Minute))
 }
 
+func notReady(n *v1.Node) { n.Status.Conditions[0].Status = v1.ConditionFalse }
+
+func pressed(condition v1.NodeConditionType) change {
+	return func(n *v1.Node) {
+		n.Status.Conditions = append(n.Status.Conditions, v1.NodeCondition{Type: condition, Status: v1.ConditionTrue})
+	}
+}
+
 func job(name string, resources v1.ResourceList, changes ...func(*v1.Pod)) *v1.Pod {
 	owner := true
 	delete(resources, "pods")
@@ -238,13 +246,22 @@ func TestAnInstanceThatIsOnItsWayIsWaitedFor(t *testing.T) {
 		want  string
 	}{
 		{"it boots", nil, ""},
-		{"its node is not ready yet", []*v1.Node{cloudNode(group, "i-1", born(20*time.Second), func(n *v1.Node) { n.Status.Conditions[0].Status = v1.ConditionFalse })}, ""},
+		{"its node is not ready yet", []*v1.Node{cloudNode(group, "i-1", born(20*time.Second), notReady)}, ""},
+		{"its node says nothing of itself yet", []*v1.Node{cloudNode(group, "i-1", born(20*time.Second), func(n *v1.Node) { n.Status.Conditions = nil })}, ""},
+		{"it was ready and is not any more, but is young", []*v1.Node{cloudNode(group, "i-1", born(10*time.Minute), cutOff)}, ""},
+		{"its disk is full, and it is young", []*v1.Node{cloudNode(group, "i-1", born(20*time.Second), pressed(v1.NodeDiskPressure), late)}, ""},
+		{"it has no network, and is young", []*v1.Node{cloudNode(group, "i-1", born(20*time.Second), pressed(v1.NodeNetworkUnavailable), late)}, ""},
+		{"it carries the taint of a node that is not ready, and is young", []*v1.Node{cloudNode(group, "i-1", born(20*time.Second), tainted(v1.TaintNodeNotReady), late)}, ""},
+		{"it carries that of a full disk, and is young", []*v1.Node{cloudNode(group, "i-1", born(20*time.Second), tainted(v1.TaintNodeDiskPressure), late)}, ""},
+		// Neither tells upstream that a node is not ready.
+		{"its memory is short", []*v1.Node{cloudNode(group, "i-1", born(20*time.Second), pressed(v1.NodeMemoryPressure), tainted(v1.TaintNodeMemoryPressure), late)}, "f2-12xlarge 1->2"},
 		{"it is ready, its boards are not, and a startup taint says so", []*v1.Node{cloudNode(group, "i-1", born(20*time.Second), tainted(startupTaint+"fpga"), late)}, ""},
 		// Upstream's failure, which the startup taint is there to prevent.
 		{"it is ready, its boards are not, and nothing says so: a second one is bought", []*v1.Node{cloudNode(group, "i-1", born(20*time.Second), late)}, "f2-12xlarge 1->2"},
 		{"it is there", []*v1.Node{cloudNode(group, "i-1", born(20*time.Second))}, ""},
 		{"it is about to go", []*v1.Node{cloudNode(group, "i-1", tainted(deletingTaint))}, "f2-12xlarge 1->2"},
-		{"it is cut off", []*v1.Node{cloudNode(group, "i-1", cutOff)}, "f2-12xlarge 1->2"},
+		{"it is cut off, and old", []*v1.Node{cloudNode(group, "i-1", cutOff)}, "f2-12xlarge 1->2"},
+		{"its disk is full, and it is old", []*v1.Node{cloudNode(group, "i-1", pressed(v1.NodeDiskPressure))}, "f2-12xlarge 1->2"},
 		{"its startup taint stays for longer than anything takes", []*v1.Node{cloudNode(group, "i-1", born(16*time.Minute), tainted(startupTaint+"fpga"))}, "f2-12xlarge 1->2"},
 	}
 	for _, c := range cases {
@@ -368,6 +385,7 @@ func TestAnInstanceThatNeverBecomesANodeIsEndedButNotBelowTheLeastSize(t *testin
 func TestWhatKeepsANode(t *testing.T) {
 	group := pool("f2-6xlarge", 1, "i-1")
 	free, large := onPrem(), func(p *v1.Pod) { p.Spec.Containers[0].Resources.Requests = list("cpu=11") }
+	free.Status.Allocatable["cpu"] = resource.MustParse("16") // so that room is what decides only where it is meant to
 	here := func(changes ...func(*v1.Pod)) []*v1.Pod {
 		return []*v1.Pod{job("a", list("cpu=1"), append([]func(*v1.Pod){on("i-1")}, changes...)...)}
 	}
@@ -407,8 +425,10 @@ func TestWhatKeepsANode(t *testing.T) {
 		{name: "a budget that allows it does not", pods: here(), budgets: budget(1), goes: true},
 		{name: "its annotation", changes: []change{func(n *v1.Node) { n.Annotations = map[string]string{scaleDownDisabled: "true"} }}},
 		{name: "the least size", min: 1},
-		{name: "its group's own threshold", pods: here(large), changes: nil, flags: []string{"--scale-down-utilization-threshold=0.9"}},
-		{name: "that it is on its way", changes: []change{born(5 * time.Minute), func(n *v1.Node) { n.Status.Conditions[0].Status = v1.ConditionFalse }}},
+		{name: "less of it than the threshold does not", pods: here(large), flags: []string{"--scale-down-utilization-threshold=0.9"}, goes: true},
+		{name: "more than is free elsewhere", pods: here(func(p *v1.Pod) { p.Spec.Containers[0].Resources.Requests = list("cpu=17") }), flags: []string{"--scale-down-utilization-threshold=0.9"}},
+		{name: "that it is on its way", changes: []change{born(5 * time.Minute), notReady}},
+		{name: "for no longer than any other that is not ready", changes: []change{born(5 * time.Minute), notReady}, flags: []string{"--scale-down-unready-time=6m"}, goes: true},
 		{name: "that it is cut off, for a while", changes: []change{cutOff}},
 		{name: "but not for ever", changes: []change{cutOff}, flags: []string{"--scale-down-unready-time=6m"}, goes: true},
 		{name: "that scale-down is off", flags: []string{"--scale-down-enabled=false"}},

@@ -92,10 +92,9 @@ func (v *view) candidates(m *Memory) []*place {
 	var found []*place
 	for _, node := range v.Nodes {
 		group, p := v.groupOf[node.Name], v.all[node.Name]
-		now := stateOf(node, v.Now)
 		_, recent := m.unremovable[node.Name]
 		switch {
-		case group == nil, now == leaving, m.leaving[node.Name], now == starting && !hasStarted(node), recent:
+		case group == nil, stateOf(node, v.Now) == leaving, m.leaving[node.Name], recent:
 		case node.Annotations[scaleDownDisabled] == "true":
 		case p.utilization() >= group.threshold(v.settings.Utilization):
 		default:
@@ -104,13 +103,6 @@ func (v *view) candidates(m *Memory) []*place {
 	}
 	slices.SortStableFunc(found, func(a, b *place) int { return cmp.Compare(min(1, len(v.movable(a))), min(1, len(v.movable(b)))) })
 	return found
-}
-
-// hasStarted tells a node whose kubelet is well from one that was never seen so; only the startup taint may be left on it.
-func hasStarted(node *v1.Node) bool {
-	return slices.ContainsFunc(node.Status.Conditions, func(condition v1.NodeCondition) bool {
-		return condition.Type == v1.NodeReady && condition.Status == v1.ConditionTrue
-	})
 }
 
 // movable are the pods that would have to be evicted.
