@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/aws/middleware"
@@ -15,6 +16,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
 	"gopkg.in/gcfg.v1"
+	"k8s.io/klog/v2"
 )
 
 // cloudConfig is the file of --cloud-config as upstream reads it (cloudprovider/aws/aws_cloud_provider.go), as far as it is honoured.
@@ -88,8 +90,8 @@ func newCloud(ctx context.Context, file string) (*Cloud, error) {
 	}, nil
 }
 
-// read gives the groups that carry all tags, and the failed launches of those that lack instances.
-func (c *Cloud) read(ctx context.Context, tags []Tag) ([]Group, map[string]Failure, error) {
+// read gives the groups that carry all tags, and the failed launches of those that lack instances, since each was raised.
+func (c *Cloud) read(ctx context.Context, tags []Tag, raised map[string]time.Time) ([]Group, map[string]Failure, error) {
 	var filters []autoscalingtypes.Filter
 	for _, tag := range tags {
 		if tag.Value == "" {
@@ -108,18 +110,20 @@ func (c *Cloud) read(ctx context.Context, tags []Tag) ([]Group, map[string]Failu
 		}
 		for _, found := range page.AutoScalingGroups {
 			group := groupOf(found, c.region)
-			if err := c.describe(ctx, found, &group); err != nil {
-				return nil, nil, fmt.Errorf("group %s: %w", group.Name, err)
-			}
+			// As with upstream, neither keeps the other groups from being served.
+			group.Unknown = c.describe(ctx, found, &group)
 			if group.Desired > len(group.Instances) {
-				if err := c.newestFailure(ctx, group.Name, failures); err != nil {
-					return nil, nil, err
+				failure, err := c.newestFailure(ctx, group.Name, raised[group.Name])
+				if err != nil {
+					klog.Errorf("group %s: nobody knows whether AWS can launch what it lacks: %v", group.Name, err)
+				} else if failure != nil {
+					failures[group.Name] = *failure
 				}
 			}
 			groups = append(groups, group)
 		}
 	}
-	return groups, failures, nil
+	return groups, failures, ctx.Err()
 }
 
 func groupOf(found autoscalingtypes.AutoScalingGroup, region string) Group {
@@ -146,8 +150,11 @@ func (c *Cloud) describe(ctx context.Context, found autoscalingtypes.AutoScaling
 	}
 	if _, known := c.sizes[group.InstanceType]; !known {
 		answer, err := c.ec2.DescribeInstanceTypes(ctx, &ec2.DescribeInstanceTypesInput{InstanceTypes: []ec2types.InstanceType{ec2types.InstanceType(group.InstanceType)}})
-		if err != nil || len(answer.InstanceTypes) != 1 {
+		if err != nil {
 			return fmt.Errorf("instance type %q: %w", group.InstanceType, err)
+		}
+		if len(answer.InstanceTypes) != 1 {
+			return fmt.Errorf("AWS has no instance type %q", group.InstanceType)
 		}
 		c.sizes[group.InstanceType] = answer.InstanceTypes[0]
 	}
@@ -200,17 +207,25 @@ func (c *Cloud) typeOfConfiguration(ctx context.Context, name string) (string, e
 	return c.types[name], nil
 }
 
-func (c *Cloud) newestFailure(ctx context.Context, group string, failures map[string]Failure) error {
-	answer, err := c.groups.DescribeScalingActivities(ctx, &autoscaling.DescribeScalingActivitiesInput{AutoScalingGroupName: aws.String(group), MaxRecords: aws.Int32(1)})
-	if err != nil {
-		return err
-	}
-	for _, activity := range answer.Activities { // the newest first
-		if activity.StatusCode == autoscalingtypes.ScalingActivityStatusCodeFailed {
-			failures[group] = Failure{aws.ToTime(activity.StartTime), aws.ToString(activity.StatusMessage)}
+// newestFailure of the group's launches since a moment. A launch that goes well is no reason to look no further: another may have failed before it.
+func (c *Cloud) newestFailure(ctx context.Context, group string, since time.Time) (*Failure, error) {
+	pages := autoscaling.NewDescribeScalingActivitiesPaginator(c.groups, &autoscaling.DescribeScalingActivitiesInput{AutoScalingGroupName: aws.String(group)})
+	for pages.HasMorePages() {
+		page, err := pages.NextPage(ctx)
+		if err != nil {
+			return nil, err
+		}
+		for _, activity := range page.Activities { // the newest first
+			begun := aws.ToTime(activity.StartTime)
+			if begun.Before(since.Truncate(time.Second)) { // AWS' times have no fractions
+				return nil, nil
+			}
+			if activity.StatusCode == autoscalingtypes.ScalingActivityStatusCodeFailed {
+				return &Failure{begun, aws.ToString(activity.StatusMessage)}, nil
+			}
 		}
 	}
-	return nil
+	return nil, nil
 }
 
 func (c *Cloud) setDesired(ctx context.Context, group string, size int) error {

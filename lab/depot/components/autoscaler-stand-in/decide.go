@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -42,7 +43,7 @@ type Memory struct {
 	lastAdd, lastDelete, lastFailure time.Time
 	raisedAt                         map[string]time.Time // by group
 	backoffs                         map[string]backoff   // by group
-	unregistered                     map[string]time.Time // instance -> first seen without a node
+	unregistered                     map[string]time.Time // instance, or the place of one that is lacking -> first seen without a node
 	unneeded                         map[string]time.Time // node -> since
 	unremovable                      map[string]time.Time // node -> not looked at again until
 	templates                        map[string]kept      // group -> its last node
@@ -79,7 +80,7 @@ type Decision struct {
 // Ending is an instance that never became a node.
 type Ending struct{ Group, Instance string }
 
-// Lowering gives up instances that AWS could not launch.
+// Lowering gives up instances that do not come.
 type Lowering struct {
 	Group, Why string
 	From, To   int
@@ -209,6 +210,9 @@ func (m *Memory) look(w World, s Settings) *view {
 		for _, instance := range w.Groups[i].Instances {
 			owner[instance.ID] = &w.Groups[i]
 		}
+		for _, place := range w.Groups[i].lacking() {
+			owner[place] = &w.Groups[i]
+		}
 	}
 	slices.SortFunc(v.Nodes, func(a, b *v1.Node) int { return cmp.Compare(a.Name, b.Name) })
 	seen := map[string]bool{}
@@ -253,6 +257,17 @@ func (m *Memory) noteUnregistered(v *view, owner map[string]*Group, seen map[str
 			delete(m.unregistered, id)
 		}
 	}
+	for id := range m.unregistered {
+		if m.isLate(v, id) {
+			v.started[owner[id].Name]++ // nobody waits for it any more
+		}
+	}
+}
+
+// isLate tells whether an instance, or the place of one that is lacking, has been without a node for longer than one may take.
+func (m *Memory) isLate(v *view, id string) bool {
+	since, waits := m.unregistered[id]
+	return waits && v.Now.Sub(since) > v.settings.ProvisionTime
 }
 
 // templateFor is a node that the group would bring, with the DaemonSets' pods that it would get: as a node that it has, the last one that it
@@ -299,8 +314,7 @@ func (m *Memory) endUnregistered(v *view) []Ending {
 		group := &v.Groups[i]
 		spare := group.Desired - group.Min
 		for _, instance := range group.Instances {
-			since, waits := m.unregistered[instance.ID]
-			if waits && spare > 0 && v.Now.Sub(since) > v.settings.ProvisionTime {
+			if spare > 0 && m.isLate(v, instance.ID) {
 				endings = append(endings, Ending{group.Name, instance.ID})
 				spare--
 			}
@@ -309,14 +323,19 @@ func (m *Memory) endUnregistered(v *view) []Ending {
 	return endings
 }
 
+// giveUp lowers groups that AWS does not fill: it says that it cannot, or says nothing (a suspended Launch process) for as long as a node may take.
 func (m *Memory) giveUp(v *view) []Lowering {
 	var lowerings []Lowering
 	for i := range v.Groups {
 		group := &v.Groups[i]
-		failure, failed := v.Failures[group.Name]
 		to := max(len(group.Instances), group.Min)
-		if failed && group.Desired > to && !failure.At.Before(m.raisedAt[group.Name].Truncate(time.Second)) {
-			lowerings = append(lowerings, Lowering{group.Name, failure.Message, group.Desired, to})
+		if group.Desired <= to {
+			continue
+		}
+		if failure, failed := v.Failures[group.Name]; failed && !failure.At.Before(m.raisedAt[group.Name].Truncate(time.Second)) {
+			lowerings = append(lowerings, Lowering{group.Name, "AWS cannot launch: " + failure.Message, group.Desired, to})
+		} else if slices.ContainsFunc(group.lacking(), func(place string) bool { return m.isLate(v, place) }) {
+			lowerings = append(lowerings, Lowering{group.Name, fmt.Sprintf("nothing came within %s", v.settings.ProvisionTime), group.Desired, to})
 		}
 	}
 	return lowerings

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -313,7 +314,11 @@ func TestAGroupThatSaysNothingOfItselfIsSkippedUnlessItsTypeDoes(t *testing.T) {
 	if d := newMemory().decide(w, settings(t)); d.Raise != nil || len(d.Skipped) != 1 {
 		t.Errorf("raised %q, skipped %v", raised(d.Raise), d.Skipped)
 	}
-	w.Groups[0].CPU, w.Groups[0].Memory = 24, 256<<30
+	w.Groups[0].Unknown = errors.New("its launch template is gone")
+	if d := newMemory().decide(w, settings(t)); d.Raise != nil || !slices.Equal(d.Skipped, []string{"group f2-6xlarge: its launch template is gone"}) {
+		t.Errorf("raised %q, skipped %v", raised(d.Raise), d.Skipped)
+	}
+	w.Groups[0].CPU, w.Groups[0].Memory, w.Groups[0].Unknown = 24, 256<<30, nil
 	if got := raised(newMemory().decide(w, settings(t)).Raise); got != "f2-6xlarge 0->1" {
 		t.Errorf("raised %q", got)
 	}
@@ -343,7 +348,7 @@ func TestWhatAWSCannotLaunchIsGivenUpAndAskedForAgainLater(t *testing.T) {
 	if d := look(time.Second, 1, failed(-time.Minute)); len(d.Lower) != 0 {
 		t.Errorf("a failure from before was taken for this one's")
 	}
-	if d := look(5*time.Second, 1, failed(time.Second)); len(d.Lower) != 1 || d.Lower[0] != (Lowering{group.Name, "no capacity", 1, 0}) {
+	if d := look(5*time.Second, 1, failed(time.Second)); len(d.Lower) != 1 || d.Lower[0] != (Lowering{group.Name, "AWS cannot launch: no capacity", 1, 0}) {
 		t.Errorf("lowered %v", d.Lower)
 	}
 	d := look(30*time.Second, 0, nil)
@@ -356,6 +361,58 @@ func TestWhatAWSCannotLaunchIsGivenUpAndAskedForAgainLater(t *testing.T) {
 	look(70*time.Second, 1, failed(67*time.Second))
 	if m.backoffs[group.Name].length != 90*time.Second {
 		t.Errorf("the second time waits %s", m.backoffs[group.Name].length)
+	}
+}
+
+func TestWhatAWSNeverLaunchesIsGivenUpAfterTheTimeThatANodeMayTake(t *testing.T) {
+	group := pool("f2-12xlarge", 2, "i-1")
+	group.Desired = 3
+	pod := job("a", list(exact+"=4"), func(p *v1.Pod) { p.Spec.NodeSelector = map[string]string{"fpga.hybrid/pool": group.Name} })
+	busy := job("b", list(exact+"=4"), on("i-1"))
+	m, s := newMemory(), settings(t, "--max-node-provision-time=15m", "--initial-node-group-backoff-duration=1m")
+	look := func(after time.Duration) Decision {
+		return m.decide(World{Now: noon.Add(after), Nodes: []*v1.Node{cloudNode(group, "i-1")}, Pods: []*v1.Pod{pod, busy}, Groups: []Group{group}}, s)
+	}
+	for _, after := range []time.Duration{0, 15 * time.Minute} {
+		if d := look(after); len(d.Lower) != 0 || d.Raise != nil {
+			t.Errorf("after %s: lowered %v, raised %s", after, d.Lower, raised(d.Raise))
+		}
+	}
+	if d := look(16 * time.Minute); len(d.Lower) != 1 || d.Lower[0] != (Lowering{group.Name, "nothing came within 15m0s", 3, 1}) {
+		t.Errorf("lowered %v", d.Lower)
+	}
+}
+
+func TestAnInstanceThatCameInTimeDoesNotWaitForOthers(t *testing.T) {
+	group := pool("f2-6xlarge", 1)
+	group.Desired = 2
+	m, s := newMemory(), settings(t, "--max-node-provision-time=15m")
+	look := func(after time.Duration, instances ...Instance) Decision {
+		group.Instances = instances
+		return m.decide(World{Now: noon.Add(after), Groups: []Group{group}}, s)
+	}
+	look(0)
+	look(10*time.Minute, Instance{"i-1", "us-east-1a"})
+	if d := look(16*time.Minute, Instance{"i-1", "us-east-1a"}, Instance{"i-2", "us-east-1a"}); len(d.Lower)+len(d.End) != 0 {
+		t.Errorf("lowered %v, ended %v", d.Lower, d.End)
+	}
+}
+
+func TestWhatCannotBeGivenUpIsNotWaitedForEither(t *testing.T) {
+	group := pool("f2-12xlarge", 2)
+	group.Min, group.Desired = 1, 1
+	s := settings(t, "--max-node-provision-time=15m")
+	for _, instances := range [][]Instance{nil, {{"i-1", "us-east-1a"}}} {
+		group.Instances = instances
+		for after, want := range map[time.Duration]string{0: "", 16 * time.Minute: "f2-12xlarge 1->2"} {
+			m := newMemory()
+			w := World{Now: noon, Pods: []*v1.Pod{job("a", list(exact+"=4"))}, Groups: []Group{group}}
+			m.decide(w, s)
+			w.Now = noon.Add(after)
+			if got := raised(m.decide(w, s).Raise); got != want {
+				t.Errorf("with %v, after %s: raised %q, want %q", instances, after, got, want)
+			}
+		}
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"os"
 	"os/signal"
@@ -137,7 +138,7 @@ func (a *Autoscaler) lead(ctx context.Context, stop func()) error {
 
 // loop ends when AWS does not answer the first time, as upstream does.
 func (a *Autoscaler) loop(ctx context.Context) error {
-	if _, _, err := a.cloud.read(ctx, a.settings.Discovery); err != nil {
+	if _, _, err := a.cloud.read(ctx, a.settings.Discovery, nil); err != nil {
 		return fmt.Errorf("cannot read the groups: %w", err)
 	}
 	if err := a.clearMarks(ctx); err != nil {
@@ -179,7 +180,7 @@ func (a *Autoscaler) once(ctx context.Context) error {
 	defer cancel()
 	w := World{Now: time.Now()}
 	var err error
-	if w.Groups, w.Failures, err = a.cloud.read(ctx, a.settings.Discovery); err != nil {
+	if w.Groups, w.Failures, err = a.cloud.read(ctx, a.settings.Discovery, a.raisedAt()); err != nil {
 		return err
 	}
 	if err = a.cluster.read(ctx, &w); err != nil {
@@ -190,6 +191,12 @@ func (a *Autoscaler) once(ctx context.Context) error {
 	decision := a.memory.decide(w, a.settings)
 	err = a.do(ctx, w, decision)
 	return errors.Join(err, a.cluster.writeStatus(ctx, status(w, decision, err)))
+}
+
+func (a *Autoscaler) raisedAt() map[string]time.Time {
+	a.mutex.Lock()
+	defer a.mutex.Unlock()
+	return maps.Clone(a.memory.raisedAt)
 }
 
 func (a *Autoscaler) do(ctx context.Context, w World, d Decision) error {
@@ -204,7 +211,7 @@ func (a *Autoscaler) do(ctx context.Context, w World, d Decision) error {
 		}
 	}
 	for _, one := range d.Lower {
-		klog.Warningf("group %s: AWS cannot launch (%s): from %d to %d", one.Group, one.Why, one.From, one.To)
+		klog.Warningf("group %s: %s: from %d to %d", one.Group, one.Why, one.From, one.To)
 		a.memory.fail(one.Group, w.Now, a.settings)
 		if err := a.cloud.setDesired(ctx, one.Group, one.To); err != nil {
 			return err

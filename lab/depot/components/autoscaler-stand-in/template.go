@@ -24,6 +24,8 @@ type Group struct {
 	CPU, Memory int64
 	Instances   []Instance
 	Tags        map[string]string
+	// Unknown says why AWS could not tell what it launches.
+	Unknown error
 }
 
 // Instance is one of a group's.
@@ -43,6 +45,15 @@ const (
 
 var taintValue = regexp.MustCompile(`^(.*):(NoSchedule|NoExecute|PreferNoSchedule)$`)
 
+// lacking names the places of instances that the group wants and does not have, as upstream does (createPlaceholdersForDesiredNonStartedInstances).
+func (g Group) lacking() []string {
+	var places []string
+	for i := len(g.Instances); i < g.Desired; i++ {
+		places = append(places, fmt.Sprintf("i-placeholder-%s-%d", g.Name, i))
+	}
+	return places
+}
+
 // knowsItself tells whether the group's tags say what a node has, so that nobody need ask what its type has.
 func (g Group) knowsItself() bool {
 	return g.Tags[resourceTag+"cpu"] != "" && g.Tags[resourceTag+"memory"] != ""
@@ -51,6 +62,9 @@ func (g Group) knowsItself() bool {
 // template is the node that the group would bring, from its tags, as cloudprovider/aws/aws_manager.go (buildNodeFromTemplate) makes it:
 // what a tag says goes before what the type has, and a tag that cannot be read is as if it were not there.
 func (g Group) template() (*v1.Node, error) {
+	if g.Unknown != nil {
+		return nil, fmt.Errorf("group %s: %w", g.Name, g.Unknown)
+	}
 	if !g.knowsItself() && (g.CPU == 0 || g.Memory == 0) {
 		return nil, fmt.Errorf("group %s: neither its tags nor instance type %q say its CPU and memory", g.Name, g.InstanceType)
 	}
