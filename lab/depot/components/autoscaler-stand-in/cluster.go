@@ -24,8 +24,12 @@ type Cluster struct {
 
 const (
 	statusName = "cluster-autoscaler-status"
-	// Between two looks whether evicted pods have gone.
-	drainPoll = time.Second
+	// Between two looks whether evicted pods have gone, and two attempts to evict one; how long they are made, and how much longer than its grace a pod
+	// may take: all but the first as upstream (core/scaledown/actuation/drain.go, --max-pod-eviction-time).
+	drainPoll        = time.Second
+	evictionRetry    = 10 * time.Second
+	longestEviction  = 2 * time.Minute
+	evictionHeadroom = 30 * time.Second
 )
 
 func (c *Cluster) read(ctx context.Context, w *World) error {
@@ -85,37 +89,80 @@ func without(taints []v1.Taint) []v1.Taint {
 	return slices.DeleteFunc(slices.Clone(taints), func(taint v1.Taint) bool { return taint.Key == deletingTaint })
 }
 
+// podsOn a node, and the budgets that may keep them, as of now.
+func (c *Cluster) podsOn(ctx context.Context, node string) ([]*v1.Pod, []*policyv1.PodDisruptionBudget, error) {
+	pods, podsErr := c.client.CoreV1().Pods("").List(ctx, metav1.ListOptions{FieldSelector: "spec.nodeName=" + node})
+	budgets, budgetsErr := c.client.PolicyV1().PodDisruptionBudgets("").List(ctx, metav1.ListOptions{})
+	if err := errors.Join(podsErr, budgetsErr); err != nil {
+		return nil, nil, err
+	}
+	return pointers(pods.Items), pointers(budgets.Items), nil
+}
+
 // drain evicts the pods and waits until they have gone, or for longer than they may take.
 func (c *Cluster) drain(ctx context.Context, pods []*v1.Pod, seconds int) error {
-	ctx, cancel := context.WithTimeout(ctx, time.Duration(seconds)*time.Second+2*time.Minute)
-	defer cancel()
-	grace := int64(seconds)
-	for _, pod := range pods {
-		if own := pod.Spec.TerminationGracePeriodSeconds; own != nil && *own < grace {
-			grace = *own
-		}
-		eviction := &policyv1.Eviction{
-			ObjectMeta:    metav1.ObjectMeta{Namespace: pod.Namespace, Name: pod.Name},
-			DeleteOptions: &metav1.DeleteOptions{GracePeriodSeconds: &grace, Preconditions: &metav1.Preconditions{UID: &pod.UID}},
-		}
-		if err := c.client.PolicyV1().Evictions(pod.Namespace).Evict(ctx, eviction); err != nil && !kubeerrors.IsNotFound(err) {
-			return fmt.Errorf("pod %s/%s: %w", pod.Namespace, pod.Name, err)
-		}
+	if err := c.evict(ctx, pods, int64(seconds)); err != nil {
+		return err
 	}
+	ctx, cancel := context.WithTimeout(ctx, time.Duration(seconds)*time.Second+evictionHeadroom)
+	defer cancel()
 	for _, pod := range pods {
-		for {
-			found, err := c.client.CoreV1().Pods(pod.Namespace).Get(ctx, pod.Name, metav1.GetOptions{})
-			if kubeerrors.IsNotFound(err) || (err == nil && (found.UID != pod.UID || hasEnded(found))) {
-				break
-			}
-			select {
-			case <-ctx.Done():
-				return fmt.Errorf("pod %s/%s has not gone: %w", pod.Namespace, pod.Name, ctx.Err())
-			case <-time.After(drainPoll):
+		for !c.hasGone(ctx, pod) {
+			if err := pause(ctx, drainPoll); err != nil {
+				return fmt.Errorf("pod %s/%s has not gone: %w", pod.Namespace, pod.Name, err)
 			}
 		}
 	}
 	return nil
+}
+
+// evict tries all again that were refused (by a PodDisruptionBudget, whose answer is 429), for as long as upstream does.
+func (c *Cluster) evict(ctx context.Context, pods []*v1.Pod, seconds int64) error {
+	ctx, cancel := context.WithTimeout(ctx, longestEviction)
+	defer cancel()
+	for {
+		var refused []*v1.Pod
+		var last error
+		for _, pod := range pods {
+			if err := c.evictOne(ctx, pod, seconds); err != nil && !c.hasGone(ctx, pod) {
+				refused, last = append(refused, pod), fmt.Errorf("pod %s/%s: %w", pod.Namespace, pod.Name, err)
+			}
+		}
+		if len(refused) == 0 {
+			return nil
+		}
+		if pause(ctx, evictionRetry) != nil {
+			return last
+		}
+		pods = refused
+	}
+}
+
+func (c *Cluster) evictOne(ctx context.Context, pod *v1.Pod, seconds int64) error {
+	grace := int64(v1.DefaultTerminationGracePeriodSeconds)
+	if own := pod.Spec.TerminationGracePeriodSeconds; own != nil {
+		grace = *own
+	}
+	grace = min(grace, seconds)
+	return c.client.PolicyV1().Evictions(pod.Namespace).Evict(ctx, &policyv1.Eviction{
+		ObjectMeta:    metav1.ObjectMeta{Namespace: pod.Namespace, Name: pod.Name},
+		DeleteOptions: &metav1.DeleteOptions{GracePeriodSeconds: &grace, Preconditions: &metav1.Preconditions{UID: &pod.UID}},
+	})
+}
+
+// hasGone tells whether the pod has ended, or another one has its name.
+func (c *Cluster) hasGone(ctx context.Context, pod *v1.Pod) bool {
+	found, err := c.client.CoreV1().Pods(pod.Namespace).Get(ctx, pod.Name, metav1.GetOptions{})
+	return kubeerrors.IsNotFound(err) || (err == nil && (found.UID != pod.UID || hasEnded(found)))
+}
+
+func pause(ctx context.Context, length time.Duration) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(length):
+		return nil
+	}
 }
 
 func (c *Cluster) writeStatus(ctx context.Context, text string) error {

@@ -33,12 +33,25 @@ const (
 	// After which /health-check tells the kubelet to start it anew.
 	longestSilence = 10 * time.Minute
 	longestLook    = time.Minute
+	// For one call of a removal.
+	longestCall = time.Minute
+	// For removals that are under way when the process is told to end, and then for taking back what could not be finished: less than the 30 s after
+	// which the kubelet kills it.
+	longestFarewell = 20 * time.Second
+	longestUnmark   = 5 * time.Second
 )
+
+// AWS is what Cloud does.
+type AWS interface {
+	read(ctx context.Context, tags []Tag, raised map[string]time.Time) ([]Group, map[string]Failure, error)
+	setDesired(ctx context.Context, group string, size int) error
+	end(ctx context.Context, instance string) error
+}
 
 // Autoscaler looks, decides and does.
 type Autoscaler struct {
 	settings Settings
-	cloud    *Cloud
+	cloud    AWS
 	cluster  *Cluster
 	events   record.EventRecorder
 	memory   *Memory
@@ -115,11 +128,15 @@ func (a *Autoscaler) lead(ctx context.Context, stop func()) error {
 		Client:     a.cluster.client.CoordinationV1(),
 		LockConfig: resourcelock.ResourceLockConfig{Identity: hostname + "_" + product},
 	}
-	ended := make(chan error, 1)
+	begun, ended := make(chan struct{}), make(chan error, 1)
 	leaderelection.RunOrDie(ctx, leaderelection.LeaderElectionConfig{
 		Lock: lock, LeaseDuration: 15 * time.Second, RenewDeadline: 10 * time.Second, RetryPeriod: 2 * time.Second, ReleaseOnCancel: true,
 		Callbacks: leaderelection.LeaderCallbacks{
-			OnStartedLeading: func(ctx context.Context) { ended <- a.loop(ctx); stop() },
+			OnStartedLeading: func(ctx context.Context) {
+				close(begun)
+				ended <- a.loop(ctx)
+				stop()
+			},
 			OnStoppedLeading: func() {
 				if ctx.Err() == nil {
 					klog.Error("lost the lease")
@@ -129,8 +146,8 @@ func (a *Autoscaler) lead(ctx context.Context, stop func()) error {
 		},
 	})
 	select {
-	case err := <-ended:
-		return err
+	case <-begun:
+		return <-ended
 	case <-time.After(time.Second): // the lease was never ours
 		return nil
 	}
@@ -144,9 +161,12 @@ func (a *Autoscaler) loop(ctx context.Context) error {
 	if err := a.clearMarks(ctx); err != nil {
 		return err
 	}
+	removing, giveUp := context.WithCancel(context.WithoutCancel(ctx))
+	defer giveUp()
+	defer context.AfterFunc(ctx, func() { time.AfterFunc(longestFarewell, giveUp) })()
 	for ctx.Err() == nil {
 		begun := time.Now()
-		if err := a.once(ctx); err != nil && ctx.Err() == nil {
+		if err := a.once(ctx, removing); err != nil && ctx.Err() == nil {
 			klog.Errorf("this look failed: %v", err)
 		}
 		a.lastLook.Store(time.Now().UnixNano())
@@ -175,7 +195,8 @@ func (a *Autoscaler) clearMarks(ctx context.Context) error {
 	return nil
 }
 
-func (a *Autoscaler) once(ctx context.Context) error {
+// once looks once; removals that it begins go on, under removing.
+func (a *Autoscaler) once(ctx, removing context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, longestLook)
 	defer cancel()
 	w := World{Now: time.Now()}
@@ -189,7 +210,7 @@ func (a *Autoscaler) once(ctx context.Context) error {
 	a.mutex.Lock()
 	defer a.mutex.Unlock()
 	decision := a.memory.decide(w, a.settings)
-	err = a.do(ctx, w, decision)
+	err = a.do(ctx, removing, w, decision)
 	return errors.Join(err, a.cluster.writeStatus(ctx, status(w, decision, err)))
 }
 
@@ -199,23 +220,33 @@ func (a *Autoscaler) raisedAt() map[string]time.Time {
 	return maps.Clone(a.memory.raisedAt)
 }
 
-func (a *Autoscaler) do(ctx context.Context, w World, d Decision) error {
+func (a *Autoscaler) do(ctx, removing context.Context, w World, d Decision) error {
 	for _, why := range d.Skipped {
 		klog.Errorf("%s; it brings no nodes", why)
 	}
+	var refused error
+	failed := map[string]bool{} // groups: each waits once, and not for a call that will be made again
 	for _, one := range d.End {
 		klog.Warningf("instance %s of group %s is no node after %s: ended", one.Instance, one.Group, a.settings.ProvisionTime)
-		a.memory.fail(one.Group, w.Now, a.settings)
 		if err := a.cloud.end(ctx, one.Instance); err != nil {
-			return err
+			refused = errors.Join(refused, err)
+			continue
 		}
+		failed[one.Group] = true
 	}
 	for _, one := range d.Lower {
 		klog.Warningf("group %s: %s: from %d to %d", one.Group, one.Why, one.From, one.To)
-		a.memory.fail(one.Group, w.Now, a.settings)
 		if err := a.cloud.setDesired(ctx, one.Group, one.To); err != nil {
-			return err
+			refused = errors.Join(refused, err)
+			continue
 		}
+		failed[one.Group] = true
+	}
+	for group := range failed {
+		a.memory.fail(group, w.Now, a.settings)
+	}
+	if refused != nil {
+		return refused
 	}
 	for pod, why := range d.Idle {
 		klog.Infof("pod %s/%s starts no instance: %s", pod.Namespace, pod.Name, why)
@@ -228,7 +259,7 @@ func (a *Autoscaler) do(ctx context.Context, w World, d Decision) error {
 	}
 	for _, one := range d.Remove {
 		a.memory.leaving[one.Node.Name] = true
-		a.removals.Go(func() { a.remove(context.WithoutCancel(ctx), one) })
+		a.removals.Go(func() { a.remove(removing, one) })
 	}
 	return nil
 }
@@ -249,16 +280,10 @@ func (a *Autoscaler) raise(ctx context.Context, now time.Time, r Raise) error {
 	return nil
 }
 
-// remove drains a node and ends its instance; it goes on where the process is told to end, and is taken back where it fails.
+// remove drains a node and ends its instance, and takes it back where that fails.
 func (a *Autoscaler) remove(ctx context.Context, r Removal) {
 	klog.Infof("node %s of group %s is not needed: %d pods to evict, then its instance %s ends", r.Node.Name, r.Group, len(r.Evict), r.Instance)
-	err := a.cluster.mark(ctx, r.Node.Name, a.settings.Cordon)
-	if err == nil {
-		err = a.cluster.drain(ctx, r.Evict, a.settings.GracefulSeconds)
-	}
-	if err == nil {
-		err = a.cloud.end(ctx, r.Instance)
-	}
+	err := a.end(ctx, r)
 	a.mutex.Lock()
 	defer a.mutex.Unlock()
 	delete(a.memory.leaving, r.Node.Name)
@@ -270,9 +295,42 @@ func (a *Autoscaler) remove(ctx context.Context, r Removal) {
 	klog.Errorf("node %s stays: %v", r.Node.Name, err)
 	a.memory.lastFailure = time.Now()
 	a.events.Eventf(r.Node, v1.EventTypeWarning, "ScaleDownFailed", "node stays: %v (%s)", err, whoIAm)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), longestUnmark)
+	defer cancel()
 	if err := a.cluster.unmark(ctx, r.Node.Name, a.settings.Cordon); err != nil {
 		klog.Errorf("node %s keeps its taint %s: %v", r.Node.Name, deletingTaint, err)
 	}
+}
+
+func (a *Autoscaler) end(ctx context.Context, r Removal) error {
+	call := func(what func(context.Context) error) error {
+		ctx, cancel := context.WithTimeout(ctx, longestCall)
+		defer cancel()
+		return what(ctx)
+	}
+	if err := call(func(ctx context.Context) error { return a.cluster.mark(ctx, r.Node.Name, a.settings.Cordon) }); err != nil {
+		return err
+	}
+	// What the scheduler had decided before it saw the taint gets there, too.
+	if err := pause(ctx, a.settings.DelayAfterTaint); err != nil {
+		return err
+	}
+	var evict []*v1.Pod
+	if err := call(func(ctx context.Context) error {
+		pods, budgets, err := a.cluster.podsOn(ctx, r.Node.Name)
+		if err != nil {
+			return err
+		}
+		now := view{World: World{Budgets: budgets}, settings: a.settings}
+		evict, err = now.evictions(r, pods)
+		return err
+	}); err != nil {
+		return err
+	}
+	if err := a.cluster.drain(ctx, evict, a.settings.GracefulSeconds); err != nil {
+		return err
+	}
+	return call(func(ctx context.Context) error { return a.cloud.end(ctx, r.Instance) })
 }
 
 func status(w World, d Decision, failed error) string {

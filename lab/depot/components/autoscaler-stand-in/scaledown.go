@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 	"time"
 
@@ -114,6 +115,20 @@ func (v *view) movable(p *place) []*v1.Pod {
 		}
 	}
 	return found
+}
+
+// evictions are the pods that a node which is about to go has to lose now, which need not be those that it had when that was decided.
+func (v *view) evictions(r Removal, pods []*v1.Pod) ([]*v1.Pod, error) {
+	found := v.movable(newPlace(r.Node, slices.DeleteFunc(pods, func(pod *v1.Pod) bool { return pod.Spec.NodeName != r.Node.Name })...))
+	for _, pod := range found {
+		if len(r.Evict) == 0 {
+			return nil, fmt.Errorf("pod %s/%s has come to it", pod.Namespace, pod.Name)
+		}
+		if why := v.holds(pod); why != "" {
+			return nil, fmt.Errorf("pod %s/%s: %s", pod.Namespace, pod.Name, why)
+		}
+	}
+	return found, nil
 }
 
 // immovable says what keeps the node; "" if all its pods find another place among others, which they then take.

@@ -31,6 +31,7 @@ type Settings struct {
 	DelayAfterAdd     time.Duration
 	DelayAfterDelete  time.Duration
 	DelayAfterFailure time.Duration
+	DelayAfterTaint   time.Duration
 	Utilization       float64
 	SkipSystemPods    bool
 	SkipLocalStorage  bool
@@ -71,6 +72,7 @@ func parseSettings(arguments []string, usage io.Writer) (Settings, error) {
 	flags.DurationVar(&s.DelayAfterAdd, "scale-down-delay-after-add", 10*time.Minute, "")
 	flags.DurationVar(&s.DelayAfterDelete, "scale-down-delay-after-delete", 0, "0: the scan interval")
 	flags.DurationVar(&s.DelayAfterFailure, "scale-down-delay-after-failure", 3*time.Minute, "")
+	flags.DurationVar(&s.DelayAfterTaint, "node-delete-delay-after-taint", 5*time.Second, "before the pods of a node that goes are looked at again")
 	flags.Float64Var(&s.Utilization, "scale-down-utilization-threshold", 0.5, "of CPU or memory, the larger; FPGAs don't count, as with upstream")
 	flags.BoolVar(&s.SkipSystemPods, "skip-nodes-with-system-pods", true, "")
 	flags.BoolVar(&s.SkipLocalStorage, "skip-nodes-with-local-storage", true, "")

@@ -105,6 +105,9 @@ func (g Group) template() (*v1.Node, error) {
 func templateOf(live, tagged *v1.Node) *v1.Node {
 	node := live.DeepCopy()
 	node.Name += "-template"
+	if node.Labels == nil {
+		node.Labels = map[string]string{}
+	}
 	node.Labels[v1.LabelHostname] = node.Name
 	node.Spec.Unschedulable = false
 	node.Spec.Taints = nil
