@@ -148,10 +148,16 @@ class Imds:
     """Answers over the listening socket for the length of a `with`. describe is asked anew for each question, credentials() for each that wants them."""
 
     def __init__(
-        self, describe: Callable[[], Instance], credentials: Callable[[Instance], Mapping[str, str]], listener: socket.socket, *, lenient_to: str | None = None
+        self,
+        describe: Callable[[], Instance],
+        credentials: Callable[[Instance], Mapping[str, str]],
+        listener: socket.socket,
+        *,
+        lenient_to: str | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.asked: list[Asked] = []
-        self._describe, self._credentials = describe, credentials
+        self._describe, self._credentials, self._clock = describe, credentials, clock
         self._lenient = re.compile(lenient_to) if lenient_to else None
         self._tokens: dict[str, float] = {}
         self._server = ThreadingHTTPServer(listener.getsockname()[:2], self._handler(), bind_and_activate=False)
@@ -170,10 +176,6 @@ class Imds:
     def without_token(self) -> list[Asked]:
         """Questions by version 1, answered or not."""
         return [one for one in self.asked if one.method == "GET" and one.token == "none"]
-
-    def forget_tokens(self) -> None:
-        """As if all had expired."""
-        self._tokens.clear()
 
     def _handler(self) -> type[BaseHTTPRequestHandler]:
         imds = self
@@ -205,7 +207,7 @@ class Imds:
         if not (seconds.isdecimal() and 1 <= int(seconds) <= LONGEST_TOKEN):
             return self._answer(request, "none", HTTPStatus.BAD_REQUEST)
         token = secrets.token_urlsafe(42)
-        self._tokens[token] = time.monotonic() + int(seconds)
+        self._tokens[token] = self._clock() + int(seconds)
         # The connection carries nothing but this answer, so that all of it has its hops counted.
         request.close_connection = True
         if (hops := instance.hop_limit - _hops_before(request.connection)) < 1:
@@ -222,7 +224,7 @@ class Imds:
     def _get(self, request: BaseHTTPRequestHandler) -> None:
         instance = self._describe()
         given = request.headers.get(TOKEN_HEADER)
-        token = "none" if given is None else "good" if self._tokens.get(given, 0) > time.monotonic() else "bad"
+        token = "none" if given is None else "good" if self._tokens.get(given, 0) > self._clock() else "bad"
         if not instance.enabled:
             return self._answer(request, token, HTTPStatus.FORBIDDEN)
         if token == "bad" or (token == "none" and instance.tokens_required and not self._passes(request)):
