@@ -10,6 +10,7 @@ from ipaddress import IPv4Network
 from typing import Any
 
 from ansible_collections.fpga.hybrid.plugins.module_utils import _kubeadm as kubeadm
+from ansible_collections.fpga.hybrid.plugins.module_utils._aws_key_file import EXPECTED
 from ansible_collections.fpga.hybrid.plugins.module_utils._cluster_state import FILE as CLUSTER_FILE
 from ansible_collections.fpga.hybrid.plugins.module_utils._cluster_state import restore
 from ansible_collections.fpga.hybrid.plugins.module_utils._host import contradictions
@@ -64,6 +65,19 @@ class Answer:
 
 
 @dataclass(frozen=True)
+class KeyFile:
+    """A file with an AWS key that something on the host needs, by the variable that names it, and what is wrong with it, or "".
+
+    path: "" where none is named and the key is to be in a Secret instead, which a cluster that does not stand yet cannot have.
+    """
+
+    variable: str
+    path: str
+    problem: str = ""
+    remedy: str = ""
+
+
+@dataclass(frozen=True)
 class Probe:
     """What was found. Memory and disk in MiB. clock_offset in seconds, None when nobody could be asked; node_* of an earlier join.
 
@@ -98,6 +112,7 @@ class Probe:
     cluster_configuration: Mapping[str, Any] | None = None
     hosts_file: str = ""
     unknown_users: tuple[str, ...] = ()
+    key_files: tuple[KeyFile, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -136,6 +151,7 @@ def judge(found: Probe, wanted: Wanted) -> list[Problem]:
         *_other_cluster(found, wanted),
         *_kubernetes(found, wanted),
         *_administrators(found, wanted),
+        *_key_files(found, wanted),
         *_names(found, wanted),
         *_overlaps(found, wanted),
         *_ports(found, wanted),
@@ -258,6 +274,20 @@ def _kubernetes(found: Probe, wanted: Wanted) -> Iterator[Problem]:
 def _administrators(found: Probe, wanted: Wanted) -> Iterator[Problem]:
     for user in found.unknown_users:
         yield Problem(wanted.host, "cluster_admins", f"there is no user {user}", "users of this host", "Make the user first, or take the name out.")
+
+
+def _key_files(found: Probe, wanted: Wanted) -> Iterator[Problem]:
+    """Without them the run would stop at role autoscaler, or keeper would let every instance wait until it is given up."""
+    good_for = f"mode 0600, on {wanted.host} (playbook iam.yml writes what the key has to be good for)"
+    for file in found.key_files:
+        if file.problem:
+            remedy = file.remedy or f"Put it there, {good_for}, or name another file."
+            yield Problem(wanted.host, file.variable, f"{file.path}: {file.problem}", f"a file with {EXPECTED}", remedy)
+        elif not file.path and "admin.conf" not in found.kubernetes.files:
+            remedy = f"Name a file, {good_for}. To make the Secret yourself, run site.yml without cluster_node_pools first."
+            yield Problem(
+                wanted.host, file.variable, "it names no file, and there is no cluster yet that could have the Secret", f"a file with {EXPECTED}", remedy
+            )
 
 
 def _names(found: Probe, wanted: Wanted) -> Iterator[Problem]:

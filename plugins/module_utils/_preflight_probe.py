@@ -21,13 +21,13 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from ansible_collections.fpga.hybrid.plugins.module_utils import _sntp
+from ansible_collections.fpga.hybrid.plugins.module_utils import _aws_key_file, _sntp
 from ansible_collections.fpga.hybrid.plugins.module_utils._cluster_state import MANIFEST, running_kubernetes
 from ansible_collections.fpga.hybrid.plugins.module_utils._host import parse_os_release
 from ansible_collections.fpga.hybrid.plugins.module_utils._kubeadm import Found, foreign_control_plane, has_api_server
 from ansible_collections.fpga.hybrid.plugins.module_utils._kubeadm_host import Host, Paths
 from ansible_collections.fpga.hybrid.plugins.module_utils._kubectl import Kubectl, KubeError, parse_yaml
-from ansible_collections.fpga.hybrid.plugins.module_utils._preflight import KERNEL_FEATURES, Answer, Listener, Probe, Route
+from ansible_collections.fpga.hybrid.plugins.module_utils._preflight import KERNEL_FEATURES, Answer, KeyFile, Listener, Probe, Route
 from ansible_collections.fpga.hybrid.plugins.module_utils._record import RecordError
 
 #: run(argv, data=None) -> (exit code, stdout, stderr); exit code 127 when there is no such program.
@@ -45,6 +45,7 @@ def probe(
     root: Path = Path("/"),
     cluster_id: str = "",
     users: Iterable[str] = (),
+    key_files: Iterable[Mapping[str, str]] = (),
 ) -> Probe:
     # First, because what follows takes time that would count as an offset.
     clock_offset = time.time() - controller_time
@@ -83,7 +84,22 @@ def probe(
         cluster_configuration=configuration,
         hosts_file=_read(root / "etc/hosts"),
         unknown_users=unknown_users(users),
+        key_files=tuple(key_file(file["variable"], file.get("path") or "") for file in key_files),
     )
+
+
+def key_file(variable: str, path: str) -> KeyFile:
+    if not path:
+        return KeyFile(variable, "")
+    try:
+        _aws_key_file.parse(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        return KeyFile(variable, path, error.strerror or type(error).__name__)
+    except UnicodeDecodeError:
+        return KeyFile(variable, path, "it is no text")
+    except _aws_key_file.KeyFileError as error:
+        return KeyFile(variable, path, str(error), error.remedy)
+    return KeyFile(variable, path)
 
 
 def unknown_users(names: Iterable[str]) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ description:
   - Looks once at everything that could stand in the way, and returns all that does. Changes nothing.
   - Never fails, because role C(preflight) reports all hosts together.
   - Looks at operating system, kernel, CPU, memory, disk, swap, cgroups, C(/dev/net/tun), routes, Docker's networks, ports, clock, mirrors,
-    container engines, the hosts file, the administrators' users, the tunnel's device, what part of the VPN the host was until now, and
+    container engines, the hosts file, the administrators' users, the AWS keys' files, the tunnel's device, what part of the VPN the host was until now, and
     whether the host is a node of another cluster, or a control plane that we did not make, or one whose cluster cannot become what is declared.
 author: The fpga.hybrid maintainers (@fpga-hybrid)
 options:
@@ -58,6 +58,19 @@ options:
     type: list
     elements: str
     default: []
+  key_files:
+    description: Files with AWS keys that have to be on the host.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      variable:
+        description: The variable that names it.
+        type: str
+        required: true
+      path:
+        description: The file. With none, the key has to be in a Secret of the cluster, which has to stand already.
+        type: path
   node_address:
     description: The address that the node is to have in the cluster.
     type: str
@@ -250,6 +263,13 @@ def argument_spec() -> dict[str, object]:
         "endpoint": {"type": "str", "required": True},
         "endpoint_address": {"type": "str", "default": ""},
         "admins": {"type": "list", "elements": "str", "default": []},
+        "key_files": {
+            "type": "list",
+            "elements": "dict",
+            "default": [],
+            "no_log": False,
+            "options": {"variable": {"type": "str", "required": True}, "path": {"type": "path"}},
+        },
         "node_address": {"type": "str", "default": ""},
         "kubernetes": {"type": "str", "required": True},
         "dns_domain": {"type": "str", "default": "cluster.local"},
@@ -357,6 +377,7 @@ def main() -> None:
         parameters["mirrors"],
         cluster_id=parameters["cluster_id"],
         users=parameters["admins"],
+        key_files=parameters["key_files"],
     )
     vpn, forward = look_at_vpn(parameters)
     problems = [*judge(found, wanted), *vpn, *look_at_engines(parameters)]

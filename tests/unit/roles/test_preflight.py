@@ -26,6 +26,18 @@ def test_every_role_that_may_refuse_a_host_is_heard_before_anything_is_changed(t
         "cluster_state_folder": str(tmp_path),
         "ansible_connection": "local",
         "cluster_admins": ["nobody-of-that-name"],
+        "cluster_aws_region": "us-east-1",
+        "cluster_node_pools": [
+            {
+                "name": "f2",
+                "instance_type": "f2.6xlarge",
+                "max_size": 1,
+                "publish": "boards",
+                "image": "ami-0123456789abcdef0",
+                "subnets": ["subnet-0123456789abcdef0"],
+            }
+        ],
+        "cluster_aws_credentials": {"autoscaler": str(tmp_path / "none.aws")},
     }
     done = play(tmp_path, "playbooks/preflight.yml", declared)
     assert done.returncode == 2, done.stdout + done.stderr
@@ -35,6 +47,9 @@ def test_every_role_that_may_refuse_a_host_is_heard_before_anything_is_changed(t
         assert f"{host}, docker_cri_dockerd_version: cri-dockerd was not found; expected >=0.4.0" in said
     assert "cp1, cluster_admins: there is no user nobody-of-that-name" in said
     assert "worker1, cluster_admins" not in said
+    for name, file in (("keeper", "keeper.aws"), ("autoscaler", "none.aws")):
+        assert f"cp1, cluster_aws_credentials.{name}: {tmp_path}/{file}: No such file or directory; expected a file with section [default]" in said
+    assert "worker1, cluster_aws_credentials" not in said
     # the VPN server's side, though the others stand in the way
     assert "UDP port 1194 of 192.0.2.1, which is cluster_vpn_endpoint, must be forwarded to this host" in said + " ".join(done.stderr.split())
 

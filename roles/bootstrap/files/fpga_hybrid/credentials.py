@@ -53,6 +53,9 @@ def shared_file(path: str, profile: str = "default") -> Source:
             with open(path, encoding="utf-8") as stream:
                 parser.read_file(stream)
             section = parser[profile]
+            for key in ("aws_access_key_id", "aws_secret_access_key"):
+                if not section.get(key):
+                    raise KeyError(key)
             return Credentials(section["aws_access_key_id"], section["aws_secret_access_key"], section.get("aws_session_token") or None)
         except OSError as error:
             raise NoCredentialsError(f"{path} cannot be read: {error.strerror}") from error

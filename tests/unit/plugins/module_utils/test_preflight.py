@@ -10,7 +10,7 @@ import pytest
 
 from ansible_collections.fpga.hybrid.plugins.module_utils._host import BEGIN, END
 from ansible_collections.fpga.hybrid.plugins.module_utils._kubeadm import CONTROL_PLANE_FILES, NODE_FILES, Found
-from ansible_collections.fpga.hybrid.plugins.module_utils._preflight import Answer, Listener, Probe, Route, Wanted, judge, notes
+from ansible_collections.fpga.hybrid.plugins.module_utils._preflight import Answer, KeyFile, Listener, Probe, Route, Wanted, judge, notes
 
 FRESH = Probe(
     os=("debian", "12"),
@@ -94,6 +94,29 @@ def test_an_administrator_who_is_no_user_is_named():
     assert problems == [
         f"cp1, cluster_admins: there is no user {user}; expected users of this host. Make the user first, or take the name out." for user in ("alice", "bob")
     ]
+
+
+KEEPER, AUTOSCALER = "cluster_aws_credentials.keeper", "cluster_aws_credentials.autoscaler"
+
+
+def test_a_key_file_that_is_not_there_is_named_with_what_to_do():
+    (problem,) = said(replace(FRESH, key_files=(KeyFile(KEEPER, "/root/k", "No such file or directory"), KeyFile(AUTOSCALER, "/root/a"))), MASTER)
+    assert problem == (
+        "cp1, cluster_aws_credentials.keeper: /root/k: No such file or directory; expected a file with section [default] with aws_access_key_id and "
+        "aws_secret_access_key. Put it there, mode 0600, on cp1 (playbook iam.yml writes what the key has to be good for), or name another file."
+    )
+
+
+def test_one_that_is_no_key_file_has_a_remedy_of_its_own():
+    (problem,) = said(replace(FRESH, key_files=(KeyFile(KEEPER, "/root/k", "it is no credentials file", "Write [default]."),)), MASTER)
+    assert problem.endswith(". Write [default].")
+
+
+def test_a_key_that_is_to_be_in_a_secret_needs_a_cluster_that_has_it():
+    found = replace(FRESH, key_files=(KeyFile(AUTOSCALER, ""),))
+    (problem,) = said(found, MASTER)
+    assert problem.startswith("cp1, cluster_aws_credentials.autoscaler: it names no file, and there is no cluster yet that could have the Secret; expected")
+    assert said(replace(found, kubernetes=Found(files=("admin.conf",))), replace(MASTER, node=False)) == []
 
 
 def test_a_standing_control_plane_has_no_problem():

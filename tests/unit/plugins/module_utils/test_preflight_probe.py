@@ -14,7 +14,7 @@ import pytest
 
 from ansible_collections.fpga.hybrid.plugins.module_utils import _preflight_probe as looks
 from ansible_collections.fpga.hybrid.plugins.module_utils._kubeadm_host import Host, Paths
-from ansible_collections.fpga.hybrid.plugins.module_utils._preflight import Listener, Route
+from ansible_collections.fpga.hybrid.plugins.module_utils._preflight import KeyFile, Listener, Route
 
 ROUTES = json.dumps(
     [
@@ -273,3 +273,24 @@ def test_a_record_that_cannot_be_read_is_said(tmp_path):
 
 def test_users_are_asked_for_where_the_host_gets_them_from():
     assert looks.unknown_users(["root", "nobody-of-that-name"]) == ("nobody-of-that-name",)
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (b"[default]\naws_access_key_id = A\naws_secret_access_key = b%c=\n", ""),
+        (None, "No such file or directory"),
+        (b"\xff\xfe", "it is no text"),
+        (b"[default]\naws_access_key_id = A\n", "section default has no aws_secret_access_key"),
+    ],
+)
+def test_a_key_file_is_read_as_what_needs_it_will_read_it(tmp_path, content, problem):
+    path = tmp_path / "keeper.aws"
+    if content is not None:
+        path.write_bytes(content)
+    found = looks.key_file("cluster_aws_credentials.keeper", str(path))
+    assert (found.path, found.problem) == (str(path), problem)
+
+
+def test_without_a_file_there_is_nothing_to_read():
+    assert looks.key_file("cluster_aws_credentials.autoscaler", "") == KeyFile("cluster_aws_credentials.autoscaler", "")

@@ -286,6 +286,7 @@ def test_a_shared_file_is_read_anew_so_that_new_keys_count(tmp_path):
     [
         (None, "cannot be read: No such file"),
         ("[default]\naws_access_key_id = A\n", "no aws_secret_access_key in profile default"),
+        ("[default]\naws_access_key_id = \naws_secret_access_key = b\n", "no aws_access_key_id in profile default"),
         ("[other]\n", "no default in profile default"),
         ("topsecret\n", "is no credentials file"),
     ],
