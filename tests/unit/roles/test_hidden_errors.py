@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import base64
 from pathlib import Path
 
 import pytest
@@ -77,3 +78,18 @@ def test_a_key_of_the_autoscaler_that_is_none_says_why(site, text, said):
     variables = {"__autoscaler_key_file": str(key), "autoscaler_secret": "cluster-autoscaler-aws"}
     found = failing(site, "cp1", tasks("autoscaler/tasks/secret.yml")[:3], **variables)
     assert f"cluster_aws_credentials.autoscaler: {said.format(file=key)}" in found
+
+
+def test_an_api_server_that_refuses_the_autoscalers_secret_is_heard_and_what_it_quotes_is_not(site):
+    key = site.folder / "autoscaler.aws"
+    key.write_text(f"[default]\naws_access_key_id = AKIA1\naws_secret_access_key = {SECRET}\n")
+    quoted = base64.b64encode(SECRET.encode()).decode()
+    (site.folder / "kubectl").write_text(
+        f"#!/bin/sh\ncat > /dev/null\necho 'Error from server (Forbidden): secrets is forbidden: {SECRET} {quoted} over quota' >&2\nexit 1\n"
+    )
+    (site.folder / "kubectl").chmod(0o755)
+    variables = {"__autoscaler_key_file": str(key), "autoscaler_secret": "cluster-autoscaler-aws"}
+    found = failing(site, "cp1", tasks("autoscaler/tasks/secret.yml")[:5], **variables)
+    assert "Secret kube-system/cluster-autoscaler-aws could not be made of " + str(key) in found
+    assert "Error from server (Forbidden): secrets is forbidden: *** *** over quota" in found
+    assert quoted not in found
