@@ -51,6 +51,16 @@ def names(value: str | list[str]) -> list[str]:
     return [name.strip() for name in value.split(",")] if isinstance(value, str) else value
 
 
+def left_over(control_plane: str) -> str:
+    """What is said of a cluster that has no node pools any more."""
+    out = " && ".join(f"ansible control_plane -m include_role -a 'name=fpga.hybrid.{role} tasks_from=reset'" for role in ("autoscaler", "keeper"))
+    return (
+        f"cluster_node_pools is empty, but the Cluster Autoscaler and keeper of former pools still run on {control_plane}. They are left there, because they "
+        "end and clear away what runs in AWS. When none of that is left (kubectl get nodes -l fpga.hybrid/pool; playbook pools ends groups), take them "
+        f"out: {out}"
+    )
+
+
 class ActionModule(ActionBase):
     """Works once a play, on its first living host; the others do as that one is told. So a refusal stops all of them.
     So does an earlier play's failure on a host that all others build on.
@@ -140,7 +150,8 @@ class ActionModule(ActionBase):
             problems.append(Problem("", "cluster_name", f"found a control plane of cluster {name}", declaration["cluster_name"], remedy))
         if problems:
             return self._refuse(problems)
-        return {"changed": False, "ansible_facts": {"fpga_hybrid": {"record": found["record"], "held_by": holder}}}
+        left = [left_over(control_plane)] if found["keeper"] and not declaration.get("cluster_node_pools") and gone is None else []
+        return {"changed": False, "ansible_facts": {"fpga_hybrid": {"record": found["record"], "held_by": holder}}, **({"warnings": left} if left else {})}
 
     @staticmethod
     def _refuse(problems: list[Problem]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import configparser
 
 #: Key in the file -> environment variable of AWS' programs.
 KEYS = {"aws_access_key_id": "AWS_ACCESS_KEY_ID", "aws_secret_access_key": "AWS_SECRET_ACCESS_KEY"}
-TOKEN = "aws_session_token"
+TOKEN = "aws_session_token"  # noqa: S105  (its name)
 EXPECTED = f"section [default] with {' and '.join(KEYS)}"
 
 

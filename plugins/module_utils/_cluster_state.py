@@ -17,6 +17,8 @@ SCHEMA = 1
 NOT_YET = str(uuid.UUID(int=0))
 MANIFEST = Path("etc/kubernetes/manifests/kube-apiserver.yaml")
 FILE = "/etc/fpga-hybrid/cluster.json"
+#: Of role keeper, in the same folder.
+KEEPER_FILE = "keeper.json"
 #: What makes cluster.json out of the ConfigMap that holds the same (see `record_of`).
 FROM_CLUSTER = (
     "kubectl --kubeconfig /etc/kubernetes/admin.conf -n kube-system get configmap fpga-hybrid -o go-template="

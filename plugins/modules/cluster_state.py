@@ -53,6 +53,10 @@ record:
   description: C(cluster_id), C(cluster_name), null before the first run, and C(versions), which names the running Kubernetes if none is recorded.
   returned: success
   type: dict
+keeper:
+  description: Whether role keeper has been here and was not taken out.
+  returned: success
+  type: bool
 lock_holder:
   description: Who holds the run's lock, or null.
   returned: success
@@ -65,7 +69,16 @@ from pathlib import Path
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.fpga.hybrid.plugins.module_utils import _files
-from ansible_collections.fpga.hybrid.plugins.module_utils._cluster_state import MANIFEST, NOT_YET, ClusterState, StateError, describe, plan, running_kubernetes
+from ansible_collections.fpga.hybrid.plugins.module_utils._cluster_state import (
+    KEEPER_FILE,
+    MANIFEST,
+    NOT_YET,
+    ClusterState,
+    StateError,
+    describe,
+    plan,
+    running_kubernetes,
+)
 from ansible_collections.fpga.hybrid.plugins.module_utils._lock import LockError, LockFile, holder_from
 
 
@@ -102,6 +115,7 @@ def main() -> None:
     module.exit_json(
         changed=wanted != found,
         record=describe(wanted, manifest),
+        keeper=(folder / KEEPER_FILE).exists(),
         lock_holder=vars(standing.holder) if standing else None,
         diff={"before_header": str(path), "after_header": str(path), "before": found.text() if found else "", "after": wanted.text() if wanted else ""},
     )

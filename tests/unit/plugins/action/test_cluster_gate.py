@@ -7,6 +7,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import shlex
 import signal
 import subprocess
 import time
@@ -15,9 +16,10 @@ from dataclasses import replace
 import pytest
 import yaml
 
+from ansible_collections.fpga.hybrid.plugins.action.cluster_gate import left_over
 from ansible_collections.fpga.hybrid.plugins.module_utils._controller import this_run
 from ansible_collections.fpga.hybrid.plugins.module_utils._lock import LockFile
-from tests.unit.playbook_site import HOSTS, ROOT, UNREACHABLE, Site
+from tests.unit.playbook_site import ANSIBLE_PLAYBOOK, HOSTS, ROOT, SETTINGS, UNREACHABLE, Site
 
 BEGIN, GATE, RECORD = (
     [{"hosts": "on_prem", "gather_facts": False, "tasks": [{"ansible.builtin.include_role": {"name": "fpga.hybrid.cluster", "tasks_from": "begin"}}]}],
@@ -178,6 +180,48 @@ def test_everything_that_is_wrong_is_told_at_once_and_nothing_is_made(site):
     for message in ("cluster_pod_network: 10.96.0.0/16 overlaps", "cluster_kubernetes_version: found 1.20", "cluster_admins: its template fails"):
         assert message in done.stdout
     assert not site.state.exists()
+
+
+POOL = {
+    "name": "f2",
+    "instance_type": "f2.6xlarge",
+    "max_size": 1,
+    "publish": "boards",
+    "image": "ami-0123456789abcdef0",
+    "subnets": ["subnet-0123456789abcdef0"],
+}
+
+
+@pytest.mark.parametrize(
+    ("keeper", "pools", "reset", "said"), [(True, [], False, 1), (True, [POOL], False, 0), (False, [], False, 0), (True, [], True, 0)], ids=str
+)
+def test_what_former_node_pools_have_left_is_said_and_how_to_take_it_out(site, keeper, pools, reset, said):
+    site.state.mkdir()
+    if keeper:
+        (site.state / "keeper.json").write_text("{}")
+    variables = {"cluster_node_pools": pools, "cluster_aws_region": "us-east-1", **({"reset_gone": []} if reset else {})}
+    done = site.run([*GATE, *GATE], **variables)
+    assert done.returncode == 0, done.stdout
+    assert " ".join((done.stdout + done.stderr).split()).count("cluster_node_pools is empty, but the Cluster Autoscaler and keeper of former pools") == said
+
+
+def test_the_commands_that_it_names_take_that_out(site):
+    (site.folder / "kubectl").write_text(f'#!/bin/sh\necho "$*" >> {site.folder}/asked\necho deployment.apps/cluster-autoscaler deleted\n')
+    (site.folder / "kubectl").chmod(0o755)
+    commands = [shlex.split(command) for command in left_over("cp1").partition("take them out: ")[2].split(" && ")]
+    assert [command[0] for command in commands] == ["ansible", "ansible"]
+    environment = {**os.environ, "PATH": f"{site.folder}:{os.environ['PATH']}", "ANSIBLE_COLLECTIONS_PATH": str(ROOT / "collections")}
+    options = ["-i", site.folder / "lab.hybrid.yml", "-e", json.dumps({**SETTINGS, "cluster_state_folder": str(site.state)})]
+    for command in commands:
+        done = subprocess.run(
+            [ANSIBLE_PLAYBOOK.with_name("ansible"), *options, *command[1:]],
+            env={**environment, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg")},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+    assert "delete --ignore-not-found" in (site.folder / "asked").read_text()
 
 
 def test_another_version_than_the_recorded_one_is_refused(site):
