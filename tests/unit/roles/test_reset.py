@@ -26,6 +26,7 @@ echo "$*" >> {folder}/kubectl.log
 case "$*" in
 *"get configmap fpga-hybrid"*) cat {folder}/cluster-id ;;
 *"get node"*) echo node/asked ;;
+*" delete "*) [ ! -e {folder}/hangs ] || exec sleep 60; [ ! -e {folder}/refuses ] || {{ echo "Error from server (Forbidden): not you" >&2; exit 1; }} ;;
 *"drain worker1"*) echo "error when evicting pods: PodDisruptionBudget web" >&2; exit 1 ;;
 esac
 """
@@ -175,6 +176,25 @@ def test_a_worker_that_leaves_takes_nothing_out_of_the_cluster(reset):
     assert removed(reset) == []
 
 
+def test_what_runs_in_the_cluster_goes_before_any_worker(reset):
+    done = reset.run(__reset_roles=IN_CLUSTER)
+    assert done.returncode == 0, done.stdout
+    assert removed(reset).count("deployment/cluster-autoscaler") == 1
+    assert done.stdout.index("TASK [fpga.hybrid.autoscaler : Remove the Cluster Autoscaler]") < done.stdout.index("PLAY [Take the workers out]")
+
+
+@pytest.mark.parametrize(("how", "reason"), [("refuses", "Error from server (Forbidden): not you"), ("hangs", "no answer in time")])
+def test_an_api_server_that_removes_nothing_does_not_keep_the_cluster(reset, how, reason):
+    (reset.site.folder / how).touch()
+    done = reset.run(__reset_roles=IN_CLUSTER, __autoscaler_reset_timeout=0.3, __fpga_policy_absent_timeout=0.3)
+    assert done.returncode == 0, done.stdout
+    said = " ".join(done.stdout.split())
+    for role in IN_CLUSTER:
+        assert f"WARNING: what role {role} has put into the cluster stays until the cluster itself goes: {reason}." in said
+    assert said.count("Instances that it starts until then are ended by playbook pools.") == 1
+    assert not reset.site.state.exists()
+
+
 def brought(tasks):
     """Roles of a list of tasks, in order, also in blocks."""
     for task in tasks:
@@ -190,9 +210,8 @@ def test_all_that_site_brings_is_taken_out_and_the_cluster_s_own_in_the_reverse_
     order = [name for name in dict.fromkeys(name.removeprefix("fpga.hybrid.") for name in names) if (ROOT / "roles" / name / "tasks" / "reset.yml").exists()]
     listed = yaml.safe_load((ROOT / "roles" / "reset" / "vars" / "main.yml").read_text())["__reset_roles"]
     assert set(order) <= set(listed)
-    in_cluster = [name for name in order if name in {*IN_CLUSTER, "keeper"}]
-    assert in_cluster == ["keeper", *IN_CLUSTER[::-1]]
-    assert [name for name in listed if name in in_cluster] == in_cluster[::-1]
+    assert [name for name in order if name in IN_CLUSTER] == [name for name in listed if name in IN_CLUSTER][::-1]
+    assert listed.index("autoscaler") < listed.index("keeper"), "nobody would clear away what it still buys"
 
 
 def test_what_needs_the_control_plane_is_brought_there_only():
@@ -202,12 +221,17 @@ def test_what_needs_the_control_plane_is_brought_there_only():
     assert block["when"] == "inventory_hostname in groups.control_plane"
 
 
+def looped(name, **variables):
+    """What the one loop of these tasks goes over."""
+    (step,) = [task for task in yaml.safe_load((ROOT / "roles/reset/tasks" / name).read_text()) if "loop" in task]
+    told = yaml.safe_load((ROOT / "roles/reset/vars/main.yml").read_text()) | variables
+    return Templar(loader=DataLoader(), variables=told).template(trust_as_template(step["loop"]))
+
+
 @pytest.mark.parametrize("answers", [True, False])
-def test_roles_go_in_the_order_of_the_list_whoever_answers(answers):
+def test_roles_go_in_the_order_of_the_list_and_each_once(answers):
     """Ansible's `difference` keeps none: containerd went before the pods that ran in it."""
-    (step,) = [task for task in yaml.safe_load((ROOT / "roles/reset/tasks/host.yml").read_text()) if "loop" in task]
-    variables = yaml.safe_load((ROOT / "roles/reset/vars/main.yml").read_text()) | {"__reset_answers": answers}
-    order = variables["__reset_roles"]
-    found = Templar(loader=DataLoader(), variables=variables).template(trust_as_template(step["loop"]))
-    assert found == [role for role in order if answers or role not in variables["__reset_in_cluster"]]
+    order = yaml.safe_load((ROOT / "roles/reset/vars/main.yml").read_text())["__reset_roles"]
+    assert looped("cluster.yml", __reset_answers=answers) == ([role for role in order if role in IN_CLUSTER] if answers else [])
+    assert looped("host.yml") == [role for role in order if role not in IN_CLUSTER]
     assert order.index("kubeadm") < order.index("containerd")
