@@ -11,7 +11,6 @@ from ansible.template import Templar, trust_as_template
 
 from tests.unit.site import ROOT
 
-
 WORKERS = {"control_plane": ["cp1"], "on_prem": ["cp1", "worker1", "worker2"], "workers": ["worker1", "worker2", "i-0123456789abcdef0"]}
 
 
