@@ -89,9 +89,10 @@ def test_reset_names_kinds_that_there_are_and_a_second_one_finds_nothing(api, ro
     if role == "autoscaler":
         wanted = manifest(parse_settings(declared(endpoints=ENDPOINTS)))
         (task,) = yaml.safe_load((ROOT / "roles" / "autoscaler" / "tasks" / "reset.yml").read_text())
-        argv = evaluated(
+        _timeout, _seconds, *argv = evaluated(
             task["ansible.builtin.command"]["argv"],
             __autoscaler_kubectl=["--namespace", "kube-system"],
+            __autoscaler_reset_timeout=120,
             ansible_check_mode=False,
             __autoscaler_key_file="/root/autoscaler.aws",
             autoscaler_secret="cluster-autoscaler-aws",

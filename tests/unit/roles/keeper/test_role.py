@@ -11,7 +11,6 @@ import sys
 from pathlib import Path
 
 import pytest
-import yaml
 
 from fpga_hybrid_keeper.keeper import WORDS
 from fpga_hybrid_keeper.plan import PHASES, Action
@@ -35,13 +34,6 @@ def test_every_action_has_its_words_and_every_phase_its_line():
     assert set(WORDS) == set(Action.__args__)
     readme = (ROLE / "README.md").read_text()
     assert [line.split("|")[1].strip() for line in readme.splitlines() if line.split("|")[1:2] and line.split("|")[1].strip() in PHASES] == list(PHASES)
-
-
-def test_site_yml_has_it_only_where_pools_are_declared():
-    plays = yaml.safe_load((ROOT / "playbooks" / "site.yml").read_text())
-    tasks = [inner for play in plays for task in play.get("tasks", []) for inner in task.get("block", [task])]
-    (task,) = [task for task in tasks if task["ansible.builtin.include_role"]["name"] == "fpga.hybrid.keeper"]
-    assert task["when"] == "cluster_node_pools | length > 0"
 
 
 PLAY = """
