@@ -12,6 +12,7 @@ from itertools import combinations
 from typing import Any
 from urllib.parse import urlsplit
 
+from ansible_collections.fpga.hybrid.plugins.module_utils._labels import EFFECTS, Taint, TaintError, is_key, is_value
 from ansible_collections.fpga.hybrid.plugins.module_utils._problems import Problem
 from ansible_collections.fpga.hybrid.plugins.module_utils._versions import load_table, resolve
 
@@ -64,8 +65,6 @@ DNS_LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
 DNS_NAME = re.compile(rf"(?=.{{1,253}}$){DNS_LABEL}(\.{DNS_LABEL})*", re.IGNORECASE)
 CLUSTER_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
 USER_NAME = re.compile(r"[a-z_][a-z0-9_-]{0,31}")
-LABEL_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
-TAINT_EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
 
 
 @dataclass(frozen=True)
@@ -410,7 +409,7 @@ def _node(host: Host) -> Iterator[Problem]:
         yield Problem(host.name, "node_labels", _found(labels), "a mapping", 'Write node_labels: {example.org/rack: "4"}.')
         labels = {}
     for key, value in labels.items():
-        if not _is_label_key(key) or not isinstance(value, str) or (value and not LABEL_NAME.fullmatch(value)):
+        if not is_key(key) or not is_value(value):
             yield Problem(
                 host.name,
                 f"node_labels.{key}",
@@ -422,16 +421,10 @@ def _node(host: Host) -> Iterator[Problem]:
         yield Problem(host.name, "node_taints", _found(taints), "a list", "Write node_taints: [example.org/fpga=only:NoSchedule].")
         taints = []
     for taint in taints:
-        key_value, _colon, effect = taint.rpartition(":") if isinstance(taint, str) else ("", "", "")
-        if not _is_label_key(key_value.partition("=")[0]) or effect not in TAINT_EFFECTS:
-            yield Problem(host.name, "node_taints", _found(taint), f"key=value:effect, the effect one of {', '.join(TAINT_EFFECTS)}", "Mend the taint.")
-
-
-def _is_label_key(key: object) -> bool:
-    if not isinstance(key, str):
-        return False
-    prefix, slash, name = key.rpartition("/")
-    return bool(LABEL_NAME.fullmatch(name)) and (not slash or bool(DNS_NAME.fullmatch(prefix)))
+        try:
+            Taint.parse(str(taint))
+        except TaintError:
+            yield Problem(host.name, "node_taints", _found(taint), f"key=value:effect, the effect one of {', '.join(EFFECTS)}", "Mend the taint.")
 
 
 def _found(value: object) -> str:

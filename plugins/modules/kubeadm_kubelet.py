@@ -19,7 +19,7 @@ author:
   - The fpga.hybrid maintainers (@fpga-hybrid)
 options:
   node:
-    description: Content of C(node.json).
+    description: Content of C(node.json), which is checked before anything is written.
     type: dict
     required: true
   configuration:
@@ -51,7 +51,21 @@ attributes:
 EXAMPLES = r"""
 - name: Describe the node
   fpga.hybrid.kubeadm_kubelet:
-    node: {schema: 1, cluster_name: example, labels: {}}
+    node:
+      schema: 1
+      cluster_name: example
+      cluster_id: 6b1f0f5e-94c9-4d5e-8a55-0a7f0c1e2d3b
+      pool:
+      labels: {example.org/rack: "4"}
+      taints: []
+      startup_taints: []
+      resources: {}
+      reserved: {}
+      provider_id: fpga-hybrid:///example/worker1
+      vpn: {backend: openvpn, mtu: 1400}
+      aws:
+      ignore_preflight: []
+      fpga:
     configuration: {maxPods: 200}
     extra_args: {node-ip: 172.27.224.12}
     after: [openvpn-client@fpga-hybrid.service]
@@ -88,6 +102,7 @@ from ansible_collections.fpga.hybrid.plugins.module_utils._kubeadm import (
 )
 from ansible_collections.fpga.hybrid.plugins.module_utils._kubeadm_host import Host
 from ansible_collections.fpga.hybrid.plugins.module_utils._kubectl import Kubectl, KubeError, parse_yaml, run, to_yaml
+from ansible_collections.fpga.hybrid.plugins.module_utils.node_template import node_violations
 
 DROP_IN = """# Written by the collection fpga.hybrid.
 # After= and Wants=, not Requires=: a kubelet whose VPN restarts keeps its pods.
@@ -227,6 +242,13 @@ def healthy(timeout: int, configuration: Object) -> bool:
     return False
 
 
+def check_node(node: Object) -> None:
+    """bootstrap and the device plugin read what is written here, so it is checked here."""
+    violations = node_violations(node)
+    if violations:
+        raise KubeadmError(f"node is no content for node.json: {'; '.join(violations)}. Correct it; the schema stands in module_utils/node_template.py.")
+
+
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
@@ -240,6 +262,7 @@ def main() -> None:
     )
     host = Host(run)
     try:
+        check_node(module.params["node"])
         plan = Plan(host, module.params)
         restarted = False if module.check_mode else plan.apply()
     except (KubeadmError, KubeError) as error:

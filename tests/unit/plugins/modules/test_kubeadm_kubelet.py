@@ -9,12 +9,15 @@ from pathlib import Path
 
 import pytest
 import yaml
+from ansible.parsing.dataloader import DataLoader
+from ansible.template import Templar, trust_as_template
 
 from ansible_collections.fpga.hybrid.plugins.module_utils._kubeadm import KUBELET_API_VERSION, KubeadmError
 from ansible_collections.fpga.hybrid.plugins.module_utils._kubeadm_host import Host, Paths
 from ansible_collections.fpga.hybrid.plugins.modules import kubeadm_kubelet
 from ansible_collections.fpga.hybrid.plugins.modules.kubeadm_kubelet import Plan
 
+ROOT = Path(__file__).resolve().parents[4]
 BASE = {
     "apiVersion": KUBELET_API_VERSION,
     "kind": "KubeletConfiguration",
@@ -181,3 +184,33 @@ def test_a_plan_alone_writes_nothing(host, machine):
     assert {entry["after_header"] for entry in plan.diff()} == {host.paths.node, host.paths.drop_in, host.paths.kubelet_config}
     assert not Path(host.paths.node).exists()
     assert machine.did == []
+
+
+def test_the_description_of_the_example_is_one_that_bootstrap_can_read():
+    (task,) = yaml.safe_load(kubeadm_kubelet.EXAMPLES)
+    kubeadm_kubelet.check_node(task["fpga.hybrid.kubeadm_kubelet"]["node"])
+
+
+def test_a_description_that_bootstrap_could_not_read_is_refused():
+    with pytest.raises(KubeadmError, match=r"node is no content for node\.json: cluster_name: found nothing"):
+        kubeadm_kubelet.check_node({"schema": 2})
+
+
+@pytest.mark.parametrize("vpn", [True, False])
+def test_what_role_kubeadm_writes_on_prem_is_one_that_bootstrap_can_read(vpn):
+    role = yaml.safe_load((ROOT / "roles" / "kubeadm" / "vars" / "main.yml").read_text())
+    variables = {name: trust_as_template(role[name]) for name in ("__kubeadm_labels", "__kubeadm_taints", "__kubeadm_provider_id")}
+    declared = {
+        "cluster_name": "lab",
+        "cluster_id": "6b1f0f5e",
+        "cluster_vpn_backend": "openvpn",
+        "cluster_vpn_mtu": "1400",
+        "cluster_vpn_member": vpn,
+        "inventory_hostname": "worker1",
+        "kubeadm_ignore_preflight_errors": ["SystemVerification"],
+        "node_labels": {"example.org/rack": "4"},
+        "node_taints": ["example.org/fpga=:NoSchedule"],
+        "__kubeadm_version_has_provider_id": vpn,
+    }
+    node = {name: trust_as_template(value) if isinstance(value, str) else value for name, value in role["__kubeadm_node"].items()}
+    kubeadm_kubelet.check_node(Templar(loader=DataLoader(), variables={**variables, **declared}).template(node))
