@@ -75,3 +75,4 @@ lock: tools ## resolve requirements/*.in anew into hashed lock files
 	@$(VENV)/pip install --quiet uv
 	$(VENV)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url requirements/tools.in -o requirements/tools.txt
 	$(VENV)/uv pip compile --quiet --universal --python-version 3.13 --generate-hashes --no-header --no-emit-index-url requirements/core-newest.in -o requirements/core-newest.txt
+	$(VENV)/uv pip compile --quiet --universal --python-version 3.10 --generate-hashes --no-header --no-emit-index-url requirements/device_plugin.in -o roles/fpga_device_plugin/files/requirements.txt

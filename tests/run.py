@@ -76,6 +76,8 @@ def ruff() -> None:
 def mypy() -> None:
     run("mypy", "-p", "lab")
     run("mypy", "-p", "ansible_collections.fpga.hybrid.plugins", cwd=ROOT / "collections")
+    # The oldest Python that it runs on, Ubuntu 22.04's.
+    run("mypy", "--config-file", ROOT / "pyproject.toml", "--python-version", "3.10", "-p", "fpga_device_plugin", cwd=ROOT / "roles/fpga_device_plugin/files")
 
 
 def yamllint() -> None:
