@@ -71,6 +71,7 @@ def test_a_site_without_mirrors_gets_upstreams_places(tmp_path):
     assert {"kube-apiserver", "kube-proxy", "etcd", "coredns/coredns", "pause"} <= set(images)
     assert "https://pkgs.k8s.io/core:/stable:/v1.36/deb/Release.key" in named(artifacts, "key")
     assert "openvpn" in output
+    assert named(artifacts, "wheel")["protobuf"]["origin"] == "https://pypi.org/simple/"
 
 
 def test_the_declaration_decides(tmp_path):
