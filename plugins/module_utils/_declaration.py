@@ -13,8 +13,11 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ansible_collections.fpga.hybrid.plugins.module_utils._labels import EFFECTS, Taint, TaintError, is_key, is_value
+from ansible_collections.fpga.hybrid.plugins.module_utils._node_pool import PoolError, parse_accelerators
+from ansible_collections.fpga.hybrid.plugins.module_utils._on_prem_fpga import on_prem_fpga
 from ansible_collections.fpga.hybrid.plugins.module_utils._problems import Problem
 from ansible_collections.fpga.hybrid.plugins.module_utils._versions import load_table, resolve
+from ansible_collections.fpga.hybrid.plugins.module_utils.node_template import FPGA_STACK
 
 #: The variables of role cluster that are checked here.
 VARIABLES = (
@@ -42,10 +45,11 @@ VARIABLES = (
     "cluster_ready_timeout",
     "cluster_mirrors",
     "cluster_proxy",
+    "cluster_accelerators",
     "cluster_admins",
 )
 #: What is read of a host's own variables.
-HOST_VARIABLES = ("vpn_address", "node_address", "ansible_host", "cluster_vpn_endpoint", "node_labels", "node_taints")
+HOST_VARIABLES = ("vpn_address", "node_address", "ansible_host", "cluster_vpn_endpoint", "node_labels", "node_taints", "fpga_publish", "fpga_stack")
 
 #: 1500 bytes of Ethernet less IP (20), UDP (8) and OpenVPN's data channel with AES-GCM (4 + 4 + 16): more is sent in fragments.
 LARGEST_VPN_MTU = 1448
@@ -69,11 +73,12 @@ USER_NAME = re.compile(r"[a-z_][a-z0-9_-]{0,31}")
 
 @dataclass(frozen=True)
 class Host:
-    """A declared on-prem host: its role for the VPN, and those of its variables that HOST_VARIABLES names."""
+    """A declared on-prem host: its roles, and those of its variables that HOST_VARIABLES names."""
 
     name: str
     is_vpn_server: bool
     variables: Mapping[str, Any]
+    is_worker: bool = True
 
 
 @dataclass(frozen=True)
@@ -111,6 +116,7 @@ def validate(declaration: Mapping[str, Any], hosts: list[Host], recorded: Mappin
     problems += _instance_range(declaration, networks)
     problems += _sizes(networks, len(hosts))
     problems += _hosts(declaration, hosts, networks)
+    problems += _fpgas(declaration, hosts)
     return list(dict.fromkeys(problems))
 
 
@@ -425,6 +431,22 @@ def _node(host: Host) -> Iterator[Problem]:
             Taint.parse(str(taint))
         except TaintError:
             yield Problem(host.name, "node_taints", _found(taint), f"key=value:effect, the effect one of {', '.join(EFFECTS)}", "Mend the taint.")
+
+
+def _fpgas(declaration: Mapping[str, Any], hosts: list[Host]) -> list[Problem]:
+    """The catalogue, and what each worker publishes of its boards."""
+    try:
+        accelerators = parse_accelerators(declaration.get("cluster_accelerators"))
+    except PoolError as error:
+        return error.problems
+    problems = []
+    for host in hosts:
+        if host.is_worker:
+            try:
+                on_prem_fpga(host.name, host.variables.get("fpga_publish", {}), host.variables.get("fpga_stack", FPGA_STACK), accelerators)
+            except PoolError as error:
+                problems += error.problems
+    return problems
 
 
 def _found(value: object) -> str:
