@@ -68,6 +68,10 @@ lint: tools ## ruff, mypy, yamllint, ansible-lint, documentation
 bench-site: tools ## site.yml against a bare shell script on the same hosts
 	@$(VENV)/python tests/bench/site.py
 
+.PHONY: bench-device-plugin
+bench-device-plugin: tools ## start, memory, idling and answers of the device plugin with 16 boards
+	@PYTHONPATH=roles/fpga_device_plugin/files $(VENV)/python -m tests.bench.device_plugin
+
 # ---- keeping
 
 .PHONY: lock

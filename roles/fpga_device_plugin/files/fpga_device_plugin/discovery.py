@@ -88,9 +88,8 @@ class Host:
     declared: Mapping[str, Kind] = field(default_factory=dict)
     _other: dict[str, tuple[int, int]] = field(default_factory=dict)
 
-    @property
-    def devices(self) -> Path:
-        return self.sysfs / "bus" / "pci" / "devices"
+    def __post_init__(self) -> None:
+        self.devices = self.sysfs / "bus" / "pci" / "devices"
 
     def look(self) -> dict[str, Board]:
         """All boards by slot. Raises SysfsError."""
@@ -121,16 +120,17 @@ class Host:
         return [found for name in names if (found := self._function(name))]
 
     def _function(self, address: str) -> Function | None:
-        folder = self.devices / address
         if not ADDRESS.fullmatch(address):
             return None
+        # A server has hundreds of functions, and this is done every few seconds: no Path, which costs more than the kernel.
+        folder = f"{self.devices}/{address}"
         try:
-            status = folder.stat()
+            status = os.stat(folder)
             # What is removed and found again has another inode; only then can it have become something else.
             seen = (status.st_ino, status.st_ctime_ns)
             if self._other.get(address) == seen:
                 return None
-            pci_id = (int((folder / "vendor").read_text(), 16), int((folder / "device").read_text(), 16))
+            pci_id = (_number(f"{folder}/vendor"), _number(f"{folder}/device"))
         except (OSError, ValueError):
             return None  # it is going or coming just now
         if pci_id in BY_ID:
@@ -217,6 +217,11 @@ def _image_slots(functions: Iterable[Function]) -> dict[str, int]:
     """AWS' tools number boards by the order of their management functions (fpga_pci_sysfs.c, fpga_pci_mbox_scan)."""
     mailboxes = sorted((f for f in functions if f.kind.access is Access.BARS and f.role is Role.MANAGEMENT), key=lambda f: f.address)
     return {function.slot: number for number, function in enumerate(mailboxes)}
+
+
+def _number(path: str) -> int:
+    with open(path, encoding="ascii") as file:
+        return int(file.read(), 16)
 
 
 def _text(path: Path) -> str:
