@@ -117,13 +117,13 @@ def sparse_copy(source: str, target: str) -> None:
 
 def show(slot: int, state: dict[str, Any]) -> None:
     image = state["image"] or "No AFI"
-    print(f"AFI          {slot:2}       {image:<22}  {state['status']:<8}         {STATUSES[state['status']]:2}        ok                0       {SHELL}")
+    print(f"{'AFI':<10}  {slot:2}       {image:<22}  {state['status']:<8}         {STATUSES[state['status']]:2}        {'ok':<8}        {0:2}       {SHELL}")
     show_device(slot, slots()[slot][0])
 
 
 def show_device(slot: int, address: str) -> None:
     vendor, device = ids(address)
-    print(f"AFIDEVICE    {slot:2}       0x{vendor:04x}      0x{device:04x}      {address}")
+    print(f"{'AFIDEVICE':<10}  {slot:2}       0x{vendor:04x}      0x{device:04x}      {address}")
 
 
 def fault(command: str, slot: int) -> str:
