@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import json
+import platform
 import re
 import shutil
 from collections.abc import Iterable, Mapping
@@ -13,7 +14,11 @@ from lab.depot import golang
 from lab.depot.base import HERE, Cache, Stamp, digest_of, file_digest, lock, run, say, scratch
 from lab.files import write_atomically
 
-WHEELS = HERE / "wheels.txt"
+ROLES = HERE.parents[1] / "roles"
+#: Of the hosts: Debian 12's and 13's.
+PYTHONS = ("3.11", "3.13")
+#: What pip takes for wheels of these hosts: the names of glibc's age, up to Debian 12's 2.36.
+PLATFORMS = (f"manylinux2014_{platform.machine()}", *(f"manylinux_2_{age}_{platform.machine()}" for age in (17, 24, 27, 28, 31, 34, 35, 36)))
 #: Part of every stamp: raise it when this program writes something else from the same inputs.
 FORMAT = "1"
 CHART_NOTE = (
@@ -97,16 +102,25 @@ def write_simple_index(wheels: Iterable[Path], target: Path) -> None:
     write_atomically(target / "index.html", index_page("simple index", [(project, f"{project}/") for project in projects]))
 
 
-def wanted_wheels(requirements: str) -> bool:
-    return any(line.strip() and not line.lstrip().startswith("#") for line in requirements.splitlines())
+def requirements() -> list[Path]:
+    """What roles install in the hosts' virtual environments, with hashes: their own lock files."""
+    return sorted(ROLES.glob("*/files/requirements.txt"))
+
+
+def download_arguments(python: str, file: Path, target: Path) -> list[str | Path]:
+    """pip's, for the wheels of one file that a host's Python takes; hashes and versions are the file's."""
+    platforms = [word for name in PLATFORMS for word in ("--platform", name)]
+    what = ["--quiet", "--require-hashes", "--no-deps", "--only-binary", ":all:", "--implementation", "cp", "--python-version", python, *platforms]
+    return ["download", *what, "--dest", target, "--requirement", file]
 
 
 def publish_wheels(cache: Cache) -> None:
     packages = cache.www / "python" / "packages"
     packages.mkdir(parents=True, exist_ok=True)
     with scratch(cache) as folder:
-        if wanted_wheels(WHEELS.read_text()):
-            golang.pip(cache, "download", "--quiet", "--require-hashes", "--only-binary", ":all:", "--dest", folder, "--requirement", WHEELS)
+        for file in requirements():
+            for python in PYTHONS:
+                golang.pip(cache, *download_arguments(python, file, folder))
         fetched = list(folder.glob("*.whl"))
         for wheel in fetched:
             shutil.copyfile(wheel, packages / wheel.name)
@@ -130,7 +144,7 @@ def build(cache: Cache) -> None:
     index = cache.www / "python" / "simple" / "index.html"
     stamp = Stamp(cache.depot / "files.stamp")
     helm = str(table.program("helm").stamp(cache).read().get("sha256"))
-    inputs = digest_of(FORMAT, table.versions["calico"], calico / "go.mod", calico / "go.sum", helm, WHEELS, CHART_NOTE)
+    inputs = digest_of(FORMAT, table.versions["calico"], calico / "go.mod", calico / "go.sum", helm, *PYTHONS, *PLATFORMS, *requirements(), CHART_NOTE)
     if stamp.is_current(inputs, target / "SHA256SUMS", cache.www / "charts" / "index.yaml", index):
         return
     with lock(cache, "files"):
