@@ -29,7 +29,7 @@ HOME = CACHE / "test-home"
 COPY = CACHE / "test-copy" / "ansible_collections" / "fpga" / "hybrid"
 #: What is in no tarball; ruff, mypy and pytest look after it.
 NOT_SHIPPED = ("collections/", "lab/", "molecule/", "tests/bench/", "tests/callback_plugins/", "tests/lab/", "tests/unit/")
-SLOW_SCENARIOS = ("kubeadm", "openvpn")
+SLOW_SCENARIOS = ("fpga_device_plugin", "kubeadm", "openvpn")
 NEWEST_ROOT = CACHE / "debian-13-root"
 
 
