@@ -72,7 +72,18 @@ bench-site: tools ## site.yml against a bare shell script on the same hosts
 bench-device-plugin: tools ## start, memory, idling and answers of the device plugin with 16 boards
 	@PYTHONPATH=roles/fpga_device_plugin/files $(VENV)/python -m tests.bench.device_plugin
 
+.PHONY: bench-aws
+bench-aws: tools ## the EC2 inventory against amazon.aws.aws_ec2, on replayed answers; needs no lab and no AWS, takes about half an hour
+	@$(VENV)/python -m tests.bench.aws $(BENCH)
+
 # ---- keeping
+
+BUILD ?= build
+
+.PHONY: dist
+dist: tools ## the collection's tarball, in build/
+	@mkdir -p $(BUILD)
+	$(VENV)/ansible-galaxy collection build --force --output-path $(BUILD)
 
 .PHONY: lock
 lock: tools ## resolve requirements/*.in anew into hashed lock files

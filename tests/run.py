@@ -3,13 +3,15 @@
 """Runs the collection's tests as named steps, prints the time of each, and closes with `N passed, N failed`.
 
 tests/run.py quick            what `make test` is: every step that takes less than two minutes warm
-tests/run.py all              also the slow tests, on the running lab
+tests/run.py all              also the slow tests, on the running lab; writes what came out into docs/test-all.md
 tests/run.py lint             the static steps only
-tests/run.py STEP [STEP ...]  these steps
+tests/run.py STEP [STEP ...]  these steps; STEP:WORD runs those tests of a pytest step whose name holds WORD
 """
 
 from __future__ import annotations
 
+import argparse
+import math
 import os
 import re
 import shutil
@@ -20,6 +22,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from tests import results
+
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv" / "bin"
 CACHE = Path(os.environ.get("FPGA_HYBRID_LAB_CACHE") or Path.home() / ".cache" / "fpga-hybrid-lab")
@@ -28,9 +33,22 @@ HOME = CACHE / "test-home"
 #: Where the collection stands under its real path: ansible-test does not follow symbolic links.
 COPY = CACHE / "test-copy" / "ansible_collections" / "fpga" / "hybrid"
 #: What is in no tarball; ruff, mypy and pytest look after it.
-NOT_SHIPPED = ("collections/", "lab/", "molecule/", "tests/bench/", "tests/callback_plugins/", "tests/lab/", "tests/unit/")
+NOT_SHIPPED = (
+    "collections/",
+    "lab/",
+    "molecule/",
+    "tests/bench/",
+    "tests/callback_plugins/",
+    "tests/integration/",
+    "tests/lab/",
+    "tests/tools/",
+    "tests/unit/",
+)
 SLOW_SCENARIOS = ("fpga_device_plugin", "kubeadm", "openvpn")
 NEWEST_ROOT = CACHE / "debian-13-root"
+#: Where pytest leaves what it found, for the table of results.
+JUNIT = CACHE / "test-results"
+RESULTS = ROOT / "docs" / "test-all.md"
 
 
 class StepError(Exception):
@@ -55,6 +73,15 @@ def copy_collection() -> None:
         target = COPY / name
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(source, target, follow_symlinks=False)
+    lay_dependencies()
+
+
+def lay_dependencies() -> None:
+    """Beside the copy, the collection that our AWS modules import from: ansible-test looks nowhere else."""
+    target = COPY.parents[1] / "amazon" / "aws"
+    if not target.exists():
+        (source,) = VENV.parent.resolve().glob("lib/python3*/site-packages/ansible_collections/amazon/aws")
+        shutil.copytree(source, target)
 
 
 def lay_get_pip(home: Path, internal: Path) -> None:
@@ -76,8 +103,12 @@ def ruff() -> None:
 def mypy() -> None:
     run("mypy", "-p", "lab")
     run("mypy", "-p", "ansible_collections.fpga.hybrid.plugins", cwd=ROOT / "collections")
+    # Its cache would be shipped with the role.
+    cache = f"--cache-dir={ROOT / '.mypy_cache'}"
+    run("mypy", cache, "-p", "fpga_hybrid", cwd=ROOT / "roles" / "bootstrap" / "files", environment={"MYPYPATH": str(ROOT / "collections")})
     # The oldest Python that it runs on, Ubuntu 22.04's.
-    run("mypy", "--config-file", ROOT / "pyproject.toml", "--python-version", "3.10", "-p", "fpga_device_plugin", cwd=ROOT / "roles/fpga_device_plugin/files")
+    oldest = ("--config-file", ROOT / "pyproject.toml", "--python-version", "3.10")
+    run("mypy", cache, *oldest, "-p", "fpga_device_plugin", cwd=ROOT / "roles" / "fpga_device_plugin" / "files")
 
 
 def yamllint() -> None:
@@ -102,8 +133,25 @@ def documentation() -> None:
     run("antsibull-changelog", "lint")
 
 
+def pytest(step: str, *arguments: str) -> None:
+    JUNIT.mkdir(parents=True, exist_ok=True)
+    (JUNIT / f"{step}.xml").unlink(missing_ok=True)
+    only = ("-k", ONLY[step]) if step in ONLY else ()
+    run("pytest", "-q", f"--junitxml={JUNIT / step}.xml", *arguments, *only)
+
+
 def unit() -> None:
-    run("pytest", "tests/unit", "-q", "-n", "2")
+    pytest("unit", "tests/unit", "-n", "2")
+
+
+def aws() -> None:
+    """What talks to AWS, against moto."""
+    pytest("aws", "tests/integration/aws", "-n", "2")
+
+
+def playbooks_aws() -> None:
+    """Playbooks and modules against the lab's AWS."""
+    pytest("playbooks_aws", "tests/integration/playbooks", "-n", "2")
 
 
 def sanity() -> None:
@@ -161,12 +209,27 @@ def make_lab() -> None:
     run("make", "lab")
 
 
+def bench_site() -> None:
+    run(sys.executable, "tests/bench/site.py")
+
+
 def lab_tests() -> None:
-    run("pytest", "tests/lab", "-q", "-m", "lab and not slow and not machine_clean")
+    pytest("lab_tests", "tests/lab", "-m", "lab and not slow")
 
 
 def lab_tests_slow() -> None:
-    run("pytest", "tests/lab", "-q", "-m", "lab and slow and not machine_clean")
+    pytest("lab_tests_slow", "tests/lab", "-m", "lab and slow")
+
+
+def machine_clean() -> None:
+    """The machine after `make lab-clean` is as it was before `make lab`. Ends with no lab."""
+    record = JUNIT / "machine-before"
+    JUNIT.mkdir(parents=True, exist_ok=True)
+    run("lab/lab", "clean")
+    run("lab/lab", "machine", "save", record)
+    run("make", "lab")
+    run("lab/lab", "clean")
+    run("lab/lab", "machine", "compare", record)
 
 
 @dataclass(frozen=True)
@@ -177,15 +240,23 @@ class Result:
 
 
 LINT: tuple[Callable[[], None], ...] = (ruff, mypy, yamllint, ansible_lint, documentation)
-QUICK = (*LINT, unit, sanity, sanity_newest, molecule)
+QUICK = (*LINT, unit, aws, playbooks_aws, sanity, sanity_newest, molecule)
 LAB = (lab_hosts, check_fresh, make_lab, lab_tests)
 CI = (*LAB, *QUICK)
-ALL = (*CI, molecule_slow, lab_tests_slow)
+ALL = (*CI, molecule_slow, lab_tests_slow, bench_site, machine_clean)
 STEPS = {step.__name__: step for step in ALL}
+#: Steps whose tests have a row each in the table of results.
+TOLD_ONE_BY_ONE = ("lab_tests", "lab_tests_slow")
+#: A step of pytest that was asked for in part -> the word for its -k.
+ONLY: dict[str, str] = {}
+
+
+#: Minutes on two cores that a step may take here, where hosts are there and programs are built. A run that needs more has a defect.
+BUDGET_MINUTES = {"make_lab": 6}
 
 
 def perform(steps: Sequence[Callable[[], None]]) -> list[Result]:
-    results = []
+    done = []
     for step in steps:
         print(f"\n==== {step.__name__}", flush=True)
         started, error = time.monotonic(), ""
@@ -193,24 +264,47 @@ def perform(steps: Sequence[Callable[[], None]]) -> list[Result]:
             step()
         except (StepError, OSError, subprocess.CalledProcessError) as caught:
             error = str(caught)
-        results.append(Result(step.__name__, time.monotonic() - started, error))
-    return results
+        minutes = (time.monotonic() - started) / 60
+        if not error and minutes > BUDGET_MINUTES.get(step.__name__, math.inf):
+            error = f"took {minutes:.1f} minutes, expected at most {BUDGET_MINUTES[step.__name__]}"
+        done.append(Result(step.__name__, time.monotonic() - started, error))
+    return done
+
+
+def record(done: Sequence[Result]) -> None:
+    when, commit = results.now(), results.commit(ROOT)
+    rows = []
+    for result in done:
+        if result.name in TOLD_ONE_BY_ONE and (junit := JUNIT / f"{result.name}.xml").exists():
+            rows += results.of_pytest(junit.read_text(encoding="utf-8"), when, commit)
+        if result.name not in ONLY:
+            rows.append(results.Row(result.name, "failed" if result.error else "passed", result.seconds, when, commit))
+    results.write(RESULTS, rows)
 
 
 def main() -> int:
-    wanted = sys.argv[1:] or ["quick"]
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--record", action="store_true", help="write what came out into docs/test-all.md, as `all` does")
+    parser.add_argument("steps", nargs="*", default=["quick"])
+    options = parser.parse_args()
     groups = {"lint": LINT, "quick": QUICK, "ci": CI, "all": ALL}
-    unknown = [name for name in wanted if name not in groups and name not in STEPS]
-    if unknown:
-        print(f"Unknown: {', '.join(unknown)}. There are: {', '.join([*groups, *STEPS])}.", file=sys.stderr)
-        return 2
+    steps: list[Callable[[], None]] = []
+    for wanted in options.steps:
+        name, _colon, word = wanted.partition(":")
+        if name not in groups and name not in STEPS:
+            parser.error(f"unknown: {name}. There are: {', '.join([*groups, *STEPS])}.")
+        if word:
+            ONLY[name] = word
+        steps += groups.get(name) or (STEPS[name],)
     HOME.mkdir(parents=True, exist_ok=True)
-    results = perform([step for name in wanted for step in groups.get(name, (STEPS.get(name),))])
+    done = perform(steps)
     print("\n==== summary")
-    for result in results:
+    for result in done:
         print(f"{result.seconds:7.1f} s  {result.name:<15} {'FAILED: ' + result.error if result.error else 'passed'}")
-    failed = sum(bool(result.error) for result in results)
-    print(f"{len(results) - failed} passed, {failed} failed")
+    if options.record or "all" in options.steps:
+        record(done)
+    failed = sum(bool(result.error) for result in done)
+    print(f"{len(done) - failed} passed, {failed} failed")
     return 1 if failed else 0
 
 

@@ -81,6 +81,13 @@ def render(bridges: Mapping[str, str], endpoints: Iterable[Endpoint]) -> str:
         *(f'    iifname "{bridges[e.network.name]}" ip daddr {e.network.gateway} udp dport {e.port} dnat ip to {e.server}:{e.server_port}' for e in endpoints),
         "  }",
         "",
+        # netavark masquerades what leaves a network; where the machine has bridge-nf-call-iptables on, that takes in what stays on the bridge
+        # for an address behind another host, the VPN's for one. A mapping to itself, made first, keeps the sender's address.
+        "  chain own_address {",
+        "    type nat hook postrouting priority srcnat - 5; policy accept;",
+        *(f'    oifname "{bridges[name]}" ip saddr {home[name].subnet} snat ip to ip saddr' for name in sorted(home)),
+        "  }",
+        "",
         "  chain forward {",
         "    type filter hook forward priority filter - 10; policy accept;",
         f"    iifname {{ {ours} }} jump leaving",

@@ -13,7 +13,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
+import yaml
 from ansible.errors import AnsibleActionFail, AnsibleError
 from ansible.module_utils.urls import open_url
 from ansible.plugins.action import ActionBase
@@ -37,29 +39,42 @@ SECONDS = 10
 
 
 class Place:
-    """Somebody to ask: upstream, or a mirror with its CA and credentials."""
+    """Somebody to ask: upstream, or a mirror with its CA and credentials. silent: who gave no answer at all, and why; they are not waited for again."""
 
-    def __init__(self, mirror: Mapping[str, Any], ca_file: str | None) -> None:
+    def __init__(self, mirror: Mapping[str, Any], ca_file: str | None, silent: dict[str, str]) -> None:
+        self._silent = silent
         self._plain: dict[str, Any] = {"timeout": SECONDS, "ca_path": ca_file}
         self._options = dict(self._plain)
         if mirror.get("username"):
             self._options.update(url_username=mirror["username"], url_password=mirror.get("password", ""), force_basic_auth=True)
 
+    def _open(self, url: str, **options: Any) -> Any:
+        server = urlsplit(url).netloc
+        if server in self._silent:
+            raise OSError(self._silent[server])
+        try:
+            return open_url(url, **options)
+        except urllib.error.HTTPError:
+            raise
+        except OSError as error:
+            self._silent[server] = f"{server}: {error}"
+            raise OSError(self._silent[server]) from None
+
     def get(self, url: str) -> bytes:
-        return bytes(open_url(url, **self._options).read())
+        return bytes(self._open(url, **self._options).read())
 
     def image_digest(self, url: str) -> str:
         """What a registry says a tag is now. A public one wants an anonymous token first."""
         headers = {"Accept": MANIFESTS}
         try:
-            answer = open_url(url, method="HEAD", headers=headers, **self._options)
+            answer = self._open(url, method="HEAD", headers=headers, **self._options)
         except urllib.error.HTTPError as error:
             challenge = artifacts.parse_challenge(error.headers.get("WWW-Authenticate", ""))
             if error.code != 401 or "realm" not in challenge:
                 raise
             query = f"{challenge['realm']}?service={challenge.get('service', '')}&scope={challenge.get('scope', '')}"
-            token = json.loads(open_url(query, **self._plain).read())["token"]
-            answer = open_url(url, method="HEAD", headers={**headers, "Authorization": f"Bearer {token}"}, **self._plain)
+            token = json.loads(self._open(query, **self._plain).read())["token"]
+            answer = self._open(url, method="HEAD", headers={**headers, "Authorization": f"Bearer {token}"}, **self._plain)
         return str(answer.headers["Docker-Content-Digest"])
 
 
@@ -69,6 +84,8 @@ class Lookup:
     def __init__(self, mirrors: Mapping[str, Mapping[str, Any]], folder: str) -> None:
         self._mirrors, self._folder = mirrors, folder
         self._indexes: dict[str, list[dict[str, str]]] = {}
+        self._charts: dict[str, Mapping[str, Any]] = {}
+        self._silent: dict[str, str] = {}
         self.problems: list[str] = []
 
     def place(self, url: str) -> Place:
@@ -80,16 +97,22 @@ class Lookup:
         if mirror.get("ca"):
             ca_file = os.path.join(self._folder, f"{name}.pem")
             Path(ca_file).write_text(mirror["ca"], encoding="utf-8")
-        return Place(mirror, ca_file)
+        return Place(mirror, ca_file, self._silent)
 
     def resolve(self, artifact: Artifact) -> Artifact:
-        ways: dict[str, Callable[[Artifact], Artifact]] = {"package": self._package, "image": self._image, "file": self._file, "key": self._file}
+        ways: dict[str, Callable[[Artifact], Artifact]] = {
+            "package": self._package,
+            "image": self._image,
+            "chart": self._chart,
+            "file": self._file,
+            "key": self._file,
+        }
         way = ways.get(artifact.kind)
         if way is None or artifact.source in {"", artifacts.OWN_SOURCES, "cluster_mirrors"}:
             return artifact
         try:
             return way(artifact)
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, yaml.YAMLError) as error:
             self.problems.append(f"{artifact.kind} {artifact.name or artifact.source}: {error}")
             return artifact
 
@@ -106,6 +129,11 @@ class Lookup:
         server = f"{base}/v2/{registry}" if base else f"{REGISTRY_SERVERS.get(registry, registry)}/v2"
         url = f"{scheme or 'https'}{separator or '://'}{server}/{artifact.name}/manifests/{artifact.version}"
         return replace(artifact, checksum=self.place(artifact.source).image_digest(url))
+
+    def _chart(self, artifact: Artifact) -> Artifact:
+        if artifact.source not in self._charts:
+            self._charts[artifact.source] = yaml.safe_load(self.place(artifact.source).get(f"{artifact.source.rstrip('/')}/index.yaml")) or {}
+        return replace(artifact, checksum=artifacts.chart_digest(self._charts[artifact.source], artifact.name, artifact.version))
 
     def _package(self, artifact: Artifact) -> Artifact:
         url, suite, *components = artifact.source.split(" ")

@@ -14,6 +14,9 @@ from ansible_collections.fpga.hybrid.plugins.module_utils._controller import thi
 from ansible_collections.fpga.hybrid.plugins.module_utils._declaration import HOST_VARIABLES, VARIABLES, Host, validate
 from ansible_collections.fpga.hybrid.plugins.module_utils._problems import Problem, listing
 
+#: Computed from other variables, which are then what is wrong.
+COMPUTED = ("cluster_vpn_server_address", "cluster_ssm_prefix")
+
 
 class ActionModule(ActionBase):
     """Works once a play, on its first living host, and is a matter of milliseconds on the others.
@@ -81,7 +84,7 @@ class ActionModule(ActionBase):
             try:
                 declaration[name] = self._templar.template(variables.get(name))
             except AnsibleError as error:
-                if name != "cluster_vpn_server_address":  # computed from the VPN network, which is then what is wrong
+                if name not in COMPUTED:
                     problems.append(Problem("", name, f"its template fails: {error.message}", "a value", "Mend the template, or what it looks up."))
         return declaration, problems
 

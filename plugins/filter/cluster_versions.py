@@ -46,7 +46,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 _value:
-  description: C(minor), C(kubernetes), C(package_revision), C(containerd), C(calico), C(helm), C(images) and C(tested).
+  description: C(minor), C(kubernetes), C(package_revision), C(containerd), C(docker), C(cri_dockerd), C(calico), C(helm), C(images) and C(tested).
   type: dict
 """
 

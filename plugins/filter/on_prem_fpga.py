@@ -48,9 +48,9 @@ from typing import Any
 
 from ansible.errors import AnsibleFilterError
 
+from ansible_collections.fpga.hybrid.plugins.module_utils._node import FPGA_STACK
 from ansible_collections.fpga.hybrid.plugins.module_utils._node_pool import PoolError, parse_accelerators
 from ansible_collections.fpga.hybrid.plugins.module_utils._on_prem_fpga import on_prem_fpga
-from ansible_collections.fpga.hybrid.plugins.module_utils.node_template import FPGA_STACK
 
 
 def _on_prem_fpga(publish: Mapping[str, Any], host: str, stack: str = FPGA_STACK, accelerators: Mapping[str, Any] | None = None) -> dict[str, Any] | None:

@@ -14,7 +14,6 @@ import os
 import socket
 import ssl
 import stat
-import tempfile
 import time
 import typing as t
 import urllib.error
@@ -24,6 +23,7 @@ from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from ansible_collections.fpga.hybrid.plugins.module_utils import _apt as apt
+from ansible_collections.fpga.hybrid.plugins.module_utils import _files
 from ansible_collections.fpga.hybrid.plugins.module_utils._apt import ABSENT, AptError, Circumstances, File, Offer, Package, Proxy, Source, State, Step
 from ansible_collections.fpga.hybrid.plugins.module_utils._record import Record
 
@@ -113,16 +113,7 @@ class Host:
                 os.unlink(path)
             return
         try:
-            os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
-            handle, unfinished = tempfile.mkstemp(prefix=".fpga-hybrid-", dir=os.path.dirname(path))
-            try:
-                with os.fdopen(handle, "w", encoding="utf-8", errors="surrogateescape") as out:
-                    out.write(file.content)
-                os.chmod(unfinished, file.mode)
-                os.replace(unfinished, path)
-            except BaseException:
-                os.unlink(unfinished)
-                raise
+            _files.write(path, _files.File(file.content, file.mode))
         except OSError as error:
             raise AptError("disk", f"{self.name}: {file.path} cannot be written ({error}). Make room there, then run again.") from error
 

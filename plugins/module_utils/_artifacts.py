@@ -137,6 +137,17 @@ def index_urls(source: Mapping[str, Any], architecture: str = "amd64") -> list[s
     return [f"{base}/dists/{suite}/{component}/binary-{architecture}/Packages" for component in source.get("components", [])]
 
 
+def chart_digest(index: Mapping[str, Any], name: str, version: str) -> str:
+    """From a chart repository's index.yaml. As for helm, a leading v says nothing. Raises ValueError where it has no such chart."""
+    offered = {str(entry["version"]): str(entry.get("digest") or "") for entry in (index.get("entries") or {}).get(name, [])}
+    for found, digest in offered.items():
+        if found.removeprefix("v") == version.removeprefix("v"):
+            return f"sha256:{digest}" if digest else ""
+    raise ValueError(
+        f"its repository has no version {version} (it has: {', '.join(list(offered)[:5])})" if offered else "its repository has no chart of this name"
+    )
+
+
 def parse_challenge(header: str) -> dict[str, str]:
     """The parameters of `WWW-Authenticate: Bearer realm="...",service="...",scope="..."`."""
     _scheme, _space, rest = header.partition(" ")

@@ -51,20 +51,36 @@ class Network:
             },
         }
 
-    def installation(self) -> Object:
-        """The same for Calico's operator. Source: operator api/v1/installation_types.go; exactly one autodetection method."""
-        return {
-            "enabled": True,
-            "cni": {"type": "Calico"},
-            "calicoNetwork": {
-                "bgp": "Disabled",
-                "mtu": self.mtu,
-                "nodeAddressAutodetectionV4": {"kubernetes": "NodeInternalIP"},
-                "ipPools": [
-                    {"name": POOL_NAME, "cidr": self.cidr, "encapsulation": "VXLAN", "natOutgoing": "Enabled", "nodeSelector": "all()", "blockSize": 26}
-                ],
-            },
+    def chart_values(self, calico: str) -> Object:
+        """The same as values of chart C(tigera-operator), release C(calico) ("v3.32.1"), and none of what a cluster does without.
+
+        Source: operator api/v1/installation_types.go; exactly one autodetection method.
+        """
+        network = {
+            "bgp": "Disabled",
+            "mtu": self.mtu,
+            "nodeAddressAutodetectionV4": {"kubernetes": "NodeInternalIP"},
+            "ipPools": [self._operator_pool(calico)],
         }
+        values = {"installation": {"enabled": True, "cni": {"type": "Calico"}, "calicoNetwork": network}}
+        return values | {name: {"enabled": False} for name in ("apiServer", "goldmane", "whisker")}
+
+    def _operator_pool(self, calico: str) -> Object:
+        """A pool with everything that the operator would write into it: the list of pools is one value, so what it adds to ours we would take out again.
+
+        Source: operator pkg/controller/ippool/defaults.go; its definition of kinds refuses keys of later releases.
+        """
+        pool: Object = {"name": POOL_NAME, "cidr": self.cidr, "encapsulation": "VXLAN", "natOutgoing": "Enabled", "nodeSelector": "all()", "blockSize": 26}
+        pool |= {"allowedUses": ["Workload", "Tunnel"], "disableBGPExport": False}
+        if release(calico) >= (3, 30):
+            pool |= {"assignmentMode": "Automatic", "disableNewAllocations": False}
+        return pool
+
+
+def release(version: str) -> tuple[int, int]:
+    """(3, 32) of "v3.32.1"."""
+    major, minor = version.removeprefix("v").split(".")[:2]
+    return int(major), int(minor)
 
 
 def check_digest(content: bytes, expected: str, url: str) -> None:

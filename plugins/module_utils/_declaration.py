@@ -12,12 +12,13 @@ from itertools import combinations
 from typing import Any
 from urllib.parse import urlsplit
 
+from ansible_collections.fpga.hybrid.plugins.module_utils._aws_declaration import AWS_VARIABLES, aws_problems
 from ansible_collections.fpga.hybrid.plugins.module_utils._labels import EFFECTS, Taint, TaintError, is_key, is_value
+from ansible_collections.fpga.hybrid.plugins.module_utils._node import FPGA_STACK
 from ansible_collections.fpga.hybrid.plugins.module_utils._node_pool import PoolError, parse_accelerators
 from ansible_collections.fpga.hybrid.plugins.module_utils._on_prem_fpga import on_prem_fpga
 from ansible_collections.fpga.hybrid.plugins.module_utils._problems import Problem
 from ansible_collections.fpga.hybrid.plugins.module_utils._versions import load_table, resolve
-from ansible_collections.fpga.hybrid.plugins.module_utils.node_template import FPGA_STACK
 
 #: The variables of role cluster that are checked here.
 VARIABLES = (
@@ -47,6 +48,7 @@ VARIABLES = (
     "cluster_proxy",
     "cluster_accelerators",
     "cluster_admins",
+    *AWS_VARIABLES,
 )
 #: What is read of a host's own variables.
 HOST_VARIABLES = ("vpn_address", "node_address", "ansible_host", "cluster_vpn_endpoint", "node_labels", "node_taints", "fpga_publish", "fpga_stack")
@@ -117,6 +119,7 @@ def validate(declaration: Mapping[str, Any], hosts: list[Host], recorded: Mappin
     problems += _sizes(networks, len(hosts))
     problems += _hosts(declaration, hosts, networks)
     problems += _fpgas(declaration, hosts)
+    problems += aws_problems(declaration)
     return list(dict.fromkeys(problems))
 
 
@@ -226,6 +229,10 @@ def _mirrors(declaration: Mapping[str, Any]) -> Iterator[Problem]:
             elif value is not None and not isinstance(value, str):
                 yield Problem("", f"{variable}.{name}", "found no text", "a text", "Put it in quotes.")
         yield from _mirror_values(variable, {name: value for name, value in mirror.items() if isinstance(value, str)})
+    if "images" in mirrors and declaration.get("cluster_container_runtime") == "docker":
+        expected = "none where Docker is the runtime: it knows mirrors for docker.io only, so pods could not pull registry.k8s.io's images from it"
+        remedy = "Set cluster_container_runtime: containerd, or take cluster_mirrors.images out."
+        yield Problem("", "cluster_mirrors.images", "found a mirror", expected, remedy)
 
 
 def _mirror_values(variable: str, mirror: Mapping[str, str]) -> Iterator[Problem]:
@@ -258,8 +265,17 @@ def _proxy(declaration: Mapping[str, Any]) -> Iterator[Problem]:
     for key, value in proxy.items():
         if key not in ("http", "https"):
             yield Problem("", f"cluster_proxy.{key}", "no such key", "http or https", "Take it out; what must not go through the proxy is computed.")
-        elif value and _url(value) is None:
+        elif value and (url := _url(value)) is None:
             yield Problem("", f"cluster_proxy.{key}", "found no URL", "an URL as http://proxy.example.org:3128", "Mend the URL.")
+        elif value and "@" in url.netloc:
+            # apt's settings are for everybody to read, and an environment stands on the command line that carries it.
+            yield Problem(
+                "",
+                f"cluster_proxy.{key}",
+                "found credentials in the URL",
+                "an URL without them, since every user of a host can read it",
+                "Name a proxy of the site's own that logs in to the other one: squid's cache_peer with login=, or cntlm.",
+            )
 
 
 def _networks(declaration: Mapping[str, Any]) -> tuple[list[Network], list[Problem]]:

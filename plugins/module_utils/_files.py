@@ -1,13 +1,14 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to the collection.
-"""Files that a role owns as a whole: planned first, then written in one step each, and given back at a reset."""
+"""The one way to write a file, and files that a role owns as a whole: planned first, then written, and given back at a reset."""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
 import difflib
+import errno
 import os
 import re
 import shutil
@@ -79,20 +80,34 @@ class Change:
 
 
 def write(path: str, file: File) -> None:
-    """Replace a file in one step: whoever reads it sees the old one or the new one, with its mode from the start."""
+    """Replace a file in one step: whoever reads it sees the old one or the new one, with its mode from the start.
+
+    What it holds is on the disk before it gets its name, so that after a power cut, too, it is the old one or the new one, and never empty.
+    A file that is mounted by itself (/etc/hosts in a container) cannot be replaced and is written in place.
+    """
     folder = os.path.dirname(path)
     os.makedirs(folder, mode=0o755, exist_ok=True)
     handle, unfinished = tempfile.mkstemp(prefix=".fpga-hybrid-", dir=folder)  # 0600
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as out:
-            out.write(file.text or "")
-            out.flush()
-            os.fchmod(out.fileno(), file.mode)
-            os.fsync(out.fileno())
+        _fill(handle, file)
         os.replace(unfinished, path)
+    except OSError as error:
+        os.unlink(unfinished)
+        if error.errno != errno.EBUSY:
+            raise
+        _fill(os.open(path, os.O_WRONLY | os.O_TRUNC), file)
     except BaseException:
         os.unlink(unfinished)
         raise
+
+
+def _fill(handle: int, file: File) -> None:
+    # Files that we only change in part (fstab, hosts) may hold bytes that are no UTF-8.
+    with os.fdopen(handle, "w", encoding="utf-8", errors="surrogateescape") as out:
+        out.write(file.text or "")
+        out.flush()
+        os.fchmod(out.fileno(), file.mode)
+        os.fsync(out.fileno())
 
 
 class Keeper(t.Protocol):

@@ -18,6 +18,7 @@ This file imports nothing of Ansible, because module C(host_firewall) also insta
 from __future__ import annotations
 
 import hashlib
+import ipaddress
 import json
 import re
 import shutil
@@ -45,7 +46,11 @@ Runner = t.Callable[[t.Sequence[str], t.Optional[str]], "tuple[int, str, str]"]
 
 @dataclass(frozen=True)
 class Rule:
-    """Traffic to let through. direction: in (to the host itself) or forward. Without ports every port, without a protocol every protocol."""
+    """Traffic to let through. direction: in (to the host itself) or forward. Without ports every port, without a protocol every protocol.
+
+    In one form only, or what a firewall keeps would never equal what was asked for: networks without host bits, one address without a mask,
+    anywhere as None, ports in order and each once. C(parse) brings any input into that form.
+    """
 
     direction: str
     source: str | None = None
@@ -55,7 +60,13 @@ class Rule:
 
     @classmethod
     def parse(cls, data: t.Mapping[str, t.Any]) -> Rule:
-        rule = cls(data["direction"], data.get("source") or None, data.get("destination") or None, data.get("protocol") or None, tuple(data.get("ports") or ()))
+        rule = cls(
+            data["direction"],
+            network(data.get("source"), "source"),
+            network(data.get("destination"), "destination"),
+            data.get("protocol") or None,
+            tuple(sorted(set(data.get("ports") or ()))),
+        )
         if rule.ports and not rule.protocol:
             raise FirewallError(f"{rule}: ports need a protocol.")
         return rule
@@ -74,8 +85,8 @@ class Rule:
         )
 
     def iptables(self) -> str:
-        """As `iptables -S` prints it, without the chain."""
-        words = [f"-s {self.source}" if self.source else "", f"-d {self.destination}" if self.destination else ""]
+        """As `iptables -S` prints it, without the chain: every address with a mask."""
+        words = [f"{option} {place if '/' in place else f'{place}/32'}" for option, place in (("-s", self.source), ("-d", self.destination)) if place]
         words.append(f"-p {self.protocol}" if self.protocol else "")
         if len(self.ports) == 1:
             words.append(f"-m {self.protocol} --dport {self.ports[0]}")
@@ -113,6 +124,21 @@ class Rule:
         return f"{action} {self.protocol or 'any'} {ports} {self.destination or anywhere} any {self.source or anywhere} in"
 
 
+def network(text: str | None, what: str) -> str | None:
+    """A network or an address in the form that Rule asks for. Host bits are dropped, as ufw, iptables and nft drop them."""
+    if not text:
+        return None
+    try:
+        found = ipaddress.IPv4Network(text, strict=False)
+    except ValueError as error:
+        raise FirewallError(
+            f"rule for the firewall, {what}: found {text!r}, expected an IPv4 network or address. Mend host_firewall_networks or host_firewall_rules."
+        ) from error
+    if not found.prefixlen:
+        return None
+    return str(found.network_address) if found.prefixlen == found.max_prefixlen else str(found)
+
+
 @dataclass(frozen=True)
 class Step:
     says: str
@@ -127,9 +153,11 @@ def ufw_enabled(conf: str) -> bool:
     return bool(re.search(r"^\s*ENABLED\s*=\s*[\"']?yes", conf, re.MULTILINE | re.IGNORECASE))
 
 
-def ufw_ours(user_rules: str) -> set[str]:
+def ufw_kept(user_rules: str) -> dict[str, bool]:
+    """The rules that ufw keeps, as tuples, and whether each is ours. ufw keeps a rule once, with the comment that was given last."""
     mark = f"comment={COMMENT.encode().hex()}"
-    return {match[1] for match in re.finditer(rf"^### tuple ### (.+) {mark}\s*$", user_rules, re.MULTILINE)}
+    found = re.finditer(r"^### tuple ### (.+?)(?: (comment=\S*))?\s*$", user_rules, re.MULTILINE)
+    return {match[1]: match[2] == mark for match in found}
 
 
 def ufw_rule(kept: str) -> Rule:
@@ -145,10 +173,12 @@ def ufw_rule(kept: str) -> Rule:
 
 
 def plan_ufw(user_rules: str, rules: t.Sequence[Rule]) -> list[Step]:
-    there = ufw_ours(user_rules)
+    there = ufw_kept(user_rules)
     wanted = {rule.ufw_tuple(): rule for rule in rules}
+    # A rule of somebody else that says the same does as well. Adding ours would put our comment on theirs, and a reset would take it away.
     steps = [Step(f"ufw: {rule} allowed", (*rule.ufw("allow"), "comment", COMMENT)) for kept, rule in wanted.items() if kept not in there]
-    return steps + [Step(f"ufw: rule of ours removed: {kept}", tuple(ufw_rule(kept).ufw("delete", "allow"))) for kept in sorted(there - set(wanted))]
+    gone = sorted(kept for kept, is_ours in there.items() if is_ours and kept not in wanted)
+    return steps + [Step(f"ufw: rule of ours removed: {kept}", tuple(ufw_rule(kept).ufw("delete", "allow"))) for kept in gone]
 
 
 # iptables

@@ -1,15 +1,12 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a host must be like before it can be a node: kernel modules, sysctls, names, time. Pure, but for C(ask_time)."""
+"""What a host must be like before it can be a node: kernel modules, sysctls, names, a time service. Pure."""
 
 # This module_utils file is PRIVATE to the collection.
 
 from __future__ import annotations
 
 import re
-import socket
-import struct
-import time
 import typing as t
 from dataclasses import dataclass
 
@@ -63,13 +60,14 @@ def is_there(module: str, loaded: str, builtin: str) -> bool:
 
 
 def parse_os_release(text: str) -> dict[str, str]:
+    """The fields of /etc/os-release, without their quotes (os-release(5))."""
+    lines = (line.partition("=") for line in text.splitlines() if not line.lstrip().startswith("#"))
+    return {key.strip(): value.strip().strip("\"'") for key, equals, value in lines if equals}
+
+
+def distribution(os_release: t.Mapping[str, str]) -> dict[str, str]:
     """What the setup module calls distribution and distribution_release."""
-    fields = {}
-    for line in text.splitlines():
-        key, equals, value = line.partition("=")
-        if equals:
-            fields[key.strip()] = value.strip().strip("\"'")
-    return {"distribution": fields.get("ID", "").capitalize(), "distribution_release": fields.get("VERSION_CODENAME", "")}
+    return {"distribution": os_release.get("ID", "").capitalize(), "distribution_release": os_release.get("VERSION_CODENAME", "")}
 
 
 # /etc/hosts
@@ -146,73 +144,6 @@ def time_service(units: t.Mapping[str, t.Mapping[str, str]]) -> TimeService | No
         if unit in units and units[unit].get("LoadState") == "loaded"
     ]
     return next((service for service in there if service.active), there[0] if there else None)
-
-
-NTP_EPOCH = 2208988800  # 1900-01-01 in Unix time, RFC 5905 section 6
-
-
-def parse_ntp(answer: bytes, sent: float, received: float) -> float:
-    """Seconds that this host's clock is behind the server's (negative: ahead), from one SNTP answer (RFC 5905 section 8)."""
-    if len(answer) < 48:
-        raise ValueError(f"{len(answer)} bytes are no NTP answer")
-    mode, leap, stratum = answer[0] & 7, answer[0] >> 6, answer[1]
-    if mode != 4 or leap == 3 or not 0 < stratum < 16:
-        raise ValueError(f"the server is not synchronised itself (mode {mode}, leap {leap}, stratum {stratum})")
-    seconds = struct.unpack("!II", answer[32:40]), struct.unpack("!II", answer[40:48])
-    there_in, there_out = (whole - NTP_EPOCH + fraction / 2**32 for whole, fraction in seconds)
-    return float(((there_in - sent) + (there_out - received)) / 2)
-
-
-def ask_time(server: str, timeout: float = 2.0) -> float:
-    """Ask one time server; the only network access here."""
-    family, kind, protocol, _name, address = socket.getaddrinfo(server, 123, type=socket.SOCK_DGRAM)[0]
-    with socket.socket(family, kind, protocol) as line:
-        line.settimeout(timeout)
-        line.connect(address)
-        sent = time.time()
-        line.send(b"\x23" + 47 * b"\0")  # version 4, client
-        return parse_ntp(line.recv(512), sent, time.time())
-
-
-@dataclass(frozen=True)
-class Clock:
-    offset: float | None  # seconds behind; None: unknown
-    source: str | None
-    problems: tuple[str, ...] = ()
-
-
-def measure(servers: t.Sequence[str], reference: float | None, ask: t.Callable[[str], float] = ask_time, now: t.Callable[[], float] = time.time) -> Clock:
-    """The offset against the first server that answers, else against the controller's clock."""
-    problems: list[str] = []
-    for server in servers:
-        try:
-            return Clock(ask(server), f"time server {server}", tuple(problems))
-        except (OSError, ValueError) as error:
-            problems.append(f"{server}: {error}")
-    if reference is not None:
-        return Clock(reference - now(), "the controller", tuple(problems))
-    return Clock(None, None, tuple(problems))
-
-
-#: A reference that was taken on the controller is as old as the task's way to the host.
-WAY_TO_HOST = 10.0
-
-
-def judge_clock(clock: Clock, limit: float, host: str, service: TimeService | None) -> str | None:
-    """Why this clock cannot be used; None if it can."""
-    if clock.offset is None:
-        return None
-    slack = WAY_TO_HOST if clock.source == "the controller" else 0.0
-    if abs(clock.offset) <= limit + slack:
-        return None
-    direction = "behind" if clock.offset > 0 else "ahead of"
-    running = f"{service.unit} runs, but has not set it: see why (systemctl status {service.unit})" if service and service.active else "no time service runs"
-    return (
-        f"{host}: its clock is {abs(clock.offset):.1f} s {direction} {clock.source}; at most {limit:g} s are allowed (host_time_max_offset), "
-        f"because certificates, tokens and leases go by it. {running[0].upper()}{running[1:]}. "
-        f"Set the clock (date --set=@{time.time() + clock.offset:.0f}), "
-        + (f"or mend {clock.source} if it is the one that is wrong (host_time_servers)." if clock.source != "the controller" else "or that of the controller.")
-    )
 
 
 def valid_hosts(entries: t.Mapping[str, str]) -> None:

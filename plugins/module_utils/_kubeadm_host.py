@@ -6,23 +6,33 @@
 
 from __future__ import annotations
 
+import datetime
 import fcntl
+import glob
 import json
 import os
+import shutil
 import tempfile
 import time
 import typing as t
 from contextlib import contextmanager, suppress
 
+from ansible_collections.fpga.hybrid.plugins.module_utils import _files
 from ansible_collections.fpga.hybrid.plugins.module_utils._kubeadm import (
     CONTROL_PLANE_FILES,
+    DOWN,
     NODE_FILES,
+    REFUSED,
     Found,
     KubeadmError,
     Object,
     Situation,
     ca_cert_hashes,
     control_plane_situation,
+    failure,
+    kubelet_document,
+    redact,
+    render,
     worker_situation,
 )
 from ansible_collections.fpga.hybrid.plugins.module_utils._kubectl import (
@@ -38,6 +48,14 @@ _ESSENTIALS = {
     "kube-system": ("configmap/kubeadm-config", "configmap/kubelet-config", "deployment/coredns", "daemonset/kube-proxy"),
     "kube-public": ("configmap/cluster-info",),
 }
+
+
+DROP_IN = """# Written by the collection fpga.hybrid.
+# After= and Wants=, not Requires=: a kubelet whose VPN restarts keeps its pods.
+[Unit]
+After={units}
+Wants={units}
+"""
 
 
 class Paths:
@@ -89,21 +107,7 @@ class Host:
         return value if isinstance(value, dict) else {}
 
     def write(self, path: str, text: str, mode: int) -> None:
-        """All or nothing: a reader, or a reboot in the middle, sees the old file or the new one."""
-        folder = os.path.dirname(path)
-        os.makedirs(folder, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=folder, prefix=".fpga-hybrid-")
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as stream:
-                stream.write(text)
-                stream.flush()
-                os.fsync(stream.fileno())
-            os.chmod(name, mode)
-            os.replace(name, path)
-        except BaseException:
-            with suppress(OSError):
-                os.unlink(name)
-            raise
+        _files.write(path, _files.File(text, mode))
 
     def remove(self, path: str) -> None:
         with suppress(FileNotFoundError):
@@ -144,6 +148,14 @@ class Host:
 
     def journal(self) -> Object | None:
         return self.read_json(self.paths.journal)
+
+    def begin(self, action: str, cluster_id: str | None) -> None:
+        """Says, until C(end), that what kubeadm leaves half made is ours."""
+        started = datetime.datetime.now(tz=datetime.timezone.utc).isoformat(timespec="seconds")
+        self.write(self.paths.journal, json.dumps({"action": action, "cluster_id": cluster_id, "started": started}) + "\n", 0o600)
+
+    def end(self) -> None:
+        self.remove(self.paths.journal)
 
     def ca_hashes(self) -> list[str]:
         pem = self.read(self.paths.ca)
@@ -232,3 +244,70 @@ class Host:
     def systemctl(self, *arguments: str) -> tuple[int, str]:
         code, out, err = self.run(["systemctl", *arguments])
         return code, (out or err).strip()
+
+
+class Kubeadm:
+    """kubeadm with the lock's file descriptor handed on, so that the lock lives as long as kubeadm does."""
+
+    def __init__(self, host: Host, name: str, handle: int) -> None:
+        self._host = host
+        self._name = name
+        self._handle = handle
+        for left in glob.glob(os.path.join(host.paths.run, "kubeadm-*", "")):
+            shutil.rmtree(left, ignore_errors=True)
+
+    def configure(self, action: str, documents: list[Object], ignore: list[str], secret: str = "") -> None:
+        folder = tempfile.mkdtemp(prefix="kubeadm-", dir=self._host.paths.run)
+        try:
+            path = os.path.join(folder, "config.yaml")
+            self._host.write(path, render(documents), 0o600)
+            self._run("config validate", ["kubeadm", "config", "validate", "--config", path], secret)
+            argv = ["kubeadm", action, "--config", path]
+            argv += [f"--ignore-preflight-errors={','.join(ignore)}"] if ignore else []
+            argv += ["--skip-token-print"] if action == "init" else []
+            self._run(action, argv, secret)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def reset(self, cri_socket: str) -> None:
+        self._run("reset", ["kubeadm", "reset", "--force", "--cri-socket", cri_socket])
+
+    def patches(self, declared: Object) -> str:
+        """A folder that lays what the host declares over the cluster's kubelet configuration, so that a join is right from its first start."""
+        folder = tempfile.mkdtemp(prefix="kubeadm-patches-", dir=self._host.paths.run)
+        self._host.write(os.path.join(folder, "kubeletconfiguration+merge.json"), json.dumps(kubelet_document(declared)), 0o600)
+        return folder
+
+    def _run(self, action: str, argv: list[str], secret: str = "") -> None:
+        code, out, err = self._host.run(argv, pass_fds=[self._handle])
+        if code != 0:
+            raise KubeadmError(redact(failure(action, self._name, f"{out}\n{err}"), secret))
+
+
+def refuse_foreign_networks(host: Host, name: str, allowed: t.Sequence[str] | None) -> None:
+    """allowed: names of the files that may be in /etc/cni/net.d, None means any."""
+    if allowed is None:
+        return
+    foreign = [found for found in host.cni_configurations() if found["file"] not in allowed]
+    if foreign:
+        raise KubeadmError(
+            f"{name} has a CNI configuration of somebody else, and the container runtime would give that network to pods:\n"
+            + "\n".join(f"  {host.paths.cni}/{found['file']}: network {found['network']}, plugins {', '.join(map(str, found['types']))}" for found in foreign)
+            + f"\nExpected there: nothing, or {', '.join(allowed)}. Move it away if nothing uses it, "
+            "or name the file in kubeadm_cni_tolerated if its name sorts behind ours."
+        )
+
+
+def refuse_situation(name: str, kind: str, situation: Situation, waited: int = 0) -> None:
+    """kind: what it should be made, in words."""
+    if situation.state == REFUSED:
+        raise KubeadmError(
+            f"{name} cannot be made a {kind}: {situation.reason}. "
+            "Take it out of the cluster it belongs to (reset.yml there), or run kubeadm reset on it when nobody needs that, or leave it out of this inventory."
+        )
+    if situation.state == DOWN:
+        raise KubeadmError(
+            f"{name}: {situation.reason}, also after {waited} s. Nothing was changed. "
+            f"Look on {name} at: journalctl -u kubelet -n 100, systemctl status containerd, and the logs below /var/log/pods/kube-system_kube-apiserver-* "
+            "and kube-system_etcd-*."
+        )

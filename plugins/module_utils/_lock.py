@@ -14,6 +14,8 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.fpga.hybrid.plugins.module_utils import _files
+
 #: Seconds that a lock outlives the last play of its run, for controllers that can't be asked whether the run still lives.
 LIFETIME = 2 * 60 * 60
 
@@ -171,10 +173,7 @@ class LockFile:
             ) from error
 
     def _write(self, lock: Lock) -> None:
-        draft = self.path.with_name(".lock.new")
-        with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
-            file.write(lock.text())
-        draft.replace(self.path)
+        _files.write(str(self.path), _files.File(lock.text(), 0o600))
 
     @contextmanager
     def _exclusive(self) -> Iterator[None]:

@@ -14,6 +14,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from ansible_collections.fpga.hybrid.plugins.module_utils._labels import Taint, TaintError, is_extended_resource, is_key, is_value, kubelet_may_set
+from ansible_collections.fpga.hybrid.plugins.module_utils._node import RESERVABLE
 from ansible_collections.fpga.hybrid.plugins.module_utils._problems import Problem, listing
 from ansible_collections.fpga.hybrid.plugins.module_utils._quantity import Quantity, QuantityError
 
@@ -26,6 +27,8 @@ TOO_NEW_FOR_LAUNCH_CONFIGURATIONS = ("f2",)
 
 #: Ours on groups and instances (CONTRACTS section 1).
 CLUSTER_ID_TAG, POOL_TAG = "fpga.hybrid/cluster-id", "fpga.hybrid/pool"
+#: On groups: which of the user's tags were declared, so that one that no longer is goes, and nobody else's does.
+DECLARED_TAG = "fpga.hybrid/declared-tags"
 OWN_TAG_PREFIX = "fpga.hybrid/"
 POOL_LABEL = "fpga.hybrid/pool"
 AUTOSCALER_TAG_PREFIX = "k8s.io/cluster-autoscaler/"
@@ -33,7 +36,6 @@ AUTOSCALER_TAG_PREFIX = "k8s.io/cluster-autoscaler/"
 AUTOSCALER_OPTION_PREFIX = f"{AUTOSCALER_TAG_PREFIX}node-template/autoscaling-options/"
 
 NATIVE_RESOURCES = ("cpu", "memory", "pods", "ephemeral-storage")
-RESERVABLE = ("cpu", "memory", "ephemeral-storage")
 LAUNCH_TEMPLATE, LAUNCH_CONFIGURATION = "launch_template", "launch_configuration"
 BOARDS, NOTHING = "boards", "none"
 

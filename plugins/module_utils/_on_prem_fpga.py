@@ -11,9 +11,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ansible_collections.fpga.hybrid.plugins.module_utils._instance_types import board_resource
+from ansible_collections.fpga.hybrid.plugins.module_utils._node import FPGA_STACK
 from ansible_collections.fpga.hybrid.plugins.module_utils._node_pool import BOARDS, Accelerator, PoolError
 from ansible_collections.fpga.hybrid.plugins.module_utils._problems import Problem
-from ansible_collections.fpga.hybrid.plugins.module_utils.node_template import FPGA_STACK, fpga_section
+from ansible_collections.fpga.hybrid.plugins.module_utils.node_template import fpga_section
 
 #: What the device plugin knows (roles/fpga_device_plugin/files/fpga_device_plugin/boards.py); a test compares them.
 KNOWN_BOARDS = ("u200", "u250", "u280", "u50", "u55c", "aws-vu9p-f1", "aws-vu47p-f2")

@@ -11,9 +11,9 @@ import json
 import os
 import re
 import socket
-import struct
-import time
 import typing as t
+
+from ansible_collections.fpga.hybrid.plugins.module_utils import _command, _icmp
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,39 +109,20 @@ def hint(log: t.Sequence[str]) -> str:
     return ""
 
 
-def checksum(data: bytes) -> int:
-    """RFC 1071."""
-    if len(data) % 2:
-        data += b"\0"
-    total: int = sum(struct.unpack(f"!{len(data) // 2}H", data))
-    while total >> 16:
-        total = (total & 0xFFFF) + (total >> 16)
-    return ~total & 0xFFFF
-
-
-def echo_request(identifier: int, sequence: int, payload: bytes) -> bytes:
-    header = struct.pack("!BBHHH", 8, 0, 0, identifier, sequence)
-    return struct.pack("!BBHHH", 8, 0, checksum(header + payload), identifier, sequence) + payload
-
-
-def ping(address: str, device: str | None = None, timeout: float = 1.0) -> bool:
-    """One echo request and its answer, without the program ping, which a minimal installation does not have. Needs root."""
-    identifier = os.getpid() & 0xFFFF
-    with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP) as raw:
-        deadline = time.monotonic() + timeout
-        try:
-            if device:
-                raw.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, device.encode() + b"\0")
-            raw.sendto(echo_request(identifier, 1, b"fpga-hybrid"), (address, 0))
-            while (left := deadline - time.monotonic()) > 0:
-                raw.settimeout(left)
-                packet, sender = raw.recvfrom(2048)
-                header = (packet[0] & 0x0F) * 4
-                if sender[0] == address and packet[header] == 0 and struct.unpack("!H", packet[header + 4 : header + 6])[0] == identifier:
-                    return True
-        except OSError:
-            return False
-    return False
+#: A `Wanted` as a module's options, but for the host's name.
+WANTED_OPTIONS: dict[str, t.Any] = {
+    "side": {"type": "str", "choices": ["server", "client", "routed"], "required": True},
+    "address": {"type": "str", "default": ""},
+    "peer": {"type": "str", "default": ""},
+    "device": {"type": "str", "default": "tun0"},
+    "management": {"type": "path"},
+    "endpoint": {"type": "str", "default": ""},
+    "port": {"type": "int", "default": 1194},
+    "protocol": {"type": "str", "choices": ["udp", "tcp"], "default": "udp"},
+    "server": {"type": "str", "default": "the VPN server"},
+    "server_address": {"type": "str", "default": "its address"},
+    "server_port": {"type": "int"},
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -160,6 +141,14 @@ class Wanted:
     server: str
     server_address: str
     server_port: int
+
+    @classmethod
+    def of(cls, parameters: t.Mapping[str, t.Any], **more: t.Any) -> Wanted:
+        """From a module's parameters, of which management and server_port may be unset."""
+        given = {**parameters, **more}
+        values = {field.name: given[field.name] for field in dataclasses.fields(cls)}
+        management = values["management"] or f"/run/openvpn-{values['side']}/fpga-hybrid.sock"
+        return cls(**{**values, "management": management, "server_port": values["server_port"] or values["port"]})
 
     def open_port(self) -> str:
         """Which port must be open from where to where."""
@@ -204,20 +193,50 @@ def judge(wanted: Wanted, finding: Finding) -> str:
     return f"OpenVPN is connected, but the VPN server's address {wanted.peer} does not answer through {wanted.device}" if unanswered else ""
 
 
-def failure(wanted: Wanted, finding: Finding, seconds: float) -> str:
-    """The whole message for a tunnel that did not come up in time."""
-    sentences = [f"{wanted.host}: the VPN is not well after {seconds:.0f} s: {judge(wanted, finding)}."]
+def advice(wanted: Wanted, finding: Finding) -> str:
+    """What to do about a tunnel that is not well, as far as its state and its log tell."""
+    sentences = []
     said = hint(finding.log)
     if said:
         sentences.append(said)
     state = finding.state
     if wanted.side == "client" and (state is None or not state.connected):
         sentences.append(wanted.open_port())
-    if wanted.side == "client" and state is not None and state.connected:
+    if wanted.side == "client" and state is not None and state.connected and not finding.answers:
         sentences.append(f"Look at the firewall of {wanted.server}: it must accept what comes from its {wanted.device}.")
     if wanted.side != "routed":
-        sentences.append(f"OpenVPN's own words: journalctl -u openvpn-{wanted.side}@fpga-hybrid -n 50")
+        sentences.append(f"OpenVPN's own words: `journalctl -u openvpn-{wanted.side}@fpga-hybrid -n 50`.")
     return " ".join(sentences)
+
+
+def failure(wanted: Wanted, finding: Finding, seconds: float) -> str:
+    """The whole message for a tunnel that did not come up in time."""
+    return f"{wanted.host}: the VPN is not well after {seconds:.0f} s: {judge(wanted, finding)}. {advice(wanted, finding)}".strip()
+
+
+# --- Looking ---------------------------------------------------------------------------------------------------------------------------
+
+
+def look(wanted: Wanted) -> Finding:
+    """One look: OpenVPN's own state first, then the other end, and nowhere but through the tunnel."""
+    if wanted.side == "routed":
+        return Finding(None, answers=_icmp.answers(wanted.peer))
+    try:
+        state = parse_state(ask(wanted.management, "state"))
+    except ManagementError as error:
+        return Finding(None, why=str(error))
+    if wanted.side == "client" and state.connected:
+        return Finding(state, answers=_icmp.answers(wanted.peer, wanted.device))
+    return Finding(state)
+
+
+def with_log(wanted: Wanted, finding: Finding, since: float) -> Finding:
+    """The same with OpenVPN's lines since a moment (seconds since 1970); older ones speak of other troubles."""
+    if wanted.side == "routed":
+        return finding
+    unit = f"openvpn-{wanted.side}@fpga-hybrid.service"
+    answer = _command.run(["journalctl", "--unit", unit, "--output", "cat", "--lines", "200", "--since", f"@{since:.0f}"], timeout=20)
+    return dataclasses.replace(finding, log=tuple(answer.out.splitlines()))
 
 
 # --- Whose is it -----------------------------------------------------------------------------------------------------------------------

@@ -10,7 +10,6 @@ import os
 import re
 import socket
 import ssl
-import struct
 import time
 import urllib.error
 import urllib.request
@@ -21,20 +20,22 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from ansible_collections.fpga.hybrid.plugins.module_utils import _sntp
 from ansible_collections.fpga.hybrid.plugins.module_utils._cluster_state import MANIFEST, running_kubernetes
+from ansible_collections.fpga.hybrid.plugins.module_utils._host import parse_os_release
 from ansible_collections.fpga.hybrid.plugins.module_utils._preflight import KERNEL_FEATURES, Answer, Listener, Probe, Route
 
 #: run(argv) -> (exit code, stdout, stderr); exit code 127 when there is no such program.
 Run = Callable[[list[str]], "tuple[int, str, str]"]
-NTP_EPOCH = 2208988800  # seconds from 1900, where NTP counts from, to 1970 (RFC 5905)
-NTP_PORT = 123
 TIMEOUT = 20
+#: One of them is there from the moment when role openvpn has begun with a host: server, client, a host of the LAN that has only the route.
+VPN_FILES = ("etc/openvpn/server/fpga-hybrid.conf", "etc/openvpn/client/fpga-hybrid.conf", "etc/systemd/system/fpga-hybrid-routes.service")
 
 
 def probe(run: Run, controller_time: float, time_servers: Iterable[str], mirrors: list[dict[str, Any]], root: Path = Path("/")) -> Probe:
     # First, because what follows takes time that would count as an offset.
     clock_offset = time.time() - controller_time
-    os_release = _os_release(_read(root / "etc/os-release"))
+    os_release = parse_os_release(_read(root / "etc/os-release"))
     node = _json(_read(root / "etc/fpga-hybrid/node.json"))
     with ThreadPoolExecutor(max_workers=8) as pool:
         places = {"{distribution}": os_release.get("ID", ""), "{codename}": os_release.get("VERSION_CODENAME", "")}
@@ -62,7 +63,7 @@ def probe(run: Run, controller_time: float, time_servers: Iterable[str], mirrors
         node_cluster_id=str(node.get("cluster_id") or ""),
         node_cluster_name=str(node.get("cluster_name") or ""),
         running_kubernetes=running_kubernetes(_read(root / MANIFEST)) or "",
-        vpn_is_ours=any((root / "etc/openvpn" / side / "fpga-hybrid.conf").exists() for side in ("server", "client")),
+        vpn_is_ours=any((root / path).exists() for path in VPN_FILES),
     )
 
 
@@ -130,23 +131,11 @@ def kubelet_server(kubeconfig: str) -> str:
 
 
 def ask_time(server: str) -> float | None:
-    """This host's clock minus an NTP server's, in seconds, or None without an answer. One packet (RFC 4330, SNTP)."""
-    request = b"\x23" + bytes(47)  # version 4, client
+    """This host's clock minus a time server's, in seconds, or None where that could not be found out."""
     try:
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as channel:
-            channel.settimeout(2)
-            sent = time.time()
-            channel.sendto(request, (server, NTP_PORT))
-            answer = channel.recv(512)
-            received = time.time()
-    except OSError:
+        return _sntp.offset(server)
+    except (OSError, ValueError):
         return None
-    if len(answer) < 48 or answer[0] & 7 != 4 or answer[1] == 0:  # a server's, and not the "kiss of death"
-        return None
-    seconds: int
-    fraction: int
-    seconds, fraction = struct.unpack("!II", answer[40:48])
-    return (sent + received) / 2 - (seconds - NTP_EPOCH + fraction / 2.0**32)
 
 
 def ask_mirror(mirror: Mapping[str, Any]) -> Answer:
@@ -182,10 +171,6 @@ def _reason(error: object, url: str) -> str:
     if isinstance(error, TimeoutError):
         return f"no answer within {TIMEOUT} s"
     return str(getattr(error, "verify_message", "") or getattr(error, "strerror", "") or error)
-
-
-def _os_release(text: str) -> dict[str, str]:
-    return {key: value.strip().strip('"') for key, equals, value in (line.partition("=") for line in text.splitlines()) if equals}
 
 
 def _memory(meminfo: str) -> int:

@@ -15,9 +15,11 @@ import copy
 import fcntl
 import json
 import os
-import tempfile
 import typing as t
 from contextlib import contextmanager
+
+from ansible_collections.fpga.hybrid.plugins.module_utils import _files
+from ansible_collections.fpga.hybrid.plugins.module_utils._files import File
 
 PATH = "/etc/fpga-hybrid/record.json"
 SCHEMA = 1
@@ -116,19 +118,9 @@ def read(path: str) -> Data:
 
 
 def write(path: str, data: Data) -> None:
-    """Replace the file in one step: a run that is killed leaves the old one or the new one."""
     text = json.dumps(data, indent=2, sort_keys=True) + "\n"
     try:
-        handle, unfinished = tempfile.mkstemp(prefix=".record-", dir=os.path.dirname(path))  # mode 0600
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(unfinished, path)
-        except BaseException:
-            os.unlink(unfinished)
-            raise
+        _files.write(path, File(text, 0o600))
     except OSError as error:
         raise RecordError(f"{path} cannot be written ({error}). Make room there, then run again.") from error
 

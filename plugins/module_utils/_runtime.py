@@ -16,6 +16,7 @@ from fnmatch import fnmatchcase
 
 from ansible_collections.fpga.hybrid.plugins.module_utils import _command
 from ansible_collections.fpga.hybrid.plugins.module_utils._command import Output
+from ansible_collections.fpga.hybrid.plugins.module_utils._problems import Problem
 
 # Kubernetes' own containers live in this namespace of containerd; all others belong to somebody else.
 CLUSTER_NAMESPACE = "k8s.io"
@@ -193,6 +194,10 @@ def is_ours(program: Program, apt: t.Mapping[str, t.Any]) -> bool:
     return False
 
 
+_MISSING = (
+    "Install the .deb of https://github.com/Mirantis/cri-dockerd/releases for this release of the system, since no package repository has it "
+    "(it brings cri-docker.service and cri-docker.socket), or set cluster_container_runtime: containerd."
+)
 _REMEDIES = {
     "containerd": "Upgrade it from where it came from, or remove it (`apt-get remove {package}`; its containers stop, and packages that depend on it, "
     "such as Debian's docker.io, go too): then containerd.io is installed. Nearest: containerd.io 2.* from Docker's repository; docker-ce runs on it as well.",
@@ -201,25 +206,38 @@ _REMEDIES = {
 }
 
 
-def judge_found(name: str, program: Program, wanted: str, reason: str) -> None:
-    """Refuse an engine that somebody else installed and that doesn't fit, before anything is changed."""
-    title = {"containerd": "containerd", "docker": "Docker", "cri_dockerd": "cri-dockerd"}[name]
-    if program.path.startswith("/snap/"):
-        raise EngineError(
-            f"{title} was found as a snap, whose configuration and data live elsewhere than everybody expects; it is not touched. "
-            f"Remove it (`snap remove docker`; its containers stop) and run again. Nothing was changed."
+#: Each engine's program, the variable that says which versions fit, and its name in a sentence.
+PROGRAMS = {"containerd": "containerd", "docker": "dockerd", "cri_dockerd": "cri-dockerd"}
+_VARIABLES = {"containerd": "containerd_version", "docker": "docker_version", "cri_dockerd": "docker_cri_dockerd_version"}
+_TITLES = {"containerd": "containerd", "docker": "Docker", "cri_dockerd": "cri-dockerd"}
+
+
+def engine_problem(name: str, program: Program | None, ours: bool, wanted: str, reason: str, host: str = "") -> Problem | None:
+    """What we brought ourselves is brought into its range by the package module; what we found is not touched, so it has to fit.
+
+    Only cri-dockerd has to be there: no package repository has it.
+    """
+    variable, title, expected = _VARIABLES[name], _TITLES[name], f"{wanted}, which {reason} needs"
+    if program is None:
+        return (
+            Problem(host, variable, "cri-dockerd was not found", f"{wanted}, through which the kubelet reaches Docker", _MISSING)
+            if name == "cri_dockerd"
+            else None
         )
+    if ours:
+        return None
+    if program.path.startswith("/snap/"):
+        remedy = "Remove it (`snap remove docker`; its containers stop): a snap's configuration and data live elsewhere than everybody expects."
+        return Problem(host, variable, f"{title} was found as a snap, which is not touched", expected, remedy)
     if program.version is None:
-        raise EngineError(f"{title} was found, but `{program.path} --version` tells no version. Mend or remove it, then run again. Nothing was changed.")
-    if not fits(program.version, wanted):
-        remedy = _REMEDIES[name].format(package=program.package or title)
-        found = f"{title} {program.version} was found ({program.origin}), not installed by us"
-        raise EngineError(f"{found}; {reason} needs {wanted}. {remedy} Nothing was changed.")
+        return Problem(host, variable, f"{title} was found, but `{program.path} --version` tells no version", expected, "Mend or remove it.")
+    if fits(program.version, wanted):
+        return None
+    found = f"{title} {program.version} was found ({program.origin}), not installed by us"
+    return Problem(host, variable, found, expected, _REMEDIES[name].format(package=program.package or title))
 
 
-def cri_dockerd_missing(wanted: str) -> str:
-    return (
-        f"cluster_container_runtime is docker, which the kubelet reaches through cri-dockerd, and cri-dockerd was not found; {wanted} is needed. "
-        "No package repository has it: install the .deb of https://github.com/Mirantis/cri-dockerd/releases for this release of the system "
-        "(it brings cri-docker.service and cri-docker.socket), or set cluster_container_runtime: containerd. Nothing was changed."
-    )
+def look_at_engines(apt: t.Mapping[str, t.Any], names: t.Iterable[str] = tuple(PROGRAMS)) -> dict[str, tuple[Program | None, bool]]:
+    """{engine: (its program, whether we brought it)}. apt: the record's section of that name."""
+    found = {name: find_program(PROGRAMS[name]) for name in names}
+    return {name: (program, program is not None and is_ours(program, apt)) for name, program in found.items()}

@@ -13,6 +13,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from ansible_collections.fpga.hybrid.plugins.module_utils import _openvpn as openvpn
+
 ICMP_AND_IP_HEADERS = 28  # bytes that an echo request's payload leaves of the MTU (IPv4 without options)
 
 ANSIBLE = "host reached"
@@ -181,24 +183,18 @@ def judge_service(node: str, peer: str, address: str, answer: str, problem: str)
     return Line(SERVICE, node, False, f"{address}: {problem or 'answered by ' + answer}", expected, peer, remedy)
 
 
-def judge_vpn(node: str, facts: Mapping[str, Any], wanted: Mapping[str, Any]) -> Line:
-    """facts: {unit_state, unit_status, addresses: {device: [address]}, answers (None: nobody to ask)}; wanted: {unit, address, peer}."""
-    expected = f"{wanted['unit']} active, {wanted['address']} on its device" + (f", {wanted['peer']} answers" if wanted.get("peer") else "")
-    devices = [device for device, addresses in facts["addresses"].items() if wanted["address"] in addresses]
-    problems = []
-    if facts["unit_state"] != "active":
-        problems.append(f"{wanted['unit']} is {facts['unit_state'] or 'unknown'}")
-    if not devices:
-        problems.append(f"no device has {wanted['address']}")
-    if wanted.get("peer") and not facts["answers"]:
-        problems.append(f"{wanted['peer']} does not answer")
-    if not problems:
-        return Line(VPN, node, True, f"active, {wanted['address']} on {devices[0]}" + (f", {wanted['peer']} answers" if wanted.get("peer") else ""), expected)
-    remedy = (
-        f"On {node}: `journalctl -u {wanted['unit']} -n 50`. A client needs the VPN server's port (cluster_vpn_port, cluster_vpn_protocol) open on the way to "
-        "cluster_vpn_endpoint; `fpga-hybrid-vpn list` on the VPN server says whether its certificate is valid. Running site.yml again mends what drifted."
-    )
-    return Line(VPN, node, False, "; ".join(problems), expected, remedy=remedy)
+def judge_vpn(wanted: openvpn.Wanted, finding: openvpn.Finding, has_address: bool) -> Line:
+    """OpenVPN's own state and the other end's answer, as when the VPN was made. has_address: its device has the host's address."""
+    tunnel = f"{wanted.address} on {wanted.device}"
+    there = {"server": f"OpenVPN connected, {tunnel}", "client": f"OpenVPN connected, {tunnel}, {wanted.peer} answers through it"}
+    expected = there.get(wanted.side, f"{wanted.peer} answers through the LAN")
+    problem = openvpn.judge(wanted, finding)
+    if not problem and wanted.side != "routed" and not has_address:
+        problem = f"{wanted.device} does not have {wanted.address}"
+    if not problem:
+        return Line(VPN, wanted.host, True, expected.removeprefix("OpenVPN "), expected)
+    remedy = f"{openvpn.advice(wanted, finding)} `fpga-hybrid-vpn list` on {wanted.server} says who is let in. Running site.yml again mends what drifted."
+    return Line(VPN, wanted.host, False, problem, expected, remedy=remedy.strip())
 
 
 def node_addresses(node: Mapping[str, Any]) -> list[str]:

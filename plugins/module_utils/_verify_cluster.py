@@ -13,6 +13,7 @@ import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network
 from typing import Any, Callable
 
 from ansible_collections.fpga.hybrid.plugins.module_utils import _command
@@ -47,6 +48,33 @@ class Kubectl:
 
     def get(self, *arguments: str) -> Any:
         return json.loads(self.run("get", "-o", "json", *arguments) or "{}")
+
+
+# --- sites --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Inventory:
+    """What the inventory says of where hosts stand. places: {host: its address, or name, outside the VPN}; lan_networks as declared."""
+
+    places: Mapping[str, str]
+    lan_networks: Sequence[str]
+
+    def site_of(self, node: Mapping[str, Any]) -> str:
+        """Nodes of one zone are one site (those in AWS carry it). On-prem it is the declared network that the host stands in, else the /24 around its address.
+
+        A host that is known by a name only might stand anywhere: all these count as one site.
+        """
+        zone = node["metadata"].get("labels", {}).get("topology.kubernetes.io/zone")
+        if zone:
+            return str(zone)
+        try:
+            address = IPv4Address(self.places.get(node["metadata"]["name"], ""))
+        except ValueError:
+            return "on-prem"
+        networks = [IPv4Network(text, strict=False) for text in self.lan_networks]
+        around = IPv4Network(f"{address}/24", strict=False)
+        return str(next((network for network in networks if address in network), around))
 
 
 # --- probe pods ---------------------------------------------------------------------------------------------------
@@ -113,14 +141,21 @@ def pod_state(pod: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def start_probes(
-    kubectl: Kubectl, image: str, full_mesh: int, seconds: float, *, only_checking: bool, sleep: Callable[[float], None] = time.sleep
+    kubectl: Kubectl,
+    image: str,
+    full_mesh: int,
+    seconds: float,
+    *,
+    inventory: Inventory,
+    only_checking: bool,
+    sleep: Callable[[float], None] = time.sleep,
 ) -> dict[str, Any]:
     """Make the probe pods and wait for them; returns the plan that verify_node works on, and the lines so far. Raises KubectlError."""
     nodes = {node["metadata"]["name"]: node for node in kubectl.get("nodes")["items"]}
     kubernetes = kubectl.get("service", "kubernetes", "-n", "default")["spec"]["clusterIP"]
     dns = kubectl.get("service", "kube-dns", "-n", "kube-system", "--ignore-not-found").get("spec", {}).get("clusterIP", "")
     names = sorted(nodes)
-    sites = {name: site_of(nodes[name]) for name in names}
+    sites = {name: inventory.site_of(nodes[name]) for name in names}
     plan: dict[str, Any] = {"kubernetes_address": kubernetes, "dns_address": dns, "pods": {}, "services": {}, "lines": []}
     plan["peers"] = verify.plan_pairs(sites, full_mesh)
     if only_checking:
@@ -147,11 +182,6 @@ def start_probes(
         if address:
             plan["pods"][name] = address
     return plan
-
-
-def site_of(node: Mapping[str, Any]) -> str:
-    """Nodes of one zone are one site; on-prem nodes carry no zone unless the user labels them."""
-    return str(node["metadata"].get("labels", {}).get("topology.kubernetes.io/zone", "on-prem"))
 
 
 def wait_for_pods(kubectl: Kubectl, awaited: set[str], seconds: float, sleep: Callable[[float], None]) -> dict[str, tuple[str, str]]:

@@ -23,11 +23,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Callable
 
+from ansible_collections.fpga.hybrid.plugins.module_utils._icmp import ping
 from ansible_collections.fpga.hybrid.plugins.module_utils._verify import Observation
 
 CLONE_NEWNET = 0x40000000  # linux/sched.h
-IP_MTU_DISCOVER = 10  # linux/in.h; Python's socket module has no names for these before 3.14
-IP_PMTUDISC_DO = 2
 NETNS_FOLDERS = ("/run/netns/*", "/run/docker/netns/*")  # containerd (CNI), cri-dockerd
 ANSWER_PORT = 8099
 
@@ -85,61 +84,6 @@ def find_namespace(address: str, folders: Sequence[str] = NETNS_FOLDERS) -> str:
         except OSError:
             continue  # a left-over file of a pod that has gone
     raise ProbeError(f"no network namespace of this host has {address} (looked at {', '.join(folders)})")
-
-
-# --- ICMP ---------------------------------------------------------------------------------------------------------
-
-
-def checksum(data: bytes) -> int:
-    """RFC 1071."""
-    if len(data) % 2:
-        data += b"\0"
-    total: int = sum(struct.unpack(f"!{len(data) // 2}H", data))
-    total = (total >> 16) + (total & 0xFFFF)
-    return ~(total + (total >> 16)) & 0xFFFF
-
-
-def echo_request(identifier: int, sequence: int, payload: bytes) -> bytes:
-    head = struct.pack("!BBHHH", 8, 0, 0, identifier, sequence)
-    return struct.pack("!BBHHH", 8, 0, checksum(head + payload), identifier, sequence) + payload
-
-
-def echo_reply(packet: bytes) -> tuple[int, int, int] | None:
-    """(identifier, sequence, payload length) of a received IPv4 packet, None if it is no echo reply."""
-    header = (packet[0] & 0x0F) * 4
-    kind, _code, _sum, identifier, sequence = struct.unpack("!BBHHH", packet[header : header + 8])
-    return (identifier, sequence, len(packet) - header - 8) if kind == 0 else None
-
-
-def ping(targets: Sequence[tuple[str, int]], attempts: int = 3, wait: float = 1.0) -> dict[tuple[str, int], str]:
-    """Ping each (address, payload bytes) with DF set, all at once; unanswered ones again, up to `attempts` times.
-
-    Outcomes as in Observation. A larger packet than the path's MTU, once the kernel has learnt it, is refused at sending.
-    """
-    outcome = dict.fromkeys(targets, "no answer")
-    identifier = random.randrange(1, 0xFFFF)  # noqa: S311 (tells our packets apart, protects nothing)
-    with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP) as icmp:
-        icmp.setsockopt(socket.IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_DO)
-        for _attempt in range(attempts):
-            waiting = {}
-            for sequence, target in enumerate(targets):
-                if outcome[target] == "reply":
-                    continue
-                try:
-                    icmp.sendto(echo_request(identifier, sequence, bytes(target[1])), (target[0], 0))
-                    outcome[target] = "no answer"
-                    waiting[sequence] = target
-                except OSError as error:
-                    outcome[target] = "too big" if error.errno == 90 else "no answer"  # EMSGSIZE; no route is no answer
-            deadline = time.monotonic() + wait
-            while waiting and select.select([icmp], [], [], max(0.0, deadline - time.monotonic()))[0]:
-                packet, sender = icmp.recvfrom(65535)
-                found = echo_reply(packet)
-                if found and found[0] == identifier and waiting.get(found[1]) == (sender[0], found[2]):
-                    outcome[waiting.pop(found[1])] = "reply"
-            if not waiting:
-                break
-    return outcome
 
 
 def observe(addresses: Sequence[str], full: int, attempts: int = 3, wait: float = 1.0) -> dict[str, Observation]:

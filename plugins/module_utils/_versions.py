@@ -22,13 +22,16 @@ class Versions:
     """The exact versions of one cluster.
 
     kubernetes has no leading v, calico has one (as their makers write them); containerd and helm are apt pin expressions.
-    calico is "" without that CNI. tested: this very combination has run in the lab. note: what is to be said aloud about it, or "".
+    docker and cri_dockerd say which versions of an engine that is there fit. calico is "" without that CNI.
+    tested: this very combination has run in the lab. note: what is to be said aloud about it, or "".
     """
 
     minor: str
     kubernetes: str
     package_revision: str
     containerd: str
+    docker: str
+    cri_dockerd: str
     calico: str
     helm: str
     images: dict[str, str]
@@ -79,6 +82,8 @@ def resolve(
         kubernetes=exact,
         package_revision=row["package_revision"],
         containerd=row["containerd"],
+        docker=row["docker"],
+        cri_dockerd=row["cri_dockerd"],
         calico=chosen,
         helm=row["helm"],
         images=dict(row.get("images") or {}),

@@ -8,8 +8,8 @@ arguments and reservations, and what verify expects of the live node. Pure: no A
 
 from __future__ import annotations
 
+import hashlib
 import json
-import struct
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -18,16 +18,16 @@ from typing import Any
 from ansible_collections.fpga.hybrid.plugins.module_utils._instance_types import BOARDS as BOARDS_OF_DEVICES
 from ansible_collections.fpga.hybrid.plugins.module_utils._instance_types import InstanceType, UnknownDeviceError, board_resource
 from ansible_collections.fpga.hybrid.plugins.module_utils._labels import Taint
+from ansible_collections.fpga.hybrid.plugins.module_utils._node import FPGA_STACK, NODE_FILE, RESERVABLE, eviction_reservation
 from ansible_collections.fpga.hybrid.plugins.module_utils._node_pool import (
-    AUTOSCALER_OPTION_PREFIX,
     AUTOSCALER_TAG_PREFIX,
     BOARDS,
     CLUSTER_ID_TAG,
+    DECLARED_TAG,
     NATIVE_RESOURCES,
     NOTHING,
     POOL_LABEL,
     POOL_TAG,
-    RESERVABLE,
     TAG_KEY_LENGTH,
     TAG_VALUE_LENGTH,
     TAGS_PER_GROUP,
@@ -38,7 +38,6 @@ from ansible_collections.fpga.hybrid.plugins.module_utils._node_pool import (
 )
 from ansible_collections.fpga.hybrid.plugins.module_utils._problems import Problem
 from ansible_collections.fpga.hybrid.plugins.module_utils._quantity import BINARY, Quantity
-from ansible_collections.fpga.hybrid.plugins.module_utils._schema import violations
 
 #: cluster-autoscaler/cloudprovider/aws/README.md, "Auto-Discovery Setup".
 TEMPLATE_TAG_PREFIX = f"{AUTOSCALER_TAG_PREFIX}node-template/"
@@ -62,15 +61,11 @@ BOOT_PARTITIONS_MIB, FILESYSTEM_PERCENT = 1024, 3
 #: For sshd, the container runtime, the VPN client, the device plugin. What is left of the promise goes here as well (kubelet_configuration).
 SYSTEM_RESERVED = {"cpu": Quantity.milli(100), "memory": Quantity.mebibytes(256), "ephemeral-storage": Quantity.mebibytes(1024)}
 
-NODE_FILE = "/etc/fpga-hybrid/node.json"
 BOOTSTRAP_UNIT = "fpga-hybrid-bootstrap.service"
 #: EC2: 16 KB before base64.
 USER_DATA_LIMIT = 16384
-FPGA_STACK = "fpga_device_plugin"
-
-
-class TemplateError(Exception):
-    """A node cannot be what its template promises; the message holds both figures."""
+#: 256 characters hold 42, more than the user's own that a group of ours has room for.
+TAG_MARK_LENGTH = 6
 
 
 @dataclass(frozen=True)
@@ -110,18 +105,20 @@ class NodeTemplate:
         }
 
     def group_tags(self, *, propagate_own: bool) -> tuple[GroupTag, ...]:
-        """All tags of the group. Who it belongs to comes first, what makes the autoscaler look at it last: with many tags a group is not made at once.
+        """All tags of the group. Whose it is comes first, what makes the autoscaler look at it last: a group with many tags is not made at once.
 
         propagate_own: instances get the pool's own tags from the group, because their launch configuration cannot give them.
         """
+        autoscaler = {key: GroupTag(key, value, self.propagate_template_tags) for key, value in self.autoscaling_tags().items()}
         identity = [GroupTag(CLUSTER_ID_TAG, self.cluster.id, propagate=True), GroupTag(POOL_TAG, self.pool, propagate=True)]
-        own = [GroupTag(key, value, propagate_own and not key.startswith(AUTOSCALER_OPTION_PREFIX)) for key, value in self.tags.items()]
-        return (*identity, *own, *(GroupTag(key, value, self.propagate_template_tags) for key, value in self.autoscaling_tags().items()))
+        own = [GroupTag(key, value, propagate_own) for key, value in self.tags.items()]
+        if own:
+            identity.append(GroupTag(DECLARED_TAG, "".join(map(tag_mark, self.tags)), propagate=False))
+        return (*identity, autoscaler.pop(self.cluster.owned_tag), *own, *autoscaler.values())
 
     def instance_tags(self) -> dict[str, str]:
         """Of instances, volumes and network interfaces: whose they are, and what the user tells the bill by."""
-        own = {key: value for key, value in self.tags.items() if not key.startswith(AUTOSCALER_OPTION_PREFIX)}
-        return {CLUSTER_ID_TAG: self.cluster.id, POOL_TAG: self.pool, **own}
+        return {CLUSTER_ID_TAG: self.cluster.id, POOL_TAG: self.pool, **self.tags}
 
     def node(self) -> dict[str, Any]:
         """Content of node.json."""
@@ -164,6 +161,11 @@ class NodeTemplate:
             "taints": [str(taint) for taint in self.taints],
             "resources": {name: str(quantity) for name, quantity in self.resources.items()},
         }
+
+
+def tag_mark(key: str) -> str:
+    """A tag's key in DECLARED_TAG: the names themselves would not find room, marks of as many as a group can have do."""
+    return hashlib.sha256(key.encode()).hexdigest()[:TAG_MARK_LENGTH]
 
 
 # --- from the pool to the template ----------------------------------------------------------------------------------------------------------------
@@ -350,10 +352,6 @@ def _down(quantity: Quantity) -> Quantity:
     return Quantity.mebibytes(quantity.value // 2**20) if quantity.notation == BINARY else quantity
 
 
-def _up(quantity: Quantity) -> Quantity:
-    return Quantity.mebibytes(-(-quantity.value // 2**20)) if quantity.notation == BINARY else quantity
-
-
 def _further(pool: Pool, published: Mapping[str, Quantity], problems: list[Problem]) -> dict[str, Quantity]:
     """Resources of device plugins that are not ours."""
     further = {name: value for name, value in pool.resources.items() if name not in NATIVE_RESOURCES}
@@ -377,7 +375,7 @@ def _limit_problems(pool: Pool, template: NodeTemplate) -> Iterator[Problem]:
         if len(tag.value) > TAG_VALUE_LENGTH:
             yield pool.problem(variable, f"a value of {len(tag.value)} characters", f"at most {TAG_VALUE_LENGTH}", "Shorten it.")
     if len(tags) > TAGS_PER_GROUP:
-        found = f"{len(tags)} tags in all, {len(tags) - len(template.tags)} of them from the template"
+        found = f"{len(tags)} tags in all, {len(tags) - len(template.tags)} of them beside the pool's own"
         yield pool.problem("tags", found, f"at most {TAGS_PER_GROUP}, AWS' limit for a group", "Have fewer tags, labels or taints.")
     size = len(template.user_data().encode())
     if size > USER_DATA_LIMIT:
@@ -390,137 +388,3 @@ def _variable(tag: str) -> str:
         if tag.startswith(prefix):
             return f"{variable}.{tag[len(prefix) :]}"
     return f"tags.{tag}"
-
-
-# --- node.json ----------------------------------------------------------------------------------------------------------------------------------
-
-_TEXTS = {"type": "object", "additionalProperties": {"type": "string"}}
-_TAINT = {"type": "string", "pattern": r"^[^=:]+(=[^:]*)?:(NoSchedule|PreferNoSchedule|NoExecute)$"}
-_BY_ACCELERATOR: dict[str, Any] = {"type": "object", "additionalProperties": {"type": "object"}}
-
-#: What /etc/fpga-hybrid/node.json holds, on-prem and in AWS; no secret. Written by role kubeadm and by user-data, read by bootstrap and device plugin.
-NODE_SCHEMA: dict[str, Any] = {
-    "type": "object",
-    "additionalProperties": False,
-    "required": [
-        "schema",
-        "cluster_name",
-        "cluster_id",
-        "pool",
-        "labels",
-        "taints",
-        "startup_taints",
-        "resources",
-        "reserved",
-        "provider_id",
-        "vpn",
-        "aws",
-        "ignore_preflight",
-        "fpga",
-    ],
-    "properties": {
-        "schema": {"type": "integer", "enum": [1]},
-        "cluster_name": {"type": "string", "pattern": "."},
-        "cluster_id": {"type": "string", "pattern": "."},
-        "pool": {"type": ["string", "null"]},
-        "labels": _TEXTS,
-        "taints": {"type": "array", "items": _TAINT},
-        "startup_taints": {"type": "array", "items": _TAINT},
-        "resources": _TEXTS,
-        "reserved": {
-            "type": "object",
-            "additionalProperties": False,
-            "properties": {"kube": _TEXTS, "system": _TEXTS, "eviction_hard": _TEXTS},
-        },
-        "provider_id": {"type": ["string", "null"], "pattern": "^[a-z-]+:///"},
-        "vpn": {
-            "type": ["object", "null"],
-            "additionalProperties": False,
-            "required": ["backend", "mtu"],
-            "properties": {"backend": {"type": "string", "enum": ["openvpn", "openvpn_as"]}, "mtu": {"type": "integer"}},
-        },
-        "aws": {
-            "type": ["object", "null"],
-            "additionalProperties": False,
-            "required": ["region", "ssm_prefix", "endpoint_url"],
-            "properties": {"region": {"type": "string"}, "ssm_prefix": {"type": "string", "pattern": "^/"}, "endpoint_url": {"type": ["string", "null"]}},
-        },
-        "ignore_preflight": {"type": "array", "items": {"type": "string"}},
-        "fpga": {
-            "type": ["object", "null"],
-            "additionalProperties": False,
-            "required": ["stack", "publish", "resources", "replicas", "images", "shared"],
-            "properties": {
-                "stack": {"type": "string", "enum": [FPGA_STACK, "inaccel", "amd"]},
-                "publish": _TEXTS,
-                "resources": _TEXTS,
-                "replicas": _BY_ACCELERATOR,
-                "images": _BY_ACCELERATOR,
-                "shared": {"type": "object", "additionalProperties": {"type": "boolean"}},
-            },
-        },
-    },
-}
-
-
-def node_violations(document: object) -> list[str]:
-    """Where a node.json is not as NODE_SCHEMA says."""
-    return list(violations(NODE_SCHEMA, document))
-
-
-# --- the kubelet --------------------------------------------------------------------------------------------------------------------------------
-
-
-def kubelet_arguments(node: Mapping[str, Any]) -> dict[str, str]:
-    """Flags that follow from node.json; labels have no place in KubeletConfiguration."""
-    return {"node-labels": ",".join(f"{key}={value}" for key, value in sorted(node["labels"].items()))} if node["labels"] else {}
-
-
-def kubelet_configuration(node: Mapping[str, Any], capacity: Mapping[str, Quantity]) -> dict[str, Any]:
-    """Keys of KubeletConfiguration with which a node of this capacity reports exactly the template's allocatable.
-
-    Whatever it has beyond the promise is reserved for the system, but never less than declared: a node with less raises TemplateError.
-    capacity: cpu, memory, ephemeral-storage as the kubelet finds them. On-prem, where nothing is promised, only taints are left.
-    """
-    taints = [Taint.parse(taint) for taint in (*node["taints"], *node["startup_taints"])]
-    configuration: dict[str, Any] = {"registerWithTaints": [{"key": taint.key, "value": taint.value, "effect": taint.effect} for taint in taints]}
-    if not node["resources"]:
-        return configuration
-    promised = {name: Quantity.parse(quantity) for name, quantity in node["resources"].items()}
-    kube, system = ({name: Quantity.parse(value) for name, value in node["reserved"][kind].items()} for kind in ("kube", "system"))
-    reserved, short = {}, []
-    for name in RESERVABLE:
-        held = promised[name] + kube[name] + eviction_reservation(name, node["reserved"]["eviction_hard"], capacity[name])
-        if capacity[name] < held + system[name]:
-            needed = _up(held + system[name])
-            short.append(f"{name}: {capacity[name]} found, {needed} needed for the {promised[name]} that the template promises")
-        reserved[name] = str(capacity[name] - held)
-    if short:
-        raise TemplateError(
-            f"This node has less than pool {node['pool']} promises. {'; '.join(short)}. "
-            "Raise the pool's memory_overhead_percent or root_volume.size, or lower its resources."
-        )
-    return {
-        **configuration,
-        "maxPods": promised["pods"].value,
-        "kubeReserved": {name: str(value) for name, value in kube.items()},
-        "systemReserved": reserved,
-        "evictionHard": dict(node["reserved"]["eviction_hard"]),
-    }
-
-
-def eviction_reservation(resource: str, thresholds: Mapping[str, str], capacity: Quantity) -> Quantity:
-    """What the kubelet keeps out of allocatable for eviction: with a percentage, by the single-precision figures that it computes with.
-
-    Source: k8s.io/kubernetes pkg/kubelet/eviction (parsePercentage, GetThresholdQuantity).
-    """
-    threshold = thresholds.get({"memory": "memory.available", "ephemeral-storage": "nodefs.available"}.get(resource, ""), "0")
-    if not threshold.endswith("%"):
-        return Quantity.parse(threshold)
-    share = _single(_single(float(threshold[:-1])) / 100)
-    return Quantity.bytes(int(capacity.value * share))
-
-
-def _single(number: float) -> float:
-    rounded: float = struct.unpack("f", struct.pack("f", number))[0]
-    return rounded

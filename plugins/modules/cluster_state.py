@@ -59,12 +59,12 @@ lock_holder:
   type: dict
 """
 
-import os
 import uuid
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.fpga.hybrid.plugins.module_utils import _files
 from ansible_collections.fpga.hybrid.plugins.module_utils._cluster_state import MANIFEST, NOT_YET, ClusterState, StateError, describe, plan, running_kubernetes
 from ansible_collections.fpga.hybrid.plugins.module_utils._lock import LockError, LockFile, holder_from
 
@@ -92,7 +92,8 @@ def main() -> None:
         if module.params["state"] == "present":
             wanted = plan(found, module.params["cluster_name"], versions, lambda: NOT_YET if module.check_mode else str(uuid.uuid4()))
             if wanted != found and not module.check_mode:
-                _write(path, wanted.text())
+                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+                _files.write(str(path), _files.File(wanted.text(), 0o600))
         lock = LockFile(folder)
         renew = module.params["renew_lock_of"]
         standing = lock.renew(holder_from(renew)) if renew and not module.check_mode else lock.read()
@@ -104,16 +105,6 @@ def main() -> None:
         lock_holder=vars(standing.holder) if standing else None,
         diff={"before_header": str(path), "after_header": str(path), "before": found.text() if found else "", "after": wanted.text() if wanted else ""},
     )
-
-
-def _write(path: Path, text: str) -> None:
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.new")
-    with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)
 
 
 if __name__ == "__main__":

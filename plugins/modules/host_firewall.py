@@ -89,7 +89,7 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.fpga.hybrid.plugins.module_utils import _firewall
+from ansible_collections.fpga.hybrid.plugins.module_utils import _files, _firewall
 from ansible_collections.fpga.hybrid.plugins.module_utils._firewall import FirewallError, Rule
 
 PROGRAM = "/opt/fpga-hybrid/firewall.py"
@@ -129,11 +129,7 @@ class Boot:
         if content is None:
             os.unlink(path)
             return True
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        with open(path + ".new", "w", encoding="utf-8") as file:
-            file.write(content)
-        os.chmod(path + ".new", mode)
-        os.replace(path + ".new", path)
+        _files.write(path, _files.File(content, mode))
         return True
 
     def systemctl(self, *words: str) -> tuple[int, str]:

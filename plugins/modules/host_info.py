@@ -11,8 +11,7 @@ version_added: 0.1.0
 author:
   - The fpga.hybrid maintainers (@fpga-hybrid)
 description:
-  - Tells whether a host is a container, what keeps its time, and how far its clock is off.
-  - Fails when the clock is off by more than O(max_offset), with what to do. Changes nothing.
+  - Tells whether a host is a container, and what keeps its time. Changes nothing. Whether its clock is right is M(fpga.hybrid.host_preflight)'s to judge.
   - Gives C(ansible_facts.distribution) and C(distribution_release), as the setup module does, so that roles need not gather facts.
 attributes:
   check_mode:
@@ -25,26 +24,11 @@ attributes:
     support: full
     description: Works on Linux with systemd.
     platforms: posix
-options:
-  time_servers:
-    description: Time servers to compare the clock with. The first one that answers counts.
-    type: list
-    elements: str
-    default: []
-  reference:
-    description: The controller's time in seconds since 1970, to compare with when no time server answers.
-    type: float
-  max_offset:
-    description: How many seconds the clock may be off.
-    type: float
-    default: 5.0
 """
 
 EXAMPLES = r"""
 - name: Look at the host
   fpga.hybrid.host_info:
-    time_servers: [ntp.example.com]
-    reference: "{{ now().timestamp() }}"
   register: host
 """
 
@@ -63,15 +47,9 @@ time_service:
   returned: success
   type: dict
   sample: {unit: chrony.service, package: chrony, active: true, ours: false}
-clock:
-  description: How many seconds the clock is behind, and behind what. C(problems) names time servers that did not answer.
-  returned: success
-  type: dict
-  sample: {offset: 0.002, source: time server ntp.example.com, problems: []}
 """
 
 import os
-import socket
 
 from ansible.module_utils.basic import AnsibleModule
 
@@ -97,20 +75,8 @@ def find_time_service(module: AnsibleModule) -> _host.TimeService | None:
 
 
 def main() -> None:
-    module = AnsibleModule(
-        argument_spec={
-            "time_servers": {"type": "list", "elements": "str", "default": []},
-            "reference": {"type": "float"},
-            "max_offset": {"type": "float", "default": 5.0},
-        },
-        supports_check_mode=True,
-    )
-    # First: a reference gets older with every step.
-    clock = _host.measure(module.params["time_servers"], module.params["reference"])
+    module = AnsibleModule(argument_spec={}, supports_check_mode=True)
     service = find_time_service(module)
-    problem = _host.judge_clock(clock, module.params["max_offset"], socket.gethostname(), service)
-    if problem:
-        module.fail_json(msg=problem)
     try:
         packages = Record.load().get("apt", "host", {}).get("packages", {})
     except RecordError as error:
@@ -120,14 +86,8 @@ def main() -> None:
         installed = packages.get(service.package)
         ours = installed is not None and installed["was"] is None
         time_service = {"unit": service.unit, "package": service.package, "active": service.active, "ours": ours}
-    release = _host.parse_os_release(read("/etc/os-release"))
-    module.exit_json(
-        changed=False,
-        ansible_facts=release,
-        container=container(module),
-        time_service=time_service,
-        clock={"offset": clock.offset, "source": clock.source, "problems": list(clock.problems)},
-    )
+    release = _host.distribution(_host.parse_os_release(read("/etc/os-release")))
+    module.exit_json(changed=False, ansible_facts=release, container=container(module), time_service=time_service)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ description:
   - Looks once at everything that could stand in the way, and returns all that does. Changes nothing.
   - Never fails, because role C(preflight) reports all hosts together.
   - Looks at operating system, kernel, CPU, memory, disk, swap, cgroups, C(/dev/net/tun), routes, Docker's networks, ports, clock, mirrors,
-    and whether the host is a node of another cluster.
+    container engines, the tunnel's device, what part of the VPN the host was until now, and whether the host is a node of another cluster.
 author: The fpga.hybrid maintainers (@fpga-hybrid)
 options:
   host:
@@ -135,6 +135,45 @@ options:
       password:
         description: Password.
         type: str
+  vpn:
+    description: The part of the VPN that the host is to be. Unset for a host that is none.
+    type: dict
+    suboptions:
+      side:
+        description: V(routed) is a host without a tunnel, which reaches the VPN through its LAN.
+        type: str
+        choices: [server, client, routed]
+        required: true
+      network:
+        description: The VPN's network.
+        type: str
+        required: true
+      device:
+        description: Name of the tunnel's device.
+        type: str
+        default: tun0
+      endpoint:
+        description: Name or address that clients dial. On the server it is compared with the host's own addresses.
+        type: str
+        default: ""
+      folder:
+        description: The authority's folder on the server.
+        type: path
+        default: /etc/fpga-hybrid/vpn
+  engines:
+    description: The versions of container engines that fit, as O(ignore:fpga.hybrid.runtime_info) judges them. Empty for a host that is no node.
+    type: dict
+    default: {}
+    suboptions:
+      containerd:
+        description: Of containerd.
+        type: str
+      docker:
+        description: Of Docker's engine.
+        type: str
+      cri_dockerd:
+        description: Of cri-dockerd, which has to be there already.
+        type: str
 attributes:
   check_mode:
     support: full
@@ -168,10 +207,17 @@ notes:
   elements: str
 """
 
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.fpga.hybrid.plugins.module_utils import _openvpn_host, _runtime
 from ansible_collections.fpga.hybrid.plugins.module_utils._preflight import Wanted, judge, notes
 from ansible_collections.fpga.hybrid.plugins.module_utils._preflight_probe import probe
+from ansible_collections.fpga.hybrid.plugins.module_utils._problems import Problem
+from ansible_collections.fpga.hybrid.plugins.module_utils._record import Record, RecordError
 
 
 def argument_spec() -> dict[str, object]:
@@ -211,7 +257,42 @@ def argument_spec() -> dict[str, object]:
                 "password": {"type": "str", "no_log": True},
             },
         },
+        "vpn": {
+            "type": "dict",
+            "options": {
+                "side": {"type": "str", "choices": ["server", "client", "routed"], "required": True},
+                "network": {"type": "str", "required": True},
+                "device": {"type": "str", "default": "tun0"},
+                "endpoint": {"type": "str", "default": ""},
+                "folder": {"type": "path", "default": "/etc/fpga-hybrid/vpn"},
+            },
+        },
+        "engines": {"type": "dict", "default": {}, "options": {name: {"type": "str"} for name in _runtime.PROGRAMS}},
     }
+
+
+def look_at_vpn(parameters: Mapping[str, Any]) -> tuple[list[Problem], list[str]]:
+    """Problems, and what somebody else must do. The tunnel driver, and other programs at the port, are judged with the rest of the host."""
+    if not parameters["vpn"]:
+        return [], []
+    wanted = _openvpn_host.Wanted(host=parameters["host"], port=parameters["vpn_port"], protocol=parameters["vpn_protocol"], **parameters["vpn"])
+    found = _openvpn_host.look(wanted)
+    others = tuple(stranger for stranger in found.strangers if stranger[1] == "openvpn")
+    forward = _openvpn_host.forward(wanted, found)
+    return _openvpn_host.problems(wanted, dataclasses.replace(found, driver=None, strangers=others)), [forward] if forward else []
+
+
+def look_at_engines(parameters: Mapping[str, Any]) -> list[Problem]:
+    wanted = {name: versions for name, versions in parameters["engines"].items() if versions}
+    if not wanted:
+        return []
+    host, reason = parameters["host"], f"Kubernetes {parameters['kubernetes']}"
+    try:
+        found = _runtime.look_at_engines(Record.load().section("apt"), wanted)
+    except RecordError as error:
+        return [Problem(host, "/etc/fpga-hybrid/record.json", str(error), "the record of what we have installed", "Restore it from a backup.")]
+    problems = (_runtime.engine_problem(name, *found[name], versions, reason, host) for name, versions in wanted.items())
+    return [problem for problem in problems if problem]
 
 
 def main() -> None:
@@ -245,10 +326,12 @@ def main() -> None:
         minimum_disk=parameters["minimum"]["disk"],
     )
     found = probe(run, parameters["controller_time"], parameters["time_servers"], parameters["mirrors"])
-    said = notes(found, wanted)
+    vpn, forward = look_at_vpn(parameters)
+    problems = [*judge(found, wanted), *vpn, *look_at_engines(parameters)]
+    said = [*notes(found, wanted), *forward]
     for note in said:
         module.warn(f"{wanted.host}: {note}")
-    module.exit_json(changed=False, problems=[problem.as_dict() for problem in judge(found, wanted)], notes=said)
+    module.exit_json(changed=False, problems=[problem.as_dict() for problem in problems], notes=said)
 
 
 if __name__ == "__main__":

@@ -115,12 +115,11 @@ groups:
 
 import os
 import stat
-import tempfile
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.fpga.hybrid.plugins.module_utils import _host
+from ansible_collections.fpga.hybrid.plugins.module_utils import _files, _host
 from ansible_collections.fpga.hybrid.plugins.module_utils._host import HostError
 from ansible_collections.fpga.hybrid.plugins.module_utils._record import PATH, Record, RecordError
 
@@ -152,20 +151,8 @@ class Settings:
         return not self.module.check_mode
 
     def write(self, path: str, content: str, mode: int) -> None:
-        full = self.root + path
         try:
-            os.makedirs(os.path.dirname(full), exist_ok=True)
-            handle, unfinished = tempfile.mkstemp(prefix=".fpga-hybrid-", dir=os.path.dirname(full))
-            with os.fdopen(handle, "w", encoding="utf-8", errors="surrogateescape") as file:
-                file.write(content)
-            os.chmod(unfinished, mode)
-            try:
-                os.replace(unfinished, full)
-            except OSError:
-                # In a container /etc/hosts is mounted, so it can be written but not replaced.
-                os.unlink(unfinished)
-                with open(full, "w", encoding="utf-8", errors="surrogateescape") as file:
-                    file.write(content)
+            _files.write(self.root + path, _files.File(content, mode))
         except OSError as error:
             raise HostError(f"{path} cannot be written ({error}).") from error
 

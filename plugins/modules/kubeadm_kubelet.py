@@ -100,16 +100,9 @@ from ansible_collections.fpga.hybrid.plugins.module_utils._kubeadm import (
     parse_flags,
     render_flags,
 )
-from ansible_collections.fpga.hybrid.plugins.module_utils._kubeadm_host import Host
+from ansible_collections.fpga.hybrid.plugins.module_utils._kubeadm_host import DROP_IN, Host
 from ansible_collections.fpga.hybrid.plugins.module_utils._kubectl import Kubectl, KubeError, parse_yaml, run, to_yaml
-from ansible_collections.fpga.hybrid.plugins.module_utils.node_template import node_violations
-
-DROP_IN = """# Written by the collection fpga.hybrid.
-# After= and Wants=, not Requires=: a kubelet whose VPN restarts keeps its pods.
-[Unit]
-After={units}
-Wants={units}
-"""
+from ansible_collections.fpga.hybrid.plugins.module_utils._node import node_violations
 
 
 class File(t.NamedTuple):
@@ -246,7 +239,7 @@ def check_node(node: Object) -> None:
     """bootstrap and the device plugin read what is written here, so it is checked here."""
     violations = node_violations(node)
     if violations:
-        raise KubeadmError(f"node is no content for node.json: {'; '.join(violations)}. Correct it; the schema stands in module_utils/node_template.py.")
+        raise KubeadmError(f"node is no content for node.json: {'; '.join(violations)}. Correct it; the schema stands in module_utils/_node.py.")
 
 
 def main() -> None:

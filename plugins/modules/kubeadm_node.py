@@ -7,13 +7,13 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: kubeadm_node
-short_description: Makes a host a node of a cluster, with kubeadm
+short_description: Makes a host a control plane, or takes a node out, with kubeadm
 version_added: 0.1.0
 description:
-  - Runs C(kubeadm init) or C(kubeadm join) with a configuration file (kubeadm v1beta4) that lives in C(/run) with mode 0600 while kubeadm runs,
-    after C(kubeadm config validate).
+  - Runs C(kubeadm init) with a configuration file (kubeadm v1beta4) that lives in C(/run) with mode 0600 while kubeadm runs,
+    after C(kubeadm config validate). A worker is joined by M(fpga.hybrid.bootstrap_join).
   - A run that was killed in the middle is recovered. An init that has written to etcd is continued over what is there, nothing is deleted.
-    An init that has not, and a join, start afresh. State that is not ours is refused.
+    An init that has not starts afresh. State that is not ours is refused.
   - O(state=absent) is C(kubeadm reset) of a node of this cluster, and of nothing else.
 author:
   - The fpga.hybrid maintainers (@fpga-hybrid)
@@ -21,7 +21,7 @@ options:
   state:
     description: What the host is to be.
     type: str
-    choices: [init, join, absent]
+    choices: [init, absent]
     required: true
   node_name:
     description: Name of the node.
@@ -38,7 +38,7 @@ options:
     description: Provider ID of the node. It cannot be changed later.
     type: str
   taints:
-    description: Taints that the node registers with, as dictionaries or as C(key=value:effect).
+    description: Taints that it registers with beside the control plane's, as dictionaries or as C(key=value:effect).
     type: list
     elements: raw
     default: []
@@ -71,14 +71,6 @@ options:
     description: Id of the cluster. With O(state=absent) a node of another one is refused.
     type: str
     required: true
-  token:
-    description: Join token. For O(state=join).
-    type: str
-  ca_cert_hashes:
-    description: The hashes that pin the cluster's CA. For O(state=join).
-    type: list
-    elements: str
-    default: []
   token_ttl:
     description: How long the token lives that an init makes, in minutes.
     type: int
@@ -94,10 +86,6 @@ options:
     type: list
     elements: str
     default: []
-  timeout:
-    description: Seconds that a join waits for the API, and for the kubelet's certificate.
-    type: int
-    default: 120
   api_timeout:
     description: Seconds to wait for the API of a control plane that is there.
     type: int
@@ -113,16 +101,19 @@ attributes:
 """
 
 EXAMPLES = r"""
-- name: Join
+- name: Make the control plane
   fpga.hybrid.kubeadm_node:
-    state: join
-    node_name: worker1
-    node_address: 172.27.224.12
+    state: init
+    node_name: cp1
+    node_address: 172.27.224.1
     endpoint: api.example.org:6443
     cluster_id: "{{ cluster_id }}"
-    token: "{{ __kubeadm_token.token }}"
-    ca_cert_hashes: "{{ __kubeadm_token.ca_cert_hashes }}"
-  no_log: true
+    cluster:
+      name: example
+      kubernetes_version: 1.36.3
+      pod_network: 10.244.0.0/16
+      service_network: 10.96.0.0/12
+      dns_domain: cluster.local
 """
 
 RETURN = r"""
@@ -136,22 +127,15 @@ reason:
   returned: always
 """
 
-import datetime
-import glob
-import json
 import os
-import shutil
-import tempfile
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.fpga.hybrid.plugins.module_utils._kubeadm import (
     CLEAN,
-    DOWN,
     FRESH,
     JOINED,
-    REFUSED,
     RESUME,
     RESUME_IGNORES,
     ClusterConfig,
@@ -159,15 +143,10 @@ from ansible_collections.fpga.hybrid.plugins.module_utils._kubeadm import (
     NodeConfig,
     Object,
     Situation,
-    failure,
     init_documents,
-    join_documents,
-    kubelet_document,
     parse_taints,
-    redact,
-    render,
 )
-from ansible_collections.fpga.hybrid.plugins.module_utils._kubeadm_host import Host
+from ansible_collections.fpga.hybrid.plugins.module_utils._kubeadm_host import Host, Kubeadm, refuse_foreign_networks, refuse_situation
 from ansible_collections.fpga.hybrid.plugins.module_utils._kubectl import KubeError, run
 
 SUBOPTIONS = {
@@ -180,73 +159,7 @@ SUBOPTIONS = {
 }
 
 
-class Kubeadm:
-    """kubeadm with the lock's file descriptor handed on, so that the lock lives as long as kubeadm does."""
-
-    def __init__(self, host: Host, name: str, handle: int) -> None:
-        self._host = host
-        self._name = name
-        self._handle = handle
-
-    def configure(self, action: str, documents: list[Object], ignore: list[str], secret: str = "") -> None:
-        folder = tempfile.mkdtemp(prefix="kubeadm-", dir=self._host.paths.run)
-        try:
-            path = os.path.join(folder, "config.yaml")
-            self._host.write(path, render(documents), 0o600)
-            self._run("config validate", ["kubeadm", "config", "validate", "--config", path], secret)
-            argv = ["kubeadm", action, "--config", path]
-            argv += [f"--ignore-preflight-errors={','.join(ignore)}"] if ignore else []
-            argv += ["--skip-token-print"] if action == "init" else []
-            self._run(action, argv, secret)
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
-
-    def reset(self, cri_socket: str) -> None:
-        self._run("reset", ["kubeadm", "reset", "--force", "--cri-socket", cri_socket])
-
-    def _run(self, action: str, argv: list[str], secret: str = "") -> None:
-        code, out, err = self._host.run(argv, pass_fds=[self._handle])
-        if code != 0:
-            raise KubeadmError(redact(failure(action, self._name, f"{out}\n{err}"), secret))
-
-
-def patches(host: Host, declared: Object) -> str:
-    """A folder that lays the host's own declaration over the cluster's kubelet configuration, so that a join is right from its first start."""
-    folder = os.path.join(host.paths.run, "kubeadm-patches")
-    shutil.rmtree(folder, ignore_errors=True)
-    host.write(os.path.join(folder, "kubeletconfiguration+merge.json"), json.dumps(kubelet_document(declared)), 0o600)
-    return folder
-
-
-def refuse(params: Object, situation: Situation) -> None:
-    name = params["node_name"]
-    if situation.state == REFUSED:
-        raise KubeadmError(
-            f"{name} cannot be made a {'control plane' if params['state'] == 'init' else 'worker'}: {situation.reason}. "
-            "Take it out of the cluster it belongs to (reset.yml there), or run kubeadm reset on it when nobody needs that, or leave it out of this inventory."
-        )
-    if situation.state == DOWN:
-        raise KubeadmError(
-            f"{name}: {situation.reason}, also after {params['api_timeout']} s. Nothing was changed. "
-            f"Look on {name} at: journalctl -u kubelet -n 100, systemctl status containerd, and the logs below /var/log/pods/kube-system_kube-apiserver-* "
-            "and kube-system_etcd-*."
-        )
-
-
-def refuse_foreign_networks(params: Object, host: Host) -> None:
-    if params["cni_files"] is None:
-        return
-    foreign = [found for found in host.cni_configurations() if found["file"] not in params["cni_files"]]
-    if foreign:
-        raise KubeadmError(
-            f"{params['node_name']} has a CNI configuration of somebody else, and the container runtime would give that network to pods:\n"
-            + "\n".join(f"  {host.paths.cni}/{found['file']}: network {found['network']}, plugins {', '.join(map(str, found['types']))}" for found in foreign)
-            + f"\nExpected there: nothing, or {', '.join(params['cni_files'])}. Move it away if nothing uses it, "
-            "or name the file in kubeadm_cni_tolerated if its name sorts behind ours."
-        )
-
-
-def documents(params: Object, host: Host) -> list[Object]:
+def documents(params: Object) -> list[Object]:
     node = NodeConfig(
         name=params["node_name"],
         address=params["node_address"],
@@ -255,10 +168,6 @@ def documents(params: Object, host: Host) -> list[Object]:
         taints=tuple(parse_taints(params["taints"], params["node_name"])),
         extra_args=params["kubelet_extra_args"],
     )
-    if params["state"] == "join":
-        folder = patches(host, params["kubelet_configuration"])
-        joining: list[Object] = join_documents(node, params["endpoint"], params["token"], params["ca_cert_hashes"], folder, params["timeout"])
-        return joining
     declared = params["cluster"]
     cluster = ClusterConfig(
         **{**declared, "cert_sans": tuple(declared["cert_sans"])},
@@ -271,28 +180,23 @@ def documents(params: Object, host: Host) -> list[Object]:
 
 
 def make(params: Object, host: Host, *, check_mode: bool) -> tuple[bool, Situation]:
-    """Init or join, whatever is missing of it."""
+    """The control plane, whatever is missing of it."""
     with host.lock(timeout=300) as handle:
-        _found, situation = host.situation("control_plane" if params["state"] == "init" else "worker", params["api_timeout"])
-        refuse(params, situation)
+        _found, situation = host.situation("control_plane", params["api_timeout"])
+        refuse_situation(params["node_name"], "control plane", situation, params["api_timeout"])
         if situation.state in (FRESH, CLEAN):
-            refuse_foreign_networks(params, host)
+            refuse_foreign_networks(host, params["node_name"], params["cni_files"])
         if check_mode or situation.state == JOINED:
             if not check_mode:
-                host.remove(host.paths.journal)
+                host.end()
             return situation.state != JOINED, situation
         kubeadm = Kubeadm(host, params["node_name"], handle)
-        for left in glob.glob(os.path.join(host.paths.run, "kubeadm-*", "")):
-            shutil.rmtree(left, ignore_errors=True)
-        wanted = documents(params, host)
+        wanted = documents(params)
         if situation.state == CLEAN:
             kubeadm.reset(params["cri_socket"])
-        started = datetime.datetime.now(tz=datetime.timezone.utc).isoformat(timespec="seconds")
-        host.write(host.paths.journal, json.dumps({"action": params["state"], "cluster_id": params["cluster_id"], "started": started}) + "\n", 0o600)
-        ignore = [*params["ignore_preflight_errors"], *(RESUME_IGNORES if situation.state == RESUME else ())]
-        kubeadm.configure(params["state"], wanted, ignore, params["token"] or "")
-        host.remove(host.paths.journal)
-        shutil.rmtree(os.path.join(host.paths.run, "kubeadm-patches"), ignore_errors=True)
+        host.begin("init", params["cluster_id"])
+        kubeadm.configure("init", wanted, [*params["ignore_preflight_errors"], *(RESUME_IGNORES if situation.state == RESUME else ())])
+        host.end()
         return True, situation
 
 
@@ -323,7 +227,7 @@ def unmake(params: Object, host: Host, *, check_mode: bool) -> tuple[bool, Situa
 
 def main() -> None:
     spec: dict[str, t.Any] = {
-        "state": {"type": "str", "choices": ["init", "join", "absent"], "required": True},
+        "state": {"type": "str", "choices": ["init", "absent"], "required": True},
         "node_name": {"type": "str", "required": True},
         "node_address": {"type": "str"},
         "cri_socket": {"type": "str", "default": "unix:///run/containerd/containerd.sock"},
@@ -335,17 +239,14 @@ def main() -> None:
         "cluster": {"type": "dict", "options": SUBOPTIONS},
         "endpoint": {"type": "str"},
         "cluster_id": {"type": "str", "required": True},
-        "token": {"type": "str", "no_log": True},
-        "ca_cert_hashes": {"type": "list", "elements": "str", "default": []},
         "token_ttl": {"type": "int", "default": 20, "no_log": False},
         "cni_files": {"type": "list", "elements": "str"},
         "ignore_preflight_errors": {"type": "list", "elements": "str", "default": []},
-        "timeout": {"type": "int", "default": 120},
         "api_timeout": {"type": "int", "default": 90},
     }
     module = AnsibleModule(
         argument_spec=spec,
-        required_if=[("state", "init", ["cluster", "endpoint", "node_address"]), ("state", "join", ["endpoint", "node_address"])],
+        required_if=[("state", "init", ["cluster", "endpoint", "node_address"])],
         supports_check_mode=True,
     )
     host = Host(run)

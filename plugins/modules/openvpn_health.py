@@ -108,72 +108,30 @@ remote:
 """
 
 import time
-from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.fpga.hybrid.plugins.module_utils import _openvpn as openvpn
 
 
-def look(wanted: openvpn.Wanted) -> openvpn.Finding:
-    """One look: OpenVPN's own state first, then the other end."""
-    if wanted.side == "routed":
-        return openvpn.Finding(None, answers=openvpn.ping(wanted.peer))
-    try:
-        state = openvpn.parse_state(openvpn.ask(wanted.management, "state"))
-    except openvpn.ManagementError as error:
-        return openvpn.Finding(None, why=str(error))
-    if wanted.side == "client" and state.connected:
-        return openvpn.Finding(state, answers=openvpn.ping(wanted.peer, wanted.device))
-    return openvpn.Finding(state)
-
-
-def log(module: AnsibleModule, side: str, since: float) -> tuple[str, ...]:
-    """OpenVPN's lines since shortly before we began to wait; older ones speak of other troubles."""
-    unit = f"openvpn-{side}@fpga-hybrid.service"
-    _rc, out, _error = module.run_command(["journalctl", "--unit", unit, "--output", "cat", "--lines", "200", "--since", f"@{since:.0f}"])
-    return tuple(out.splitlines())
-
-
 def main() -> None:
     module = AnsibleModule(
-        argument_spec={
-            "side": {"type": "str", "choices": ["server", "client", "routed"], "required": True},
-            "host": {"type": "str", "required": True},
-            "address": {"type": "str", "default": ""},
-            "peer": {"type": "str", "default": ""},
-            "device": {"type": "str", "default": "tun0"},
-            "management": {"type": "path"},
-            "endpoint": {"type": "str", "default": ""},
-            "port": {"type": "int", "default": 1194},
-            "protocol": {"type": "str", "choices": ["udp", "tcp"], "default": "udp"},
-            "server": {"type": "str", "default": "the VPN server"},
-            "server_address": {"type": "str", "default": "its address"},
-            "server_port": {"type": "int"},
-            "wait": {"type": "int", "default": 60},
-        },
+        argument_spec={**openvpn.WANTED_OPTIONS, "host": {"type": "str", "required": True}, "wait": {"type": "int", "default": 60}},
         required_if=[("side", "server", ["address"]), ("side", "client", ["address", "peer", "endpoint"]), ("side", "routed", ["peer"])],
         supports_check_mode=True,
     )
-    params: dict[str, Any] = module.params
-    side = params["side"]
-    fields = ("host", "side", "address", "device", "peer", "endpoint", "port", "protocol", "server", "server_address")
-    wanted = openvpn.Wanted(
-        management=params["management"] or f"/run/openvpn-{side}/fpga-hybrid.sock",
-        server_port=params["server_port"] or params["port"],
-        **{name: params[name] for name in fields},
-    )
+    wanted = openvpn.Wanted.of(module.params)
     began = time.time()
-    deadline = time.monotonic() + params["wait"]
-    finding = look(wanted)
+    wait: int = module.params["wait"]
+    deadline = time.monotonic() + wait
+    finding = openvpn.look(wanted)
     while openvpn.judge(wanted, finding) and not module.check_mode and time.monotonic() < deadline:
         time.sleep(0.5)
-        finding = look(wanted)
+        finding = openvpn.look(wanted)
     state = finding.state
     if openvpn.judge(wanted, finding) and not module.check_mode:
-        if side != "routed":
-            finding = openvpn.Finding(state, finding.why, finding.answers, log(module, side, began - 30))
-        module.fail_json(msg=openvpn.failure(wanted, finding, params["wait"]), state=state.name if state else "")
+        finding = openvpn.with_log(wanted, finding, began - 30)
+        module.fail_json(msg=openvpn.failure(wanted, finding, wait), state=state.name if state else "")
     module.exit_json(
         changed=False,
         healthy=not openvpn.judge(wanted, finding),

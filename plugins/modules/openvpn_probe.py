@@ -115,18 +115,15 @@ forward:
   sample: "UDP port 1194 of 203.0.113.7 (cluster_vpn_endpoint) must be forwarded to this host, 10.0.0.10:1194."
 """
 
-import errno
-import json
 import os
-import socket
-import time
-from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.fpga.hybrid.plugins.module_utils import _openvpn as openvpn
+from ansible_collections.fpga.hybrid.plugins.module_utils import _openvpn_host as vpn_host
+from ansible_collections.fpga.hybrid.plugins.module_utils._runtime import Unit
 
 try:
     from cryptography import x509
@@ -138,116 +135,11 @@ try:
 except ImportError:
     CAN_MAKE_CERTIFICATES = False
 
-UNITS = {
-    "server": "openvpn-server@fpga-hybrid.service",
-    "client": "openvpn-client@fpga-hybrid.service",
-    "routed": "fpga-hybrid-routes.service",
-}
-
-
-@dataclass(frozen=True)
-class Unit:
-    """What systemd says of a unit. started is seconds of the monotonic clock, 0 where it does not run."""
-
-    known: bool
-    running: bool
-    pid: int
-    started: float
-    needs_reload: bool
-
-    @classmethod
-    def look(cls, module: AnsibleModule, name: str) -> Unit:
-        _rc, out, _error = module.run_command(
-            ["systemctl", "show", "--property=LoadState,ActiveState,MainPID,ExecMainStartTimestampMonotonic,NeedDaemonReload", name]
-        )
-        values = dict(line.split("=", 1) for line in out.splitlines() if "=" in line)
-        return cls(
-            known=values.get("LoadState") == "loaded",
-            running=values.get("ActiveState") in ("active", "activating", "reloading"),
-            pid=int(values.get("MainPID") or 0),
-            started=int(values.get("ExecMainStartTimestampMonotonic") or 0) / 1e6,
-            needs_reload=values.get("NeedDaemonReload") == "yes",
-        )
-
-    def older_than(self, paths: list[str]) -> bool:
-        """Whether a file was written after the process began, which therefore has not read it: a run was killed in between."""
-        began = time.time() - (time.monotonic() - self.started)
-        times = [os.stat(path).st_mtime for path in paths if os.path.exists(path)]
-        return self.running and any(began + 2 < moment <= time.time() for moment in times)
-
-
-WORDS = {"server": "the VPN server", "client": "a VPN client", "routed": "a host that reaches the VPN through its LAN"}
-
-
-def look_at_other_sides(module: AnsibleModule, side: str) -> None:
-    """A host that was something else until now has a node under another address: that is no matter of a file more or less."""
-    for other, name in UNITS.items():
-        if other != side and Unit.look(module, name).running:
-            module.fail_json(
-                msg=f"{name} runs here, so this host is {WORDS[other]}, but it is declared as {WORDS[side]} (group vpn_server, cluster_on_prem_addresses, "
-                "vpn_address). Put the declaration right, or take the host out first (reset.yml) and then run site.yml."
-            )
-
-
-def look_at_driver(module: AnsibleModule) -> None:
-    try:
-        os.close(os.open("/dev/net/tun", os.O_RDWR))
-    except OSError as error:
-        remedy = "load the kernel module tun (modprobe tun)" if error.errno in (errno.ENODEV, errno.ENOENT) else "look at the permissions of the file"
-        module.fail_json(
-            msg=f"/dev/net/tun cannot be used: {error.strerror}. OpenVPN needs the tunnel driver: {remedy}; in a container the device must be passed in."
-        )
-
-
-def look_at_device(module: AnsibleModule, pid: int) -> openvpn.Device | None:
-    name = module.params["device"]
-    _rc, out, _error = module.run_command(["ip", "-j", "-d", "address", "show", "dev", name])
-    device = openvpn.parse_device(out, openvpn.tun_owners(name))
-    conflict = openvpn.device_conflict(name, device, pid, module.params["network"])
-    if conflict:
-        module.fail_json(msg=f"{conflict}. It is left as it is. Take it away, or give this host another device: openvpn_device: tun1")
-    return device
-
-
-def look_at_port(module: AnsibleModule, pid: int) -> None:
-    port, protocol = module.params["port"], module.params["protocol"]
-    _rc, out, _error = module.run_command(["ss", "-H", "-l", "-n", "-p", "-u" if protocol == "udp" else "-t", f"sport = :{port}"])
-    strangers = [f"{program} (process {owner})" for owner, program in openvpn.port_owners(out) if owner != pid]
-    if strangers:
-        module.fail_json(
-            msg=f"{protocol.upper()} port {port} is in use by {', '.join(strangers)}, which is left as it is. Stop it, or choose another cluster_vpn_port."
-        )
-
-
-def forward(module: AnsibleModule) -> str:
-    """A sentence when the endpoint is not one of this host's own addresses."""
-    endpoint, port, protocol = (module.params[name] for name in ("endpoint", "port", "protocol"))
-    if not endpoint:
-        return ""
-    _rc, out, _error = module.run_command(["ip", "-j", "-4", "address", "show"])
-    own = [
-        entry["local"] for link in json.loads(out or "[]") for entry in link.get("addr_info", []) if link.get("ifname") not in ("lo", module.params["device"])
-    ]
-    try:
-        addresses = {str(found[4][0]) for found in socket.getaddrinfo(endpoint, port, socket.AF_INET)}
-    except OSError:
-        addresses = set()
-    if addresses & set(own):
-        return ""
-    known = f"{endpoint} ({', '.join(sorted(addresses)) or 'a name that this host cannot resolve'})" if addresses != {endpoint} else endpoint
-    here = own[0] if own else "address unknown"
-    return f"{protocol.upper()} port {port} of {known}, which is cluster_vpn_endpoint, must be forwarded to this host, {here}:{port}."
-
 
 def look_at_authority(module: AnsibleModule) -> dict[str, bool]:
     """Whether the authority exists, all of the server's keys are as they should be, and its certificate is due for renewal."""
     folder = module.params["folder"]
     there = {name: os.path.exists(os.path.join(folder, name)) for name in ("ca.crt", "ca.key", "server.key", "server.crt", "tls-crypt.key")}
-    if there["ca.crt"] and not there["ca.key"]:
-        module.fail_json(
-            msg=f"{folder}/ca.crt is there, but its key {folder}/ca.key is not. Restore the key from a backup; "
-            "without it no client can be admitted or revoked. To begin anew with another authority: reset.yml, then site.yml."
-        )
     if not CAN_MAKE_CERTIFICATES or not all(there.values()):
         return {"authority": there["ca.crt"], "complete": False, "renew_server": False}
     try:
@@ -296,34 +188,39 @@ def main() -> None:
         required_if=[("side", "server", ["address"]), ("side", "client", ["address"]), ("side", "routed", ["gateway"])],
         supports_check_mode=True,
     )
-    side = module.params["side"]
-    look_at_other_sides(module, side)
-    unit = Unit.look(module, UNITS[side])
-    units = [unit] + ([Unit.look(module, "fpga-hybrid-vpn-crl.timer")] if side == "server" else [])
+    side, folder = module.params["side"], module.params["folder"]
+    wanted = vpn_host.Wanted(
+        host="",
+        folder=folder,
+        endpoint=module.params["endpoint"] or "",
+        **{name: module.params[name] for name in ("side", "device", "network", "port", "protocol")},
+    )
+    found = vpn_host.look(wanted)
+    problems = vpn_host.problems(wanted, found)
+    if problems:
+        module.fail_json(msg=str(problems[0]))
+    unit = found.unit
+    units = [unit] + ([Unit.read("fpga-hybrid-vpn-crl.timer")] if side == "server" else [])
     result: dict[str, Any] = {
-        "known": all(each.known for each in units),
-        "running": unit.running,
+        "known": all(each.exists for each in units),
+        "running": unit.active,
         "needs_reload": any(each.needs_reload for each in units),
         "pki_possible": CAN_MAKE_CERTIFICATES,
         "authority": False,
         "complete": False,
         "renew_server": False,
-        "forward": "",
+        "forward": vpn_host.forward(wanted, found),
     }
     if side == "routed":
         _rc, out, _error = module.run_command(["ip", "-j", "route", "show", "exact", module.params["network"]])
-        result["stale"] = unit.running and not openvpn.route_present(out, module.params["gateway"])
+        result["stale"] = unit.active and not openvpn.route_present(out, module.params["gateway"])
         module.exit_json(changed=False, **result)
-    look_at_driver(module)
-    device = look_at_device(module, unit.pid)
-    drifted = unit.running and openvpn.device_drifted(device, module.params["address"], module.params["mtu"])
-    read = [f"/etc/openvpn/{side}/fpga-hybrid.conf", f"/etc/systemd/system/{UNITS[side]}.d/fpga-hybrid.conf"]
+    read = [f"/etc/openvpn/{side}/fpga-hybrid.conf", f"/etc/systemd/system/{vpn_host.UNITS[side]}.d/fpga-hybrid.conf"]
     if side == "server":
-        read += [os.path.join(module.params["folder"], name) for name in ("ca.crt", "server.crt", "server.key", "tls-crypt.key")]
-        look_at_port(module, unit.pid)
+        read += [os.path.join(folder, name) for name in ("ca.crt", "server.crt", "server.key", "tls-crypt.key")]
         result.update(look_at_authority(module))
-        result["forward"] = forward(module)
-    result["stale"] = drifted or unit.older_than(read)
+    drifted = unit.active and openvpn.device_drifted(found.device, module.params["address"], module.params["mtu"])
+    result["stale"] = drifted or bool(unit.older_than(read))
     module.exit_json(changed=False, **result)
 
 

@@ -71,43 +71,31 @@ containers:
   sample: {k8s.io: 12, moby: 1}
 """
 
-import typing as t
-
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.fpga.hybrid.plugins.module_utils import _runtime
 from ansible_collections.fpga.hybrid.plugins.module_utils._record import Record, RecordError
-from ansible_collections.fpga.hybrid.plugins.module_utils._runtime import EngineError, Program, find_program
-
-PROGRAMS = {"containerd": "containerd", "docker": "dockerd", "cri_dockerd": "cri-dockerd"}
 
 
 def main() -> None:
     module = AnsibleModule(
-        argument_spec={**{name: {"type": "str"} for name in PROGRAMS}, "reason": {"type": "str", "default": "This collection"}},
+        argument_spec={**{name: {"type": "str"} for name in _runtime.PROGRAMS}, "reason": {"type": "str", "default": "This collection"}},
         supports_check_mode=True,
     )
     try:
-        apt = Record.load().section("apt")
-        engines: dict[str, t.Any] = {}
-        for name, program in PROGRAMS.items():
-            found = find_program(program)
-            ours = bool(found and _runtime.is_ours(found, apt))
-            if module.params[name]:
-                judge(name, found, ours, module.params[name], module.params["reason"])
-            engines[name] = {"version": found.version, "origin": found.origin, "ours": ours} if found else None
-    except (EngineError, RecordError) as error:
+        engines = _runtime.look_at_engines(Record.load().section("apt"))
+    except RecordError as error:
         module.fail_json(msg=str(error))
-    module.exit_json(changed=False, engines=engines, containers=dict(_runtime.running_containers()))
-
-
-def judge(name: str, found: Program | None, ours: bool, wanted: str, reason: str) -> None:
-    """What we brought ourselves is brought into its range by the package module; what we found is not touched, so it has to fit."""
-    if found is None:
-        if name == "cri_dockerd":
-            raise EngineError(_runtime.cri_dockerd_missing(wanted))
-    elif not ours:
-        _runtime.judge_found(name, found, wanted, reason)
+    for name, (program, ours) in engines.items():
+        wanted = module.params[name]
+        problem = _runtime.engine_problem(name, program, ours, wanted, module.params["reason"]) if wanted else None
+        if problem:
+            module.fail_json(msg=f"{problem} Nothing was changed.")
+    module.exit_json(
+        changed=False,
+        engines={name: {"version": program.version, "origin": program.origin, "ours": ours} if program else None for name, (program, ours) in engines.items()},
+        containers=dict(_runtime.running_containers()),
+    )
 
 
 if __name__ == "__main__":

@@ -76,11 +76,11 @@ removed:
   elements: str
 """
 
-import os
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.fpga.hybrid.plugins.module_utils import _files
 from ansible_collections.fpga.hybrid.plugins.module_utils._site_repository import (
     STATE,
     SiteRepositoryError,
@@ -94,13 +94,8 @@ from ansible_collections.fpga.hybrid.plugins.module_utils._site_repository impor
 
 
 def write(path: Path, content: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_name(f".{path.name}.new")
     # what is secret by its name must not be readable by others even before it is encrypted
-    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600 if path.name == "vault.yml" else 0o644)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-        stream.write(content)
-    os.replace(fresh, path)
+    _files.write(str(path), _files.File(content, 0o600 if path.name == "vault.yml" else 0o644))
 
 
 def main() -> None:

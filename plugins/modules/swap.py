@@ -68,12 +68,11 @@ swaps:
 import glob
 import os
 import stat
-import tempfile
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.fpga.hybrid.plugins.module_utils import _swap
+from ansible_collections.fpga.hybrid.plugins.module_utils import _files, _swap
 from ansible_collections.fpga.hybrid.plugins.module_utils._record import PATH, Record, RecordError
 from ansible_collections.fpga.hybrid.plugins.module_utils._swap import SwapError, Unit
 
@@ -115,13 +114,7 @@ class Host:
     def write_fstab(self, text: str) -> None:
         path = os.path.realpath(self.root + FSTAB)
         mode = stat.S_IMODE(os.stat(path).st_mode)
-        handle, unfinished = tempfile.mkstemp(prefix=".fstab-", dir=os.path.dirname(path))
-        with os.fdopen(handle, "w", encoding="utf-8", errors="surrogateescape") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(unfinished, mode)
-        os.replace(unfinished, path)
+        _files.write(path, _files.File(text, mode))
         self.reload = True
 
     def swaps(self) -> list[_swap.Swap]:
@@ -150,11 +143,12 @@ class Host:
         self.fstab_off()
         self.mask(_swap.units_to_mask(self.units(), [self.read(path) for path in _swap.ZRAM_CONFIGS]))
         self.daemon_reload()
+        still_on = {swap.path for swap in self.swaps()}  # a service that makes swap turns it off as it is stopped
         for swap in swaps:
             if self.change(f"{swap.path} turned off ({swap.size // 1024} MiB)", f"{swap.path}: on\n", f"{swap.path}: off\n"):
                 self.record.note("swap", f"on {swap.path}", True)
                 self.record.save()
-                status, says = self.run("swapoff", swap.path)
+                status, says = self.run("swapoff", swap.path) if swap.path in still_on else (0, "")
                 if status:
                     raise SwapError(
                         f"{swap.path} cannot be turned off: {says}. It is kept off from the next start on. "

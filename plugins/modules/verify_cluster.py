@@ -41,6 +41,17 @@ options:
     description: Up to so many nodes everybody tests everybody. Above, each node tests its neighbours and one node of each other site.
     type: int
     default: 12
+  places:
+    description:
+      - The address or name of each declared host outside the VPN, from which follows at which site it stands.
+      - Hosts in one of O(lan_networks), or else in the same C(/24), are one site. Nodes with the label C(topology.kubernetes.io/zone) stand in that zone.
+    type: dict
+    default: {}
+  lan_networks:
+    description: The declared networks of rooms.
+    type: list
+    elements: str
+    default: []
   answer_here:
     description: Have this host's probe pod answer, because M(fpga.hybrid.verify_node) will not run on it.
     type: bool
@@ -136,7 +147,14 @@ def unreachable(control_plane: str, error: Exception) -> verify.Line:
 def start(module: AnsibleModule, kubectl: cluster.Kubectl) -> dict[str, Any]:
     here, params = module.params["control_plane"], module.params
     try:
-        plan: dict[str, Any] = cluster.start_probes(kubectl, params["image"], params["full_mesh"], params["wait"], only_checking=module.check_mode)
+        plan: dict[str, Any] = cluster.start_probes(
+            kubectl,
+            params["image"],
+            params["full_mesh"],
+            params["wait"],
+            inventory=cluster.Inventory(params["places"], params["lan_networks"]),
+            only_checking=module.check_mode,
+        )
     except cluster.KubectlError as error:
         return {"lines": [unreachable(here, error).as_dict()], "answering": []}
     plan["answering"] = []
@@ -189,6 +207,8 @@ def main() -> None:
             "control_plane": {"type": "str", "required": True},
             "image": {"type": "str", "default": ""},
             "full_mesh": {"type": "int", "default": 12},
+            "places": {"type": "dict", "default": {}},
+            "lan_networks": {"type": "list", "elements": "str", "default": []},
             "answer_here": {"type": "bool", "default": False},
             "wait": {"type": "int", "default": 20},
             "nodes": {"type": "list", "elements": "str", "default": []},

@@ -38,20 +38,53 @@ options:
     type: dict
     default: {}
   vpn:
-    description: The VPN as this host should have it. Unset on a host outside the VPN.
+    description: The VPN as this host should have it, in the words of M(fpga.hybrid.openvpn_health), which judges by the same.
     type: dict
     suboptions:
-      unit:
-        description: The systemd unit of OpenVPN.
+      side:
+        description: What this host is. V(routed) has no tunnel and reaches the VPN through its LAN.
         type: str
+        choices: [server, client, routed]
         required: true
       address:
-        description: The address that a device of the host must have.
+        description: The host's address in the VPN. Unused where O(vpn.side=routed).
         type: str
-        required: true
+        default: ""
       peer:
-        description: An address that must answer through the VPN. Unset on the server.
+        description: The VPN server's address in the VPN.
         type: str
+        default: ""
+      device:
+        description: Name of the tunnel's device.
+        type: str
+        default: tun0
+      management:
+        description: OpenVPN's management socket. Default is where the role puts it.
+        type: path
+      endpoint:
+        description: Name or address that this host dials.
+        type: str
+        default: ""
+      port:
+        description: The port that it dials.
+        type: int
+        default: 1194
+      protocol:
+        description: The protocol it uses.
+        type: str
+        choices: [udp, tcp]
+        default: udp
+      server:
+        description: The VPN server's name, for the message.
+        type: str
+        default: the VPN server
+      server_address:
+        description: The VPN server's address in its own network, for the message.
+        type: str
+        default: its address
+      server_port:
+        description: The port that the server listens on, for the message. Default, O(vpn.port).
+        type: int
   pod_mtu:
     description: The pods' MTU in bytes.
     type: int
@@ -101,20 +134,31 @@ answering:
   type: bool
 """
 
+import time
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.fpga.hybrid.plugins.module_utils import _icmp
+from ansible_collections.fpga.hybrid.plugins.module_utils import _openvpn as openvpn
 from ansible_collections.fpga.hybrid.plugins.module_utils import _verify as verify
 from ansible_collections.fpga.hybrid.plugins.module_utils import _verify_probe as probe
 
+LOOKS = 3
+
 
 def look_at_vpn(module: AnsibleModule, node: str, vpn: dict[str, Any]) -> verify.Line:
-    _rc, unit, _error = module.run_command(["systemctl", "show", "--property=ActiveState", "--value", vpn["unit"]])
+    """A lost packet is no lost VPN: what is not well is looked at again."""
+    wanted = openvpn.Wanted.of(vpn, host=node)
+    for attempt in range(LOOKS):
+        finding = openvpn.look(wanted)
+        if not openvpn.judge(wanted, finding) or attempt == LOOKS - 1:
+            break
+        time.sleep(0.5)
+    if openvpn.judge(wanted, finding):
+        finding = openvpn.with_log(wanted, finding, time.time() - 60)
     _rc, devices, _error = module.run_command(["ip", "-4", "-o", "addr", "show"])
-    answers = not vpn["peer"] or "reply" in probe.ping([(vpn["peer"], 56)]).values()
-    facts = {"unit_state": unit.strip(), "addresses": probe.device_addresses(devices), "answers": answers}
-    return verify.judge_vpn(node, facts, vpn)
+    return verify.judge_vpn(wanted, finding, vpn["address"] in probe.device_addresses(devices).get(wanted.device, []))
 
 
 def be_ready(module: AnsibleModule) -> tuple[list[verify.Line], bool]:
@@ -164,7 +208,7 @@ def test_packets(module: AnsibleModule, node: str, path: str, peers: dict[str, s
 
     def ping_full() -> None:
         with probe.network_namespace(path):
-            probe.ping([(address, full) for address in reached] * 3, 1)
+            _icmp.ping([(address, full) for address in reached] * 3, 1)
 
     # counted outside the pod: that is where a packet that has become too large by its VXLAN header is split
     return [*lines, verify.judge_fragments(node, probe.fragments_during(ping_full) if reached else [])]
@@ -195,10 +239,7 @@ def main() -> None:
             "state": {"type": "str", "choices": ["ready", "tested"], "required": True},
             "node": {"type": "str", "required": True},
             "plan": {"type": "dict", "default": {}},
-            "vpn": {
-                "type": "dict",
-                "options": {"unit": {"type": "str", "required": True}, "address": {"type": "str", "required": True}, "peer": {"type": "str"}},
-            },
+            "vpn": {"type": "dict", "options": openvpn.WANTED_OPTIONS},
             "pod_mtu": {"type": "int", "required": True},
             "dns_domain": {"type": "str", "default": "cluster.local"},
             "cluster_ca": {"type": "path", "default": "/etc/kubernetes/pki/ca.crt"},

@@ -47,6 +47,8 @@ def main() -> None:
             print(f"{name:<10} {seconds[name][-1]:7.1f} s", flush=True)
     ratio = statistics.median(site / shell for shell, site in zip(seconds["shell"], seconds["site.yml"]))
     print(f"site.yml / shell = {ratio:.2f} (goal: at most {GOAL})")
+    if ratio > GOAL:
+        sys.exit(1)
 
 
 if __name__ == "__main__":

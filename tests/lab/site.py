@@ -13,6 +13,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 VENV = ROOT / ".venv" / "bin"
+CACHE = Path(os.environ.get("FPGA_HYBRID_LAB_CACHE") or Path.home() / ".cache" / "fpga-hybrid-lab")
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,15 @@ def playbook(name: str, *arguments: str, timeout: int = 1200) -> Run:
         )
         counted = budget.read()
     return Run(finished.returncode, finished.stdout, json.loads(counted) if counted else {})
+
+
+def verify(*arguments: str) -> dict:
+    """Runs verify.yml; its report, with the run's own status, output and changes."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "report.json"
+        run = playbook("verify", "-e", f"verify_report={file}", *arguments)
+        assert file.exists(), run.output[-6000:]
+        return {**json.loads(file.read_text()), "status": run.status, "output": run.output, "changed": run.changed()}
 
 
 def lab(*arguments: str) -> None:

@@ -5,19 +5,16 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
-from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
 
-from tests.lab.site import ROOT, on, playbook
+from tests.lab.site import CACHE, ROOT, on, playbook
 
 pytestmark = pytest.mark.lab
 
-CACHE = Path(os.environ.get("FPGA_HYBRID_LAB_CACHE") or Path.home() / ".cache" / "fpga-hybrid-lab")
 REQUEST = re.compile(r" (?P<address>10\.203\.\d+\.\d+) \d+ 200 GET (?P<path>\S+) ")
 HOSTS = {"10.203.10.11": "cp1", "10.203.10.12": "worker1", "10.203.20.13": "worker2", "10.203.10.14": "worker3"}
 # Lists and descriptions: a repository has them whatever it holds.
@@ -70,6 +67,12 @@ def test_nothing_was_served_that_the_list_lacks(listed):
         if not wanted:
             missing.add(path)
     assert missing == set()
+
+
+def test_each_image_is_listed_by_digest_and_each_file_with_its_checksum(listed):
+    listed = [item for item in listed if item["kind"] in {"image", "file"}]
+    assert {item["kind"] for item in listed} == {"image", "file"}
+    assert [f"{item['kind']} {item['name']}" for item in listed if not re.fullmatch("sha256:[0-9a-f]{64}", item["checksum"])] == []
 
 
 def test_the_image_that_only_the_lab_has_is_not_in_a_product_list(listed):

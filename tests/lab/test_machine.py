@@ -485,17 +485,3 @@ def test_clean_leaves_the_machine_as_it_was(sandbox):
     assert sandbox.containers() == {}
     assert sandbox.run("podman", "images", "--quiet") == ""
     assert sandbox.run("ls", str(settings.STATE)) == ""
-
-
-# ---- the whole machine, at the very end of CI
-
-
-@pytest.mark.machine_clean
-def test_after_lab_clean_the_machine_is_as_it_was_before_make_lab():
-    """CI writes the record with `lab/lab machine save FILE` before everything and names it here after `make lab-clean`."""
-    file = os.environ.get("FPGA_HYBRID_MACHINE_BEFORE")
-    assert file, "set FPGA_HYBRID_MACHINE_BEFORE to the file that `lab/lab machine save FILE` wrote before the lab was made"
-    before = machine.Machine.load(Path(file))
-    assert before, f"{file} holds no record of a machine"
-    assert shell("podman", "ps", "--all", "--quiet", "--filter", f"label={settings.LABEL}") == "", "this test comes after `make lab-clean`"
-    assert [str(difference) for difference in machine.differences(before, machine.Machine.now())] == []

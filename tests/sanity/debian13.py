@@ -70,9 +70,10 @@ def main() -> None:
     cache = root / "root" / ".ansible" / "test" / "cache"
     cache.mkdir(parents=True, exist_ok=True)
     shutil.copy(CHECKOUT / "tests" / "sanity" / "get_pip.py", cache / f"get_pip_{'_'.join(version)}.py")
-    inside = root / "ansible_collections" / "fpga" / "hybrid"
+    # With the collections that stand beside it, because ours imports from them.
+    inside = root / "ansible_collections"
     shutil.rmtree(inside, ignore_errors=True)
-    shutil.copytree(copy, inside, symlinks=True)
+    shutil.copytree(copy.parents[1], inside, symlinks=True)
     in_root(root, "sh", "-c", "cd /ansible_collections/fpga/hybrid && exec ansible-test sanity --local --python 3.13 --color no")
 
 

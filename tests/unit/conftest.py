@@ -18,6 +18,8 @@ for path in (str(COLLECTIONS), str(ROOT)):
 from ansible.plugins.loader import init_plugin_loader  # noqa: E402
 from hypothesis import settings  # noqa: E402
 
+from lab.cloud.testing import cloud, cloud_process  # noqa: E402, F401
+
 init_plugin_loader([str(COLLECTIONS)])
 
 # How long an example takes says more about what else the machine does than about the code.

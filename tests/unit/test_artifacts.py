@@ -11,11 +11,10 @@ import hashlib
 import http.server
 import ipaddress
 import json
-import os
+import socket
 import ssl
-import subprocess
-import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -23,37 +22,15 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-ROOT = Path(__file__).resolve().parents[2]
-SITE = """\
-all:
-  vars:
-    cluster_name: test
-    cluster_control_plane_endpoint: api.test.example:6443
-    cluster_on_prem_addresses: vpn
-    cluster_vpn_endpoint: 192.0.2.1
-    cluster_kubernetes_version: "1.36.3"
-  children:
-    on_prem:
-      # Nothing listens there: a task that asked the host would fail.
-      hosts: {cp1: {ansible_host: 127.0.0.1, ansible_port: 1, vpn_address: 172.27.224.1}}
-    control_plane: {hosts: {cp1: {}}}
-    vpn_server: {hosts: {cp1: {}}}
-"""
+from ansible_collections.fpga.hybrid.plugins.action import artifacts as action
+from ansible_collections.fpga.hybrid.plugins.module_utils._artifacts import Artifact
+from tests.unit.site import play
 
 
 def list_artifacts(folder: Path, variables: dict) -> tuple[list[dict], str]:
-    (folder / "site.yml").write_text(SITE)
-    (folder / "vars.json").write_text(json.dumps({"artifacts_dest": str(folder / "list.json"), **variables}))
-    command = [
-        str(Path(sys.executable).parent / "ansible-playbook"),
-        "-i",
-        str(folder / "site.yml"),
-        "-e",
-        f"@{folder / 'vars.json'}",
-        "playbooks/artifacts.yml",
-    ]
-    environment = {**os.environ, "ANSIBLE_NOCOLOR": "1", "no_proxy": "127.0.0.1"}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    # nobody is asked but where a test says so
+    variables = {"artifacts_dest": str(folder / "list.json"), "artifacts_resolve": False, "cluster_kubernetes_version": "1.36.3", **variables}
+    done = play(folder, "playbooks/artifacts.yml", variables)
     assert done.returncode == 0, done.stdout + done.stderr
     return json.loads((folder / "list.json").read_text())["artifacts"], done.stdout
 
@@ -72,6 +49,36 @@ def test_a_site_without_mirrors_gets_upstreams_places(tmp_path):
     assert "https://pkgs.k8s.io/core:/stable:/v1.36/deb/Release.key" in named(artifacts, "key")
     assert "openvpn" in output
     assert named(artifacts, "wheel")["protobuf"]["origin"] == "https://pypi.org/simple/"
+
+
+@pytest.mark.parametrize(
+    ("kubernetes", "calico", "charts", "images"),
+    [
+        ("1.36", "", {"crd.projectcalico.org.v1", "tigera-operator"}, {"quay.io tigera/operator v1.42.3", "quay.io calico/typha v3.32.1"}),
+        ("1.35", "v3.31.7", {"tigera-operator"}, {"quay.io tigera/operator v1.40.15", "quay.io calico/node v3.31.7"}),
+        ("1.35", "v3.30.7", {"tigera-operator"}, {"quay.io tigera/operator v1.38.13", "quay.io calico/csi v3.30.7"}),
+    ],
+)
+def test_the_operators_way_lists_its_charts_and_every_image_that_it_starts(kubernetes, calico, charts, images, tmp_path):
+    artifacts, _output = list_artifacts(tmp_path, {"cluster_kubernetes_version": kubernetes, "cluster_calico_version": calico})
+    found = named(artifacts, "chart")
+    assert set(found) == charts
+    assert len({chart["version"] for chart in found.values()}) == 1, "definitions of another release than the operator's"
+    listed = {f"{item['origin']} {item['name']} {item['version']}" for item in artifacts if item["kind"] == "image"}
+    assert images <= listed
+    calicos = {name.split()[1] for name in listed if name.split()[1].startswith(("calico/", "tigera/"))}
+    wanted = {"calico/cni", "calico/kube-controllers", "calico/node", "calico/pod2daemon-flexvol", "calico/typha", "tigera/operator"}
+    assert calicos - {"calico/csi", "calico/node-driver-registrar"} == wanted
+
+
+@pytest.mark.parametrize(("calico", "registry"), [("v3.32.1", "quay.io"), ("v3.30.7", "docker.io")])
+def test_the_manifests_way_lists_the_images_that_the_manifest_names(calico, registry, tmp_path):
+    kubernetes = "1.36" if calico == "v3.32.1" else "1.35"
+    artifacts, _output = list_artifacts(tmp_path, {"cluster_kubernetes_version": kubernetes, "cluster_calico_version": calico, "cni_method": "manifest"})
+    images = {f"{item['origin']}/{item['name']}:{item['version']}" for item in artifacts if item["kind"] == "image" and "calico" in item["name"]}
+    assert images == {f"{registry}/calico/{name}:{calico}" for name in ("cni", "kube-controllers", "node")}
+    assert named(artifacts, "file")["calico-vxlan.yaml"]["checksum"].startswith("sha256:")
+    assert "chart" not in {item["kind"] for item in artifacts}
 
 
 def test_the_declaration_decides(tmp_path):
@@ -130,6 +137,7 @@ def mirror(tmp_path):
         "/k8s/core:/stable:/v1.36/deb/Packages.gz": gzip.compress(packages),
         "/k8s/core:/stable:/v1.36/deb/Release.key": b"a key",
         "/v2/registry.k8s.io/pause/manifests/3.10.2": b"",
+        "/charts/index.yaml": b"entries: {tigera-operator: [{version: v3.32.0, digest: '00'}, {version: v3.32.1, digest: cc}]}",
     }
     pem, ca = certificate(tmp_path)
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (Mirror,), {"answers": answers}))
@@ -147,12 +155,31 @@ def test_digests_and_checksums_come_from_the_mirror_and_gaps_are_said(tmp_path, 
     mirrors = {"kubernetes": {"url": f"{url}/k8s", **login}, "images": {"url": url, **login}}
     # everything else leads to the mirror too, where it is missing: nothing outside is asked
     mirrors |= {name: {"url": f"{url}/{name}", **login} for name in ("docker", "helm", "charts", "files", "debian")}
-    artifacts, output = list_artifacts(tmp_path, {"artifacts_resolve": True, "cluster_mirrors": mirrors, "cni_method": "manifest"})
+    artifacts, output = list_artifacts(tmp_path, {"artifacts_resolve": True, "cluster_mirrors": mirrors})
     assert named(artifacts, "package")["kubelet"]["checksum"] == "sha256:aa"
     assert named(artifacts, "key")["https://pkgs.k8s.io/core:/stable:/v1.36/deb/Release.key"]["checksum"] == f"sha256:{hashlib.sha256(b'a key').hexdigest()}"
     digest = hashlib.sha256(b"/v2/registry.k8s.io/pause/manifests/3.10.2").hexdigest()
     assert named(artifacts, "image")["pause"]["checksum"] == f"sha256:{digest}"
     assert named(artifacts, "image")["etcd"]["checksum"] == ""
     assert "image etcd: HTTP Error 404" in output
+    assert named(artifacts, "chart")["tigera-operator"]["checksum"] == "sha256:cc"
+    assert "chart crd.projectcalico.org.v1: its repository has no chart of this name" in " ".join(output.split())
     assert "package kubeadm" in output, "a package that the mirror lacks must be named"
     assert "secret-of-mirror" not in output
+
+
+def test_who_gives_no_answer_is_asked_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(action, "SECONDS", 0.2)
+    wanted = [Artifact("image", name, "1", "registry.k8s.io", "", "") for name in ("etcd", "pause", "coredns")]
+    # Connections are made by the kernel, and nobody ever answers on them.
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        source = f"http://127.0.0.1:{silent.getsockname()[1]}/registry.k8s.io"
+        lookup = action.Lookup({}, str(tmp_path))
+        for artifact in wanted:
+            assert lookup.resolve(replace(artifact, source=source)).checksum == ""
+        silent.accept()
+        silent.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            silent.accept()
+    assert len(lookup.problems) == 3
+    assert all("timed out" in problem for problem in lookup.problems)

@@ -4,8 +4,10 @@
 
 from __future__ import annotations
 
+import configparser
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +15,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
+README = (ROOT / "README.md").read_text()
 BIN = Path(sys.executable).parent
 
 
@@ -25,11 +28,11 @@ def run(program: str, *arguments: str, cwd: Path, collections: Path) -> str:
 
 @pytest.fixture(scope="module")
 def collections(tmp_path_factory) -> Path:
-    """The collection as its tarball installs it."""
+    """The collection as its tarball installs it, built as README says."""
     folder = tmp_path_factory.mktemp("installed")
-    build = ["collection", "build", "--output-path", str(folder), str(ROOT)]
-    run("ansible-galaxy", *build, cwd=folder, collections=folder)
-    tarball = next(folder.glob("fpga-hybrid-*.tar.gz"))
+    subprocess.run(["make", "--silent", "dist", f"BUILD={folder}"], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+    (built,) = re.findall(r"ansible-galaxy collection install build/(\S+)", README)
+    tarball = folder / built
     run("ansible-galaxy", "collection", "install", "--offline", "--no-deps", "-p", str(folder), str(tarball), cwd=folder, collections=folder)
     return folder
 
@@ -41,6 +44,11 @@ def site(tmp_path_factory, collections) -> Path:
     return folder / "our-cluster"
 
 
+def test_what_readme_has_a_user_edit_is_what_is_read(site):
+    (edited,) = re.findall(r"cd ~/my-cluster && \$EDITOR (.*)", README)
+    assert [name for name in edited.split() if not (site / name).is_file()] == []
+
+
 def test_there_is_a_stub_for_each_playbook(site):
     verbs = {path.name for path in (ROOT / "playbooks").glob("*.yml")} - {"init.yml"}
     assert {path.name for path in site.glob("*.yml")} == verbs
@@ -49,6 +57,14 @@ def test_there_is_a_stub_for_each_playbook(site):
 def test_each_stub_works_where_the_collection_is_installed(site, collections):
     stubs = sorted(path.name for path in site.glob("*.yml"))
     run("ansible-playbook", "--syntax-check", *stubs, cwd=site, collections=collections)
+
+
+def test_ssh_is_used_as_in_a_checkout(site):
+    """One place found out what a connection needs; the other would learn it the hard way."""
+    theirs, ours = configparser.ConfigParser(), configparser.ConfigParser()
+    theirs.read(site / "ansible.cfg")
+    ours.read(ROOT / "ansible.cfg")
+    assert dict(theirs["ssh_connection"]) == dict(ours["ssh_connection"])
 
 
 def test_the_inventory_is_read(site, collections):

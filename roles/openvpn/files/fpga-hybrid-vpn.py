@@ -563,7 +563,8 @@ class Authority:
             key = serialization.load_pem_private_key((self.folder / "ca.key").read_bytes(), None)
         except (OSError, ValueError, TypeError) as error:
             raise AuthorityError(f"The authority's certificate or key in {self.folder} cannot be read: {error}. Run site.yml, or restore them.") from None
-        if not isinstance(key, ec.EllipticCurvePrivateKey) or key.public_key().public_numbers() != certificate.public_key().public_numbers():  # type: ignore[union-attr]
+        numbers = certificate.public_key().public_numbers()  # type: ignore[union-attr]
+        if not isinstance(key, ec.EllipticCurvePrivateKey) or key.public_key().public_numbers() != numbers:
             raise AuthorityError(f"{self.folder}/ca.key is not the key of {self.folder}/ca.crt. Restore the pair that belongs together.")
         return Issuer(certificate, key)
 

@@ -168,3 +168,11 @@ def test_no_secret_is_shown_however_much_is_asked_for(site):
     assert secret not in done.stdout + done.stderr
     assert login not in done.stdout + done.stderr
     assert base64.b64encode(secret.encode()).decode() not in done.stdout + done.stderr
+
+
+def test_a_proxys_password_is_refused_before_any_host_and_not_shown(site):
+    done = site.run(GATE, "-vvv", "--diff", cluster_proxy={"http": "http://user:S3CRET-of-proxy@proxy.example.org:3128"})
+    assert done.returncode != 0
+    assert "cluster_proxy.http: found credentials in the URL" in done.stdout
+    assert "S3CRET-of-proxy" not in done.stdout + done.stderr
+    assert not site.state.exists()

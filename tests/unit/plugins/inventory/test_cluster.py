@@ -126,7 +126,7 @@ def test_a_wrong_host_is_refused_with_what_to_do(tmp_path, hosts, message):
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        ({"aws": {"regions": ["us-east-1"], "instance_types": ["f2.6xlarge"]}}, "aws.instance_types: not known to this version"),
+        ({"aws": {"regions": ["us-east-1"], "instance_types": ["f2.6xlarge"]}}, "aws.instance_types: no such key"),
         ({"aws": {"regions": []}}, "aws.regions: found []"),
         ({"aws": ["us-east-1"]}, "Config 'aws'"),
         ({"cluster_pod_network": "10.0.0.0/8"}, "cluster_pod_network: no such key"),

@@ -121,3 +121,14 @@ def test_a_registrys_challenge():
         "service": "registry.docker.io",
         "scope": "repository:calico/node:pull",
     }
+
+
+def test_a_chart_has_its_repositorys_digest_whether_or_not_its_version_has_a_v():
+    index = {"entries": {"tigera-operator": [{"version": "v3.32.1", "digest": "aa"}, {"version": "3.31.7", "digest": "bb"}, {"version": "v3.30.7"}]}}
+    assert artifacts.chart_digest(index, "tigera-operator", "v3.32.1") == "sha256:aa"
+    assert artifacts.chart_digest(index, "tigera-operator", "v3.31.7") == "sha256:bb"
+    assert artifacts.chart_digest(index, "tigera-operator", "v3.30.7") == ""
+    with pytest.raises(ValueError, match=r"no version v3\.29\.0 \(it has: v3\.32\.1, 3\.31\.7, v3\.30\.7\)"):
+        artifacts.chart_digest(index, "tigera-operator", "v3.29.0")
+    with pytest.raises(ValueError, match="no chart of this name"):
+        artifacts.chart_digest({}, "tigera-operator", "v3.32.1")

@@ -5,11 +5,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ansible_collections.fpga.hybrid.plugins.module_utils import _openvpn as openvpn
 from ansible_collections.fpga.hybrid.plugins.module_utils import _verify as verify
 from ansible_collections.fpga.hybrid.plugins.module_utils._verify import Line, Observation
 
@@ -88,34 +90,58 @@ def test_fragments_without_a_peer_are_not_judged():
 
 # --- VPN
 
-VPN = {"unit": "openvpn-client@fpga-hybrid", "address": "172.27.224.12", "peer": "172.27.224.1"}
-WELL = {"unit_state": "active", "addresses": {"lo": ["127.0.0.1"], "tun0": ["172.27.224.12"]}, "answers": True}
+CLIENT = openvpn.Wanted(
+    host="worker1",
+    side="client",
+    address="172.27.224.12",
+    device="tun0",
+    management="/none",
+    peer="172.27.224.1",
+    endpoint="203.0.113.7",
+    port=1194,
+    protocol="udp",
+    server="cp1",
+    server_address="10.0.0.10",
+    server_port=1194,
+)
+SERVER = replace(CLIENT, host="cp1", side="server", address="172.27.224.1")
+ROUTED = replace(CLIENT, side="routed", address="")
+CONNECTED = openvpn.State("CONNECTED", "SUCCESS", "172.27.224.12")
+WELL = openvpn.Finding(CONNECTED, answers=True)
 
 
 @pytest.mark.parametrize(
-    ("change", "words"),
+    ("wanted", "finding", "has_address", "words", "todo"),
     [
-        ({"unit_state": "inactive"}, "openvpn-client@fpga-hybrid is inactive"),
-        ({"unit_state": ""}, "openvpn-client@fpga-hybrid is unknown"),
-        ({"addresses": {"tun0": ["172.27.224.13"]}}, "no device has 172.27.224.12"),
-        # revoked: unit active, address there, nobody answers
-        ({"answers": False}, "172.27.224.1 does not answer"),
+        (CLIENT, openvpn.Finding(None, why="no such socket"), True, "OpenVPN does not run (no such socket)", "UDP port 1194 must be open"),
+        # revoked: the unit is active, the address is there
+        (CLIENT, openvpn.Finding(openvpn.State("AUTH")), True, "OpenVPN is in state AUTH: the server answered", "fpga-hybrid-vpn list` on cp1"),
+        (CLIENT, replace(WELL, answers=False), True, "172.27.224.1 does not answer through tun0", "firewall of cp1"),
+        (CLIENT, WELL, False, "tun0 does not have 172.27.224.12", "site.yml again"),
+        (CLIENT, openvpn.Finding(openvpn.State("CONNECTED", "SUCCESS", "172.27.224.13"), answers=True), True, "with the address 172.27.224.13", "site.yml"),
+        (SERVER, openvpn.Finding(None, why="no such socket"), True, "OpenVPN does not run", "openvpn-server@fpga-hybrid"),
+        (SERVER, openvpn.Finding(openvpn.State("CONNECTED")), False, "tun0 does not have 172.27.224.1", "site.yml again"),
+        (ROUTED, openvpn.Finding(None, answers=False), False, "172.27.224.1 does not answer through the LAN", "site.yml again"),
     ],
 )
-def test_each_half_of_the_vpn_can_fail_alone(change, words):
-    line = verify.judge_vpn("worker1", {**WELL, **change}, VPN)
+def test_each_part_of_the_vpn_can_fail_alone(wanted, finding, has_address, words, todo):
+    line = verify.judge_vpn(wanted, finding, has_address)
     assert line.ok is False
-    assert line.found == words
+    assert words in line.found
+    assert todo in line.remedy
 
 
-def test_a_working_vpn():
-    line = verify.judge_vpn("worker1", WELL, VPN)
-    assert (line.ok, line.found) == (True, "active, 172.27.224.12 on tun0, 172.27.224.1 answers")
-
-
-def test_the_server_has_nobody_to_ask():
-    line = verify.judge_vpn("cp1", {**WELL, "answers": True}, {"unit": "openvpn-server@fpga-hybrid", "address": "172.27.224.12", "peer": None})
-    assert (line.ok, line.found) == (True, "active, 172.27.224.12 on tun0")
+@pytest.mark.parametrize(
+    ("wanted", "finding", "words"),
+    [
+        (CLIENT, WELL, "connected, 172.27.224.12 on tun0, 172.27.224.1 answers through it"),
+        (SERVER, openvpn.Finding(openvpn.State("CONNECTED", "SUCCESS", "172.27.224.1")), "connected, 172.27.224.1 on tun0"),
+        (ROUTED, openvpn.Finding(None, answers=True), "172.27.224.1 answers through the LAN"),
+    ],
+)
+def test_a_working_vpn(wanted, finding, words):
+    line = verify.judge_vpn(wanted, finding, has_address=wanted.side != "routed")
+    assert (line.ok, line.found, line.node) == (True, words, wanted.host)
 
 
 # --- nodes

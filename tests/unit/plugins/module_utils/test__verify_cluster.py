@@ -89,11 +89,41 @@ class FakeKubectl:
 
 
 def start(kubectl: FakeKubectl, image: str = "", only_checking: bool = False) -> dict:
-    return cluster.start_probes(kubectl, image, 12, 5, only_checking=only_checking, sleep=lambda _seconds: None)
+    inventory = cluster.Inventory({}, [])
+    return cluster.start_probes(kubectl, image, 12, 5, inventory=inventory, only_checking=only_checking, sleep=lambda _seconds: None)
 
 
 def lines(found: list[Line] | list[dict]) -> dict[tuple[str, str], tuple]:
     return {(line.check, line.node): (line.ok, line.found) for line in (Line.from_dict(line) if isinstance(line, dict) else line for line in found)}
+
+
+# --- sites
+
+
+@pytest.mark.parametrize(
+    ("place", "zone", "site"),
+    [
+        ("10.203.10.11", "", "10.203.10.0/23"),
+        ("10.203.11.12", "", "10.203.10.0/23"),  # another /24 of the same declared network
+        ("10.203.20.13", "", "10.203.20.0/24"),
+        ("10.203.20.14", "us-east-1a", "us-east-1a"),
+        ("bastion.example.org", "", "on-prem"),
+        ("", "", "on-prem"),
+    ],
+)
+def test_a_nodes_site_follows_from_its_zone_or_from_where_the_inventory_has_it(place, zone, site):
+    inventory = cluster.Inventory({"worker1": place} if place else {}, ["10.203.10.0/23"])
+    assert inventory.site_of(a_node("worker1", zone=zone)) == site
+
+
+def test_in_a_large_cluster_both_sites_of_the_inventory_are_tested_from_every_node():
+    """Without labels, which nobody sets on-prem: above full_mesh a second site was no site, and its way to the first was not tested."""
+    places = {f"w{number}": f"10.203.{10 if number < 10 else 20}.{number + 20}" for number in range(14)}
+    kubectl = FakeKubectl({name: a_node(name) for name in places})
+    inventory = cluster.Inventory(places, ["10.203.10.0/24"])
+    peers = cluster.start_probes(kubectl, "", 12, 5, inventory=inventory, only_checking=True)["peers"]
+    for node, tested in peers.items():
+        assert {places[peer].split(".")[2] for peer in tested} == {"10", "20"}, node
 
 
 # --- probe pods

@@ -13,28 +13,8 @@ import time
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from ansible_collections.fpga.hybrid.plugins.module_utils import _verify_probe as probe
-
-
-@given(st.integers(0, 0xFFFF), st.integers(0, 0xFFFF), st.binary(max_size=200))
-def test_an_echo_request_carries_a_valid_checksum(identifier, sequence, payload):
-    """RFC 1071: summed over the packet with its checksum in place, the result is zero."""
-    assert probe.checksum(probe.echo_request(identifier, sequence, payload)) == 0
-
-
-def ipv4(icmp: bytes, options: bytes = b"") -> bytes:
-    return bytes([0x45 + len(options) // 4]) + bytes(19) + options + icmp
-
-
-def test_only_echo_replies_count():
-    reply = struct.pack("!BBHHH", 0, 0, 0, 7, 3) + bytes(56)
-    assert probe.echo_reply(ipv4(reply)) == (7, 3, 56)
-    assert probe.echo_reply(ipv4(reply, options=bytes(8))) == (7, 3, 56)
-    assert probe.echo_reply(ipv4(probe.echo_request(7, 3, bytes(56)))) is None
-
 
 SNMP = """\
 Ip: Forwarding DefaultTTL ReasmReqds FragOKs FragCreates

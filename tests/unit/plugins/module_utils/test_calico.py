@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import re
+from pathlib import Path
 
 import pytest
+import yaml
 
-from ansible_collections.fpga.hybrid.plugins.filter.calico_installation import calico_installation
+from ansible_collections.fpga.hybrid.plugins.filter.calico_chart_values import calico_chart_values
 from ansible_collections.fpga.hybrid.plugins.module_utils._calico import CONFIGURATION_ANNOTATION, CalicoError, Network, check_digest, patch
 
 NETWORK = Network("10.244.0.0/16", 1350)
+SINCE_3_30 = {"assignmentMode": "Automatic", "disableNewAllocations": False}
 
 
 def from_config(name, key):
@@ -124,8 +128,13 @@ def test_a_manifest_of_something_else_is_refused(manifest, index, message):
         patch(manifest, NETWORK)
 
 
-def test_the_operator_is_told_the_same():
-    assert calico_installation("10.244.0.0/16", "1350") == {
+@pytest.mark.parametrize(("release", "later"), [("v3.28.5", {}), ("v3.30.7", SINCE_3_30), ("v3.32.1", SINCE_3_30)])
+def test_the_operator_is_told_the_same_with_all_that_it_would_add_to_the_pool(release, later):
+    values = calico_chart_values("10.244.0.0/16", "1350", release)
+    assert {name: value for name, value in values.items() if name != "installation"} == {
+        key: {"enabled": False} for key in ("apiServer", "goldmane", "whisker")
+    }
+    assert values["installation"] == {
         "enabled": True,
         "cni": {"type": "Calico"},
         "calicoNetwork": {
@@ -140,10 +149,24 @@ def test_the_operator_is_told_the_same():
                     "natOutgoing": "Enabled",
                     "nodeSelector": "all()",
                     "blockSize": 26,
+                    "allowedUses": ["Workload", "Tunnel"],
+                    "disableBGPExport": False,
+                    **later,
                 }
             ],
         },
     }
+
+
+def test_the_role_knows_every_release_of_the_table_of_versions():
+    roles = Path(__file__).parents[4] / "roles"
+    table = yaml.safe_load((roles / "cluster" / "vars" / "versions.yml").read_text())["cluster_known_versions"]["calico"]
+    releases = yaml.safe_load((roles / "cni" / "vars" / "main.yml").read_text())["__cni_releases"]
+    assert list(releases) == [row["version"] for row in table]
+    for release in releases.values():
+        assert set(release) - {"manifest_registry"} == {"manifest", "operator", "crd_chart", "registry", "images"}
+        assert re.fullmatch("sha256:[0-9a-f]{64}", release["manifest"])
+        assert {"cni", "kube-controllers", "node"} <= set(release["images"])
 
 
 def test_a_manifest_with_another_checksum_is_refused_with_both():

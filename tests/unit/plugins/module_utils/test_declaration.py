@@ -120,6 +120,9 @@ VALUES = [
     ("cluster_name", "two words", "found 'two words'"),
     ("cluster_proxy", {"htp": "x"}, "no such key"),
     ("cluster_proxy", {"http": "proxy:3128"}, "found no URL"),
+    ("cluster_proxy", {"https": "http://user:S3CRET@proxy:3128"}, "found credentials in the URL"),
+    ("cluster_proxy", {"http": "http://:S3CRET@proxy:3128"}, "found credentials in the URL"),
+    ("cluster_proxy", {"http": "http://user@proxy:3128"}, "found credentials in the URL"),
 ]
 
 
@@ -155,10 +158,29 @@ def test_a_wrong_mirror_is_named(mirrors, message):
     assert any(problem.startswith(message) for problem in problems(cluster_mirrors=mirrors)), problems(cluster_mirrors=mirrors)
 
 
+def test_a_mirror_that_docker_as_the_runtime_cannot_use_is_refused():
+    mirrors = {"images": MIRROR, "docker": MIRROR}
+    assert problems(cluster_mirrors=mirrors) == []
+    (found,) = problems(cluster_mirrors=mirrors, cluster_container_runtime="docker")
+    assert found.startswith("cluster_mirrors.images: found a mirror; expected none where Docker is the runtime")
+    assert problems(cluster_mirrors={"docker": MIRROR}, cluster_container_runtime="docker") == []
+
+
 @pytest.mark.parametrize("mirror", [{"url": "http://x"}, {"url": "https://u:S3CRET@x"}, {"url": 7}, MIRROR])
 def test_no_message_holds_a_password(mirror):
     mirrors = {"images": {**mirror, "password": "S3CRET", "ca": "S3CRET", "S": "S3CRET"}}
     assert not [problem for problem in problems(cluster_mirrors=mirrors) if "S3CRET" in problem]
+
+
+@pytest.mark.parametrize("url", ["http://user:S3CRET@proxy:3128", "http://:S3CRET@proxy", "user:S3CRET@proxy:3128", "socks5://user:S3CRET@proxy"])
+def test_no_message_holds_a_proxys_password(url):
+    found = problems(cluster_proxy={"http": url, "https": url})
+    assert len(found) == 2
+    assert not [problem for problem in found if "S3CRET" in problem]
+
+
+def test_a_proxy_without_login_is_accepted():
+    assert problems(cluster_proxy={"http": "http://proxy.example.org:3128", "https": "http://10.0.0.9:3128/"}) == []
 
 
 def test_another_kubernetes_than_the_recorded_one_is_refused():

@@ -18,13 +18,15 @@ NODES = Rule("in", source="172.27.224.0/20", protocol="tcp", ports=(6443, 10250)
 PODS = Rule("forward", source="10.244.0.0/16")
 RULES = (VPN, NODES, PODS)
 
-network = st.sampled_from([None, "10.244.0.0/16", "172.27.224.0/20", "10.0.0.1"])
+network = st.sampled_from([None, "0.0.0.0/0", "10.244.0.0/16", "10.244.3.7/16", "172.27.224.0/255.255.240.0", "10.0.0.1", "10.0.0.1/32"])
 rules = st.builds(
-    lambda direction, source, destination, service: Rule(direction, source, destination, *service),
+    lambda direction, source, destination, service: Rule.parse(
+        {"direction": direction, "source": source, "destination": destination, "protocol": service[0], "ports": service[1]}
+    ),
     st.sampled_from(["in", "forward"]),
     network,
     network,
-    st.sampled_from([(None, ()), ("tcp", (6443, 10250)), ("udp", (1194,)), ("udp", ())]),
+    st.sampled_from([(None, []), ("tcp", [6443, 5473, 10250]), ("tcp", [80, 22, 80]), ("udp", [1194]), ("udp", [])]),
 )
 
 
@@ -174,11 +176,40 @@ def test_nft_is_cleaned_of_ours_and_of_nothing_else():
     assert fw.unplan_nft(nft(base())) == []
 
 
-USER_RULES = """### tuple ### allow tcp 22 0.0.0.0/0 any 0.0.0.0/0 in
+#: What was asked for, and what ufw 0.36.2 wrote into user.rules for the command that Rule.ufw makes of it.
+WRITTEN_BY_UFW = [
+    (
+        {"direction": "in", "source": "172.27.224.0/20", "protocol": "tcp", "ports": [6443, 5473, 10250]},
+        "allow tcp 5473,6443,10250 0.0.0.0/0 any 172.27.224.0/20 in",
+    ),
+    ({"direction": "in", "source": "10.0.0.11/32", "protocol": "udp", "ports": [4789]}, "allow udp 4789 0.0.0.0/0 any 10.0.0.11 in"),
+    ({"direction": "in", "source": "10.1.2.3/16", "protocol": "tcp", "ports": [10250]}, "allow tcp 10250 0.0.0.0/0 any 10.1.0.0/16 in"),
+    ({"direction": "in", "source": "0.0.0.0/0", "protocol": "udp", "ports": [1194]}, "allow udp 1194 0.0.0.0/0 any 0.0.0.0/0 in"),
+    ({"direction": "in", "source": "10.244.0.0/16"}, "allow any any 0.0.0.0/0 any 10.244.0.0/16 in"),
+    ({"direction": "in", "source": "10.7.0.0/16", "destination": "10.8.0.1/32", "protocol": "udp"}, "allow udp any 10.8.0.1 any 10.7.0.0/16 in"),
+    ({"direction": "forward", "source": "10.0.0.9/32"}, "route:allow any any 0.0.0.0/0 any 10.0.0.9 in"),
+    ({"direction": "forward", "destination": "10.244.0.0/16"}, "route:allow any any 10.244.0.0/16 any 0.0.0.0/0 in"),
+    ({"direction": "forward", "source": "10.0.0.0/8", "protocol": "tcp", "ports": [443, 80]}, "route:allow tcp 80,443 0.0.0.0/0 any 10.0.0.0/8 in"),
+]
+OURS = f"comment={b'fpga-hybrid'.hex()}"
+
+
+@pytest.mark.parametrize(("asked", "kept"), WRITTEN_BY_UFW)
+def test_a_rule_is_recognised_in_what_ufw_wrote_of_it(asked, kept):
+    assert fw.plan_ufw(f"### tuple ### {kept} {OURS}\n", [Rule.parse(asked)]) == []
+
+
+@pytest.mark.parametrize(("asked", "kept"), WRITTEN_BY_UFW)
+def test_a_rule_that_is_no_longer_wanted_is_deleted_as_it_was_made(asked, kept):
+    (step,) = fw.plan_ufw(f"### tuple ### {kept} {OURS}\n", [])
+    assert step.command == tuple(Rule.parse(asked).ufw("delete", "allow"))
+
+
+USER_RULES = f"""### tuple ### allow tcp 22 0.0.0.0/0 any 0.0.0.0/0 in
 -A ufw-user-input -p tcp --dport 22 -j ACCEPT
 
-### tuple ### allow tcp 5473,10250 0.0.0.0/0 any 172.27.224.0/20 in comment=667067612d687962726964
-### tuple ### route:allow any any 10.244.0.0/16 any 0.0.0.0/0 in comment=667067612d687962726964
+### tuple ### allow tcp 5473,10250 0.0.0.0/0 any 172.27.224.0/20 in {OURS}
+### tuple ### route:allow any any 10.244.0.0/16 any 0.0.0.0/0 in {OURS}
 ### tuple ### allow udp 53 0.0.0.0/0 any 0.0.0.0/0 in comment=6d79
 """
 
@@ -191,11 +222,42 @@ def test_ufw_gets_what_is_missing_and_loses_what_was_ours_and_is_no_longer_wante
     ]
 
 
+@pytest.mark.parametrize("comment", ["", " comment=6d79"])
+def test_the_same_rule_of_somebody_else_does_as_well_and_stays_theirs(comment):
+    theirs = f"### tuple ### allow udp 1194 0.0.0.0/0 any 0.0.0.0/0 in{comment}\n"
+    assert fw.plan_ufw(theirs, [VPN]) == []
+    assert fw.plan_ufw(theirs, []) == []
+
+
 @given(rules)
 def test_a_rule_kept_by_ufw_is_recognised_and_can_be_deleted(one):
-    kept = f"### tuple ### {one.ufw_tuple()} comment={b'fpga-hybrid'.hex()}\n"
-    assert fw.plan_ufw(kept, [one]) == []
+    assert fw.plan_ufw(f"### tuple ### {one.ufw_tuple()} {OURS}\n", [one]) == []
     assert fw.ufw_rule(one.ufw_tuple()) == one
+
+
+@pytest.mark.parametrize(
+    ("asked", "printed"),
+    [
+        (
+            {"direction": "in", "source": "10.1.2.3/16", "protocol": "tcp", "ports": [80, 22]},
+            "-s 10.1.0.0/16 -p tcp -m multiport --dports 22,80 -m comment --comment fpga-hybrid -j ACCEPT",
+        ),
+        (
+            {"direction": "in", "source": "10.0.0.9", "destination": "10.0.0.1/32", "protocol": "udp", "ports": [4789]},
+            "-s 10.0.0.9/32 -d 10.0.0.1/32 -p udp -m udp --dport 4789 -m comment --comment fpga-hybrid -j ACCEPT",
+        ),
+        ({"direction": "in", "source": "0.0.0.0/0", "protocol": "icmp"}, "-p icmp -m comment --comment fpga-hybrid -j ACCEPT"),
+    ],
+)
+def test_a_rule_is_recognised_in_what_iptables_printed_of_it(asked, printed):
+    kept = f"-P INPUT DROP\n-N FPGA-HYBRID-IN\n-A INPUT -j FPGA-HYBRID-IN\n-A FPGA-HYBRID-IN {printed}\n"
+    assert fw.plan_iptables(fw.parse_iptables(kept), [Rule.parse(asked)]) == []
+
+
+@pytest.mark.parametrize("bad", ["10.0.0.300", "2001:db8::/32", "10.0.0.0/33", "node1"])
+def test_what_is_no_address_is_refused_with_the_variable(bad):
+    with pytest.raises(FirewallError, match=r"expected an IPv4 network or address\. Mend host_firewall_networks"):
+        Rule.parse({"direction": "in", "source": bad})
 
 
 @pytest.mark.parametrize(("conf", "enabled"), [("ENABLED=yes\n", True), ("# ENABLED=yes\nENABLED=no\n", False), ("", False)])

@@ -3,14 +3,11 @@
 
 from __future__ import annotations
 
-import struct
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ansible_collections.fpga.hybrid.plugins.module_utils import _host
-from ansible_collections.fpga.hybrid.plugins.module_utils._host import Clock, TimeService
 
 HOSTS = "127.0.0.1 localhost\n10.0.0.2 depot\n"
 
@@ -83,70 +80,36 @@ def test_no_time_service():
     assert _host.time_service(_host.parse_units("Id=chrony.service\nLoadState=not-found\nActiveState=inactive\n")) is None
 
 
-def answer(time, mode=4, leap=0, stratum=3):
-    whole, fraction = int(time) + _host.NTP_EPOCH, int((time % 1) * 2**32)
-    return bytes([leap << 6 | 4 << 3 | mode, stratum]) + bytes(30) + struct.pack("!IIII", whole, fraction, whole, fraction)
-
-
-@given(st.floats(-1e6, 1e6), st.floats(0, 1))
-def test_the_offset_of_an_ntp_answer(offset, way):
-    sent = 1.8e9
-    assert _host.parse_ntp(answer(sent + way / 2 + offset), sent, sent + way) == pytest.approx(offset, abs=1e-3)
-
-
-@pytest.mark.parametrize("data", [b"", answer(1.8e9)[:47], answer(1.8e9, mode=3), answer(1.8e9, leap=3), answer(1.8e9, stratum=0), answer(1.8e9, stratum=16)])
-def test_a_server_that_does_not_know_the_time_is_not_believed(data):
-    with pytest.raises(ValueError, match=r"no NTP answer|not synchronised"):
-        _host.parse_ntp(data, 0, 0)
-
-
-def unreachable(server):
-    raise OSError(f"{server} is down")
-
-
-def test_the_first_time_server_that_answers_counts():
-    def ask(server):
-        return unreachable(server) if server == "a" else 0.5
-
-    clock = _host.measure(["a", "b"], 0, ask)
-    assert clock == Clock(0.5, "time server b", ("a: a is down",))
-
-
-def test_without_time_servers_the_controllers_clock_counts():
-    assert _host.measure(["a"], 103.0, unreachable, now=lambda: 100.0) == Clock(3.0, "the controller", ("a: a is down",))
-    assert _host.measure([], None).offset is None
-
-
-@pytest.mark.parametrize(
-    ("clock", "refused"),
-    [
-        (Clock(4.9, "time server x"), False),
-        (Clock(-4.9, "time server x"), False),
-        (Clock(5.1, "time server x"), True),
-        (Clock(-5.1, "time server x"), True),
-        (Clock(14.9, "the controller"), False),  # as old as the way to the host
-        (Clock(15.1, "the controller"), True),
-        (Clock(None, None), False),
-    ],
-)
-def test_which_clocks_are_refused(clock, refused):
-    assert bool(_host.judge_clock(clock, 5, "h", None)) is refused
-
-
-def test_a_wrong_clock_is_told_with_what_to_do():
-    message = _host.judge_clock(Clock(-3600, "time server depot"), 5, "worker1", TimeService("chrony.service", "chrony", True))
-    assert message.startswith("worker1: its clock is 3600.0 s ahead of time server depot; at most 5 s are allowed (host_time_max_offset)")
-    assert "systemctl status chrony.service" in message
-    assert "date --set=@" in message
-    assert "host_time_servers" in message
-
-
 @pytest.mark.parametrize("entries", [{"a b": "10.0.0.1"}, {"api": "10.0.0.1 evil"}, {"": "10.0.0.1"}, {"api\n": "10.0.0.1"}])
 def test_what_could_break_the_hosts_file_is_refused(entries):
     with pytest.raises(_host.HostError):
         _host.valid_hosts(entries)
 
 
-def test_os_release():
-    text = 'PRETTY_NAME="Debian GNU/Linux 12 (bookworm)"\nVERSION_CODENAME=bookworm\nID=debian\n'
-    assert _host.parse_os_release(text) == {"distribution": "Debian", "distribution_release": "bookworm"}
+OS_RELEASE = """# made by base-files
+PRETTY_NAME="Debian GNU/Linux 12 (bookworm)"
+VERSION_CODENAME=bookworm
+ID='debian'
+VERSION_ID="12"
+
+"""
+
+
+def test_os_release_is_read_without_comments_and_quotes():
+    assert _host.parse_os_release(OS_RELEASE) == {
+        "PRETTY_NAME": "Debian GNU/Linux 12 (bookworm)",
+        "VERSION_CODENAME": "bookworm",
+        "ID": "debian",
+        "VERSION_ID": "12",
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "facts"),
+    [
+        (OS_RELEASE, {"distribution": "Debian", "distribution_release": "bookworm"}),
+        ("", {"distribution": "", "distribution_release": ""}),
+    ],
+)
+def test_the_distribution_is_called_as_the_setup_module_calls_it(text, facts):
+    assert _host.distribution(_host.parse_os_release(text)) == facts

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from ansible_collections.fpga.hybrid.plugins.filter.on_prem_fpga import FilterModule
 from ansible_collections.fpga.hybrid.plugins.module_utils._declaration import HOST_VARIABLES, Host, validate
 from ansible_collections.fpga.hybrid.plugins.module_utils._instance_types import shipped_types
+from ansible_collections.fpga.hybrid.plugins.module_utils._node import node_violations
 from ansible_collections.fpga.hybrid.plugins.module_utils._node_pool import PoolError, parse_accelerators, parse_cluster, parse_pools
 from ansible_collections.fpga.hybrid.plugins.module_utils._on_prem_fpga import KNOWN_BOARDS, on_prem_fpga, published
-from ansible_collections.fpga.hybrid.plugins.module_utils.node_template import make_template, node_violations
+from ansible_collections.fpga.hybrid.plugins.module_utils.node_template import make_template
 from fpga_device_plugin import catalogue
 from fpga_device_plugin.boards import KINDS
 from fpga_device_plugin.ownership import Ownership

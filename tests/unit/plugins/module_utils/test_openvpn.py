@@ -8,13 +8,10 @@ import dataclasses
 import json
 import os
 import socket
-import struct
 import threading
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from ansible_collections.fpga.hybrid.plugins.module_utils import _openvpn as openvpn
 
@@ -119,20 +116,6 @@ def test_the_newest_trouble_counts() -> None:
     assert "nothing listens" in openvpn.hint(["AUTH_FAILED", "read UDPv4 [ECONNREFUSED]: Connection refused"])
 
 
-@given(st.binary(max_size=64), st.integers(0, 0xFFFF), st.integers(0, 0xFFFF))
-def test_an_echo_request_sums_up_to_zero(payload: bytes, identifier: int, sequence: int) -> None:
-    """RFC 1071: the checksum over a packet with its checksum in place is 0."""
-    packet = openvpn.echo_request(identifier, sequence, payload)
-    assert openvpn.checksum(packet) == 0
-    assert struct.unpack("!HH", packet[4:8]) == (identifier, sequence)
-
-
-@pytest.mark.skipif(os.geteuid() != 0, reason="a raw socket needs root")
-def test_ping_hears_an_answer_and_notices_silence() -> None:
-    assert openvpn.ping("127.0.0.1")
-    assert not openvpn.ping("127.0.0.1", device="no-such-device")
-
-
 def answer(path: str, text: str) -> threading.Thread:
     server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     server.bind(path)
@@ -161,6 +144,24 @@ def test_ask_fails_where_there_is_no_whole_answer(tmp_path: Path, text: str) -> 
     answer(path, text)
     with pytest.raises(openvpn.ManagementError):
         openvpn.ask(path, "state")
+
+
+def test_a_look_asks_openvpn_itself(tmp_path: Path) -> None:
+    server = dataclasses.replace(WANTED, side="server", management=str(tmp_path / "socket"))
+    assert "No such file" in openvpn.look(server).why
+    answer(server.management, "1,CONNECTED,SUCCESS,172.27.224.1,,,,\r\nEND\r\n")
+    assert openvpn.look(server) == openvpn.Finding(openvpn.State("CONNECTED", "SUCCESS", "172.27.224.1"))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="a raw socket needs root")
+def test_a_look_from_the_lan_asks_the_server_alone() -> None:
+    assert openvpn.look(dataclasses.replace(WANTED, side="routed", peer="127.0.0.1")) == openvpn.Finding(None, answers=True)
+
+
+def test_what_a_module_leaves_out_is_where_the_role_puts_it() -> None:
+    parameters = {**dataclasses.asdict(WANTED), "management": None, "server_port": None}
+    filled = openvpn.Wanted.of(parameters, host="worker9")
+    assert (filled.host, filled.management, filled.server_port) == ("worker9", f"/run/openvpn-{WANTED.side}/fpga-hybrid.sock", WANTED.port)
 
 
 def test_ask_fails_where_nobody_listens(tmp_path: Path) -> None:

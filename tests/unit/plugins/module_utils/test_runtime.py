@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import dataclasses
 import os
 import time
 
@@ -51,25 +52,31 @@ def test_a_package_is_ours_only_if_it_was_not_there_before():
 
 def test_an_engine_that_does_not_fit_is_refused_with_what_was_found_and_what_to_do():
     debians = r.Program("/usr/bin/containerd", "1.7.24", "containerd", "1.7.24~ds1-6")
-    with pytest.raises(r.EngineError) as refused:
-        r.judge_found("containerd", debians, "2.*", "Kubernetes 1.36")
-    message = str(refused.value)
-    for part in ("1.7.24", "package containerd 1.7.24~ds1-6", "Kubernetes 1.36 needs 2.*", "apt-get remove containerd", "Nothing was changed"):
+    message = str(r.engine_problem("containerd", debians, False, "2.*", "Kubernetes 1.36", host="worker1"))
+    for part in ("worker1, containerd_version", "1.7.24", "package containerd 1.7.24~ds1-6", "2.*, which Kubernetes 1.36 needs", "apt-get remove containerd"):
         assert part in message
 
 
-def test_an_engine_that_fits_is_taken_as_it_is():
-    r.judge_found("containerd", CONTAINERD_IO, "2.*", "Kubernetes 1.36")
+@pytest.mark.parametrize(
+    ("program", "ours"),
+    [(CONTAINERD_IO, False), (dataclasses.replace(CONTAINERD_IO, version="1.7.24"), True), (None, False)],
+    ids=["it fits", "ours, which the package module brings into its range", "none, which we shall bring"],
+)
+def test_no_obstacle(program, ours):
+    assert r.engine_problem("containerd", program, ours, "2.*", "Kubernetes 1.36") is None
 
 
-def test_a_snap_is_refused():
-    with pytest.raises(r.EngineError, match="snap remove docker"):
-        r.judge_found("docker", r.Program("/snap/bin/dockerd", "28.1", None, None), ">=20.10", "x")
-
-
-def test_an_engine_that_tells_no_version_is_refused():
-    with pytest.raises(r.EngineError, match="tells no version"):
-        r.judge_found("docker", r.Program("/usr/bin/dockerd", None, None, None), ">=20.10", "x")
+@pytest.mark.parametrize(
+    ("name", "program", "said"),
+    [
+        ("docker", r.Program("/snap/bin/dockerd", "28.1", None, None), "snap remove docker"),
+        ("docker", r.Program("/usr/bin/dockerd", None, None, None), "tells no version"),
+        ("cri_dockerd", None, "docker_cri_dockerd_version: cri-dockerd was not found; expected >=0.4.0, "),
+        ("cri_dockerd", r.Program("/usr/bin/cri-dockerd", "0.3.16", "cri-dockerd", "0.3.16"), "cri-dockerd/releases"),
+    ],
+)
+def test_an_engine_that_cannot_be_used_is_said_with_the_way_out(name, program, said):
+    assert said in str(r.engine_problem(name, program, False, ">=0.4.0" if name == "cri_dockerd" else ">=20.10", "fpga.hybrid"))
 
 
 def process(folder, pid, *arguments):

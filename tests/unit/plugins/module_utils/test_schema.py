@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ansible_collections.fpga.hybrid.plugins.module_utils._node import NODE_SCHEMA, node_violations
 from ansible_collections.fpga.hybrid.plugins.module_utils._schema import violations
-from ansible_collections.fpga.hybrid.plugins.module_utils.node_template import NODE_SCHEMA, node_violations
 
 ON_PREM = {
     "schema": 1,

@@ -196,10 +196,20 @@ def test_a_description_that_bootstrap_could_not_read_is_refused():
         kubeadm_kubelet.check_node({"schema": 2})
 
 
+def trusted(value):
+    """As Ansible loads it from a role: its texts are templates, at any depth."""
+    if isinstance(value, dict):
+        return {name: trusted(member) for name, member in value.items()}
+    if isinstance(value, list):
+        return [trusted(member) for member in value]
+    return trust_as_template(value) if isinstance(value, str) else value
+
+
 @pytest.mark.parametrize("vpn", [True, False])
 def test_what_role_kubeadm_writes_on_prem_is_one_that_bootstrap_can_read(vpn):
     role = yaml.safe_load((ROOT / "roles" / "kubeadm" / "vars" / "main.yml").read_text())
-    variables = {name: trust_as_template(role[name]) for name in ("__kubeadm_labels", "__kubeadm_taints", "__kubeadm_provider_id")}
+    used = ("__kubeadm_labels", "__kubeadm_taints", "__kubeadm_provider_id", "__kubeadm_swap", "__kubeadm_kubelet_configuration")
+    variables = {name: trusted(role[name]) for name in used}
     declared = {
         "cluster_name": "lab",
         "cluster_id": "6b1f0f5e",
@@ -211,6 +221,15 @@ def test_what_role_kubeadm_writes_on_prem_is_one_that_bootstrap_can_read(vpn):
         "node_labels": {"example.org/rack": "4"},
         "node_taints": ["example.org/fpga=:NoSchedule"],
         "__kubeadm_version_has_provider_id": vpn,
+        "kubeadm_cri_socket": "unix:///run/containerd/containerd.sock",
+        "kubeadm_kubelet_configuration": {"maxPods": 50},
+        "kubeadm_kubelet_extra_args": {"v": 4},
+        "swap_policy": "node_swap",
     }
-    node = {name: trust_as_template(value) if isinstance(value, str) else value for name, value in role["__kubeadm_node"].items()}
-    kubeadm_kubelet.check_node(Templar(loader=DataLoader(), variables={**variables, **declared}).template(node))
+    node = Templar(loader=DataLoader(), variables={**variables, **declared}).template(trusted(role["__kubeadm_node"]))
+    kubeadm_kubelet.check_node(node)
+    assert node["kubelet"] == {
+        "cri_socket": "unix:///run/containerd/containerd.sock",
+        "configuration": {"maxPods": 50, "failSwapOn": False, "memorySwap": {"swapBehavior": "LimitedSwap"}},
+        "extra_args": {"v": "4"},
+    }

@@ -16,8 +16,6 @@ from ansible_collections.fpga.hybrid.plugins.module_utils._kubeadm import RESUME
 from ansible_collections.fpga.hybrid.plugins.module_utils._kubeadm_host import Host, Paths
 from ansible_collections.fpga.hybrid.plugins.modules.kubeadm_node import make, unmake
 
-TOKEN = "abcdef.0123456789abcdef"
-JOIN_STEPS = ("etc/kubernetes/bootstrap-kubelet.conf", "etc/kubernetes/pki/ca.crt", "var/lib/kubelet/config.yaml", "etc/kubernetes/kubelet.conf")
 INIT_STEPS = (
     "etc/kubernetes/pki/ca.crt",
     "etc/kubernetes/pki/ca.key",
@@ -50,10 +48,10 @@ class Machine:
         self.calls.append(argv)
         if argv[0] == "kubectl":
             return self.kubectl(argv)
-        if argv[:2] in (["kubeadm", "init"], ["kubeadm", "join"]):
+        if argv[:2] == ["kubeadm", "init"]:
             return self.kubeadm(argv, pass_fds)
         if argv[:2] == ["kubeadm", "reset"]:
-            for name in (*JOIN_STEPS, *INIT_STEPS):
+            for name in INIT_STEPS:
                 (self.root / name).unlink(missing_ok=True)
         return 0, "", ""
 
@@ -69,7 +67,7 @@ class Machine:
         self.seen.update(config=list(yaml.safe_load_all(config.read_text())), mode=stat.S_IMODE(config.stat().st_mode), path=config, locked=bool(pass_fds))
         if self.fails:
             return 1, "", self.fails
-        for number, name in enumerate(JOIN_STEPS if argv[1] == "join" else INIT_STEPS):
+        for number, name in enumerate(INIT_STEPS):
             if self.steps is not None and number >= self.steps:
                 raise Killed
             self.put(name)
@@ -111,48 +109,30 @@ def params(state, **more):
         "cluster": cluster,
         "endpoint": "api:6443",
         "cluster_id": "id-1",
-        "token": TOKEN,
-        "ca_cert_hashes": ["sha256:" + "0" * 64],
         "token_ttl": 20,
         "cni_files": ["10-calico.conflist"],
         "ignore_preflight_errors": ["Mem"],
-        "timeout": 120,
         "api_timeout": 0,
         **more,
     }
 
 
-def test_a_join_is_validated_first_and_leaves_no_secret_behind(host, machine):
-    changed, _situation = make(params("join"), host, check_mode=False)
+def test_an_init_is_validated_first_and_leaves_nothing_behind(host, machine):
+    changed, _situation = make(params("init"), host, check_mode=False)
     assert changed
-    assert machine.actions() == ["validate", "join"]
+    assert machine.actions() == ["validate", "init"]
     assert machine.seen["mode"] == 0o600
     assert machine.seen["locked"]
-    assert TOKEN in json.dumps(machine.seen["config"])
-    assert not any(TOKEN in word for argv in machine.calls for word in argv)
     assert os.listdir(host.paths.run) == ["kubeadm.lock"]
     assert host.journal() is None
 
 
-def test_a_host_that_has_joined_is_left_alone(host, machine):
-    make(params("join"), host, check_mode=False)
+def test_a_control_plane_is_left_alone(host, machine):
+    make(params("init"), host, check_mode=False)
     machine.calls.clear()
-    changed, situation = make(params("join"), host, check_mode=False)
+    changed, situation = make(params("init"), host, check_mode=False)
     assert (changed, situation.state) == (False, "joined")
     assert not machine.actions()
-
-
-@pytest.mark.parametrize("steps", range(len(JOIN_STEPS)))
-def test_a_join_that_was_killed_anywhere_is_made_by_the_next_run(host, machine, steps):
-    machine.steps = steps
-    with pytest.raises(Killed):
-        make(params("join"), host, check_mode=False)
-    assert host.journal()["action"] == "join"
-    machine.steps = None
-    machine.calls.clear()
-    make(params("join"), host, check_mode=False)
-    assert machine.actions() == ([] if steps == 0 else ["reset"]) + ["validate", "join"]
-    assert host.journal() is None
 
 
 @pytest.mark.parametrize("steps", range(len(INIT_STEPS)))
@@ -198,51 +178,38 @@ def test_a_control_plane_that_is_down_is_not_touched(host, machine):
 
 
 def test_check_mode_starts_nothing_and_writes_nothing(host, machine):
-    changed, _situation = make(params("join", token=None), host, check_mode=True)
+    changed, _situation = make(params("init"), host, check_mode=True)
     assert changed
     assert not machine.actions()
     assert host.journal() is None
 
 
-def test_a_failed_join_says_why_without_its_token_and_keeps_the_journal(host, machine):
-    machine.fails = f"error: token {TOKEN} is gone"
-    with pytest.raises(KubeadmError) as caught:
-        make(params("join"), host, check_mode=False)
-    assert "error: token ******** is gone" in str(caught.value)
+def test_a_failed_init_says_why_and_keeps_the_journal(host, machine):
+    machine.fails = "error: no more"
+    with pytest.raises(KubeadmError, match="error: no more"):
+        make(params("init"), host, check_mode=False)
     assert not machine.seen["path"].exists()
     assert host.journal() is not None
 
 
 def test_a_host_of_somebody_else_is_refused(host, machine):
-    machine.put("etc/kubernetes/admin.conf")
-    with pytest.raises(KubeadmError, match=r"worker1 cannot be made a worker: it is a control plane, or was one \(admin.conf are there\)"):
-        make(params("join"), host, check_mode=False)
+    machine.put("etc/kubernetes/kubelet.conf")
+    with pytest.raises(KubeadmError, match=r"worker1 cannot be made a control plane: it is a worker, or was one \(kubelet.conf are there\)"):
+        make(params("init"), host, check_mode=False)
 
 
 def test_a_network_of_somebody_else_is_refused_with_its_file(host, machine):
     machine.put("etc/cni/net.d/10-flannel.conflist", json.dumps({"name": "cbr0", "plugins": [{"type": "flannel"}]}))
     with pytest.raises(KubeadmError, match=r"10-flannel.conflist: network cbr0, plugins flannel"):
-        make(params("join"), host, check_mode=False)
-    make(params("join", cni_files=None), host, check_mode=False)
-
-
-def test_the_hosts_own_kubelet_configuration_is_laid_over_the_clusters_from_the_first_start(host, machine):
-    def look(argv, data=None, pass_fds=()):
-        if argv[:2] == ["kubeadm", "join"]:
-            (patch,) = Path(host.paths.run, "kubeadm-patches").iterdir()
-            machine.seen["patch"] = (patch.name, json.loads(patch.read_text())["maxPods"])
-        return machine(argv, data, pass_fds)
-
-    host.run = look
-    make(params("join"), host, check_mode=False)
-    assert machine.seen["patch"] == ("kubeletconfiguration+merge.json", 5)
+        make(params("init"), host, check_mode=False)
+    make(params("init", cni_files=None), host, check_mode=False)
 
 
 # --- absent -------------------------------------------------------------------------------------------------------------------------------------
 
 
 def test_a_node_of_this_cluster_is_taken_out_with_our_files(host, machine):
-    make(params("join"), host, check_mode=False)
+    make(params("init"), host, check_mode=False)
     for path in (host.paths.node, host.paths.drop_in):
         host.write(path, '{"cluster_id": "id-1"}', 0o644)
     assert unmake(params("absent"), host, check_mode=True)[0]
@@ -255,7 +222,7 @@ def test_a_node_of_this_cluster_is_taken_out_with_our_files(host, machine):
 
 
 def test_a_node_of_another_cluster_is_not_reset(host, machine):
-    make(params("join"), host, check_mode=False)
+    make(params("init"), host, check_mode=False)
     host.write(host.paths.node, '{"cluster_id": "id-2", "cluster_name": "other"}', 0o644)
     with pytest.raises(KubeadmError, match=r"worker1 belongs to cluster other \(id id-2\), this run is for id-1"):
         unmake(params("absent"), host, check_mode=False)

@@ -148,6 +148,47 @@ def test_swapoff_that_fails_says_why(host, call, monkeypatch):
     assert "reboot" in answer["msg"]
 
 
+@pytest.mark.parametrize(
+    ("files", "service", "device"),
+    [
+        ({"/usr/lib/systemd/system/zramswap.service": "[Unit]\n"}, "zramswap.service", "/dev/zram0"),
+        ({"/etc/systemd/zram-generator.conf": "[zram0]\n"}, "systemd-zram-setup@zram0.service", "/dev/zram0"),
+        ({"/usr/lib/systemd/system/dphys-swapfile.service": "[Unit]\n"}, "dphys-swapfile.service", "/var/swap"),
+    ],
+)
+def test_a_service_that_takes_its_swap_along_leaves_nothing_to_turn_off(host, call, monkeypatch, files, service, device):
+    """As on a machine: stopping the service turns its swap off, starting it turns it on, and swapoff of what is no swap fails."""
+    for path, text in files.items():
+        host.write(path, text)
+    head, disk = SWAPS.splitlines(keepends=True)[:2]
+    of_service = f"{device} partition 1048572 0 100\n"
+    host.write("/proc/swaps", head + disk + of_service)
+
+    def run(_self, *command):
+        now = host.read("/proc/swaps")
+        if command == ("systemctl", "stop", service):
+            host.write("/proc/swaps", now.replace(of_service, ""))
+        elif command == ("systemctl", "start", service):
+            host.write("/proc/swaps", now + of_service)
+        elif command[0] == "swapoff":
+            left = [line for line in now.splitlines(keepends=True) if not line.startswith(command[1])]
+            if "".join(left) == now:
+                return 255, f"swapoff: {command[1]}: swapoff failed: Invalid argument"
+            host.write("/proc/swaps", "".join(left))
+        elif command[0] == "swapon":
+            host.write("/proc/swaps", now + disk)
+        return 0, ""
+
+    monkeypatch.setattr(swap.Host, "run", run)
+    predicted = call(check=True)["changes"]
+    done = call()
+    assert done["changes"] == predicted
+    assert f"{device} turned off (1023 MiB)" in done["changes"]
+    assert done["swaps"] == []
+    assert not call()["changed"]
+    assert sorted(call("restore")["swaps"]) == sorted(["/dev/sda2", device])
+
+
 @pytest.mark.parametrize("policy", ["off", "restore", "node_swap"])
 def test_in_a_container_nothing_is_done(policy, host, call, monkeypatch):
     host.write("/proc/swaps", SWAPS)

@@ -1,0 +1,174 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Who does what in AWS: the identities of a cluster, and what each may do. Data; _iam.py makes policies of it.
+
+{names} in resources and conditions are those of _iam.Scope; one with several values stands for a line each. ${...} is IAM's own.
+Sources: Service Authorization Reference for EC2, EC2 Auto Scaling, Systems Manager, Service Quotas and IAM (which actions know which
+resources, and which condition keys); EC2 Auto Scaling User Guide, "Launch template support" (ec2:RunInstances, iam:PassRole).
+"""
+
+# This module_utils file is PRIVATE to the collection.
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Union
+
+ANYTHING = ("*",)
+GROUP = "arn:{partition}:autoscaling:{region}:{account}:autoScalingGroup:*:autoScalingGroupName/{group}"
+LAUNCH_CONFIGURATION = "arn:{partition}:autoscaling:{region}:{account}:launchConfiguration:*:launchConfigurationName/{group}-*"
+EC2 = "arn:{partition}:ec2:{region}:{account}:"
+LAUNCH_TEMPLATE, SECURITY_GROUP, VPC = f"{EC2}launch-template/*", f"{EC2}security-group/*", f"{EC2}vpc/*"
+INSTANCE, VOLUME, NETWORK_INTERFACE = f"{EC2}instance/*", f"{EC2}volume/*", f"{EC2}network-interface/*"
+SUBNET, KEY_PAIR, IMAGE = f"{EC2}subnet/*", f"{EC2}key-pair/*", "arn:{partition}:ec2:{region}::image/*"
+PARAMETERS = "arn:{partition}:ssm:{region}:{account}:parameter{ssm_prefix}/*"
+QUOTAS = "arn:{partition}:servicequotas:{region}:{account}:ec2/*"
+SERVICE_LINKED_ROLE = "arn:{partition}:iam::{account}:role/aws-service-role/autoscaling.amazonaws.com/AWSServiceRoleForAutoScaling"
+
+Condition = Mapping[str, Mapping[str, Union[str, tuple[str, ...]]]]
+
+#: What carries the cluster's id, and what is given it as it is made.
+OURS: Condition = {"StringEquals": {"aws:ResourceTag/fpga.hybrid/cluster-id": "{cluster_id}"}}
+MADE_OURS: Condition = {"StringEquals": {"aws:RequestTag/fpga.hybrid/cluster-id": "{cluster_id}"}}
+
+#: What a grant may depend on in the declaration (_iam.Scope.features).
+LAUNCH_CONFIGURATIONS, INSTANCE_PROFILES, KEY_PAIRS = "launch_configurations", "instance_profiles", "key_pairs"
+SUBNETS, DEFAULT_VPC = "subnets", "default_vpc"
+
+
+@dataclass(frozen=True)
+class Grant:
+    """Actions that are allowed together. needs: the feature without which nobody would use them."""
+
+    sid: str
+    actions: tuple[str, ...]
+    resources: tuple[str, ...] = ANYTHING
+    condition: Condition = field(default_factory=dict)
+    needs: str = ""
+
+
+@dataclass(frozen=True)
+class Identity:
+    """purpose: a sentence for whoever is to grant it. trusted: who may become it, where its role is made: people, or ec2."""
+
+    name: str
+    purpose: str
+    grants: tuple[Grant, ...]
+    trusted: str = "people"
+
+
+#: Everything that carries the cluster's id, wherever it stands.
+AUDIT = (
+    Grant(
+        "ListWhatCarriesTheClustersId",
+        (
+            "autoscaling:DescribeAutoScalingGroups",
+            "autoscaling:DescribeLaunchConfigurations",
+            "ec2:DescribeInstances",
+            "ec2:DescribeLaunchTemplates",
+            "ec2:DescribeNetworkInterfaces",
+            "ec2:DescribeSecurityGroups",
+            "ec2:DescribeVolumes",
+            "ssm:DescribeParameters",
+            "tag:GetResources",
+        ),
+    ),
+)
+
+POOLS = Identity(
+    "pools",
+    "Runs pools.yml: makes, changes and removes the cluster's node pools, their security group and their part of the parameter store.",
+    (
+        *AUDIT,
+        Grant(
+            "LookBeforeChanging",
+            (
+                "ec2:DescribeImages",
+                "ec2:DescribeInstanceTypeOfferings",
+                "ec2:DescribeInstanceTypes",
+                "ec2:DescribeLaunchTemplateVersions",
+                "ec2:DescribeTags",
+            ),
+        ),
+        Grant("LookAtSubnets", ("ec2:DescribeSubnets",), needs=SUBNETS),
+        Grant("LookForTheDefaultVpc", ("ec2:DescribeVpcs",), needs=DEFAULT_VPC),
+        Grant("LookAtQuotas", ("servicequotas:GetServiceQuota",), (QUOTAS,)),
+        Grant("LookAtOwnRights", ("iam:SimulatePrincipalPolicy",), ("{own_role}", "arn:{partition}:iam::{account}:user/${aws:username}")),
+        Grant("MakeGroups", ("autoscaling:CreateAutoScalingGroup",), (GROUP,), MADE_OURS),
+        Grant(
+            "ChangeGroups",
+            (
+                "autoscaling:CreateOrUpdateTags",
+                "autoscaling:DeleteAutoScalingGroup",
+                "autoscaling:DeleteTags",
+                "autoscaling:SuspendProcesses",
+                "autoscaling:UpdateAutoScalingGroup",
+            ),
+            (GROUP,),
+            OURS,
+        ),
+        Grant(
+            "MakeAndDeleteLaunchConfigurations",
+            ("autoscaling:CreateLaunchConfiguration", "autoscaling:DeleteLaunchConfiguration"),
+            (LAUNCH_CONFIGURATION,),
+            needs=LAUNCH_CONFIGURATIONS,
+        ),
+        Grant("MakeTemplates", ("ec2:CreateLaunchTemplate",), (LAUNCH_TEMPLATE,), MADE_OURS),
+        Grant("MakeSecurityGroups", ("ec2:CreateSecurityGroup",), (SECURITY_GROUP,), MADE_OURS),
+        Grant("MakeSecurityGroupsInAVpc", ("ec2:CreateSecurityGroup",), (VPC,)),
+        Grant(
+            "ChangeTemplates",
+            ("ec2:CreateLaunchTemplateVersion", "ec2:DeleteLaunchTemplate", "ec2:DeleteLaunchTemplateVersions", "ec2:ModifyLaunchTemplate"),
+            (LAUNCH_TEMPLATE,),
+            OURS,
+        ),
+        Grant("CloseAndRemoveSecurityGroups", ("ec2:DeleteSecurityGroup", "ec2:RevokeSecurityGroupIngress"), (SECURITY_GROUP,), OURS),
+        # A group that is made with a launch template is tried out with the rights of whoever makes it.
+        Grant("LaunchOurTemplates", ("ec2:RunInstances",), (LAUNCH_TEMPLATE,), OURS),
+        Grant(
+            "LaunchWhatTemplatesName",
+            ("ec2:RunInstances",),
+            (IMAGE, INSTANCE, NETWORK_INTERFACE, SECURITY_GROUP, SUBNET, VOLUME),
+            {"ArnLike": {"ec2:LaunchTemplate": LAUNCH_TEMPLATE}},
+        ),
+        Grant("LaunchWithKeyPairs", ("ec2:RunInstances",), (KEY_PAIR,), {"ArnLike": {"ec2:LaunchTemplate": LAUNCH_TEMPLATE}}, needs=KEY_PAIRS),
+        Grant(
+            "TagWhatIsMade",
+            ("ec2:CreateTags",),
+            (INSTANCE, LAUNCH_TEMPLATE, NETWORK_INTERFACE, SECURITY_GROUP, VOLUME),
+            {
+                "StringEquals": {
+                    **MADE_OURS["StringEquals"],
+                    "ec2:CreateAction": ("CreateLaunchTemplate", "CreateSecurityGroup", "RunInstances"),
+                }
+            },
+        ),
+        Grant(
+            "GiveInstancesTheirRole",
+            ("iam:PassRole",),
+            ("{passed_role}",),
+            {"StringEquals": {"iam:PassedToService": "ec2.amazonaws.com"}},
+            needs=INSTANCE_PROFILES,
+        ),
+        Grant(
+            "MakeTheFirstGroupOfAnAccount",
+            ("iam:CreateServiceLinkedRole",),
+            (SERVICE_LINKED_ROLE,),
+            {"StringEquals": {"iam:AWSServiceName": "autoscaling.amazonaws.com"}},
+        ),
+        Grant(
+            "KeepTheParameters",
+            ("ssm:AddTagsToResource", "ssm:DeleteParameters", "ssm:GetParameter", "ssm:PutParameter"),
+            (PARAMETERS,),
+        ),
+    ),
+)
+
+INVENTORY = Identity(
+    "inventory",
+    "Reads only: the inventory plugin's AWS half, and cloud_audit.yml.",
+    AUDIT,
+)
+
+IDENTITIES: Mapping[str, Identity] = {identity.name: identity for identity in (POOLS, INVENTORY)}

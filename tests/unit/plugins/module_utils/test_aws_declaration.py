@@ -1,0 +1,78 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The AWS part of a declaration, checked without asking AWS."""
+
+from __future__ import annotations
+
+import pytest
+
+from ansible_collections.fpga.hybrid.plugins.module_utils._aws_declaration import aws_problems
+
+POOL = {"name": "f2-6xlarge", "instance_type": "f2.6xlarge", "max_size": 2, "availability_zones": ["us-east-1a"]}
+GOOD = {
+    "cluster_name": "lab",
+    "cluster_aws_region": "us-east-1",
+    "cluster_aws_endpoint_url": "",
+    "cluster_aws_account_id": "",
+    "cluster_aws_images": {"1.36": {"us-east-1": "ami-0123456789abcdef0"}},
+    "cluster_ssm_prefix": "/fpga-hybrid/lab",
+    "cluster_node_pools": [POOL, {**POOL, "name": "f2-12xlarge", "instance_type": "f2.12xlarge"}],
+    "cluster_accelerators": {"adder": {"resource": "example.org/adder", "replicas": {"u250": 4}}},
+    "cluster_cloud_limits": {"instances": 4, "instance_hours_per_day": 24},
+}
+
+
+def problems(**changes) -> list[str]:
+    return [str(problem) for problem in aws_problems({**GOOD, **changes})]
+
+
+def test_a_sound_declaration_has_no_problem():
+    assert problems() == []
+
+
+def test_a_cluster_without_pools_needs_no_region():
+    assert problems(cluster_node_pools=[], cluster_aws_region=None) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"cluster_aws_region": None}, "cluster_aws_region: found nothing; expected an AWS region as us-east-1. Say which."),
+        ({"cluster_aws_region": "Frankfurt"}, "cluster_aws_region: found 'Frankfurt'; expected an AWS region"),
+        ({"cluster_aws_endpoint_url": "localhost:5000"}, "cluster_aws_endpoint_url: found 'localhost:5000'; expected an URL"),
+        ({"cluster_aws_account_id": 123456789012}, "cluster_aws_account_id: found 123456789012; expected twelve digits in quotes"),
+        ({"cluster_aws_account_id": "1234"}, "cluster_aws_account_id: found '1234'; expected twelve digits in quotes"),
+        ({"cluster_aws_images": {"1.36": "ami-0123456789abcdef0"}}, "cluster_aws_images.1.36: found 'ami-0123456789abcdef0'; expected region: ami-"),
+        ({"cluster_ssm_prefix": "fpga"}, "cluster_ssm_prefix: found 'fpga'; expected a path as /fpga-hybrid/lab"),
+        ({"cluster_ssm_prefix": "/aws/lab"}, "cluster_ssm_prefix: found /aws/lab; expected a path that AWS doesn't keep for itself"),
+        ({"cluster_node_pools": {"name": "x"}}, "cluster_node_pools: found {'name': 'x'}; expected a list of pools"),
+        ({"cluster_node_pools": [{**POOL, "max_sise": 2}]}, "pool f2-6xlarge, max_sise: no such key"),
+        ({"cluster_node_pools": [POOL, POOL]}, "pool f2-6xlarge, name: f2-6xlarge is that of another pool too"),
+        ({"cluster_accelerators": {"adder": {"resource": "adder", "replicas": {"u250": 1}}}}, "cluster_accelerators['adder'].resource: found 'adder'"),
+        (
+            {"cluster_cloud_limits": {"instances": 4}},
+            "cluster_cloud_limits: found {'instances': 4}; expected a mapping with instances and",
+        ),
+        ({"cluster_cloud_limits": {"instances": -1, "instance_hours_per_day": 24}}, "cluster_cloud_limits.instances: found -1; expected a whole number"),
+        ({"cluster_cloud_limits": {"instances": True, "instance_hours_per_day": 24}}, "cluster_cloud_limits.instances: found True; expected a whole number"),
+    ],
+)
+def test_what_is_wrong_is_said_with_its_variable(changes, message):
+    assert any(found.startswith(message) for found in problems(**changes)), problems(**changes)
+
+
+def test_pools_that_may_cost_more_than_the_limit_are_refused_with_the_sum():
+    (problem,) = problems(cluster_node_pools=[{**POOL, "max_size": 3}, {**POOL, "name": "big", "max_size": 4}])
+    assert problem == (
+        "cluster_cloud_limits.instances: the pools may run 7 instances at once (f2-6xlarge 3 + big 4); expected at most 4. "
+        "Lower max_size, or raise cluster_cloud_limits.instances to 7, if that many may be paid for."
+    )
+
+
+def test_instances_that_always_run_count_by_the_hour():
+    (problem,) = problems(cluster_node_pools=[{**POOL, "min_size": 2}])
+    assert problem == (
+        "cluster_cloud_limits.instance_hours_per_day: min_size keeps 2 instances running, 48 instance-hours a day; expected at most 24. "
+        "Lower min_size, or raise cluster_cloud_limits.instance_hours_per_day to 48, if that much may be paid for."
+    )
+    assert problems(cluster_node_pools=[{**POOL, "min_size": 2}], cluster_cloud_limits={"instances": "4", "instance_hours_per_day": "48"}) == []

@@ -1,0 +1,84 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""owned_files, called as Ansible calls it."""
+
+from __future__ import annotations
+
+import json
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from ansible.module_utils.testing import patch_module_args
+
+from ansible_collections.fpga.hybrid.plugins.module_utils._record import Record
+from ansible_collections.fpga.hybrid.plugins.modules import owned_files
+
+Call = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def call(capsys: pytest.CaptureFixture[str]) -> Call:
+    def run(module: ModuleType, check: bool = False, **options: Any) -> dict[str, Any]:
+        with patch_module_args({**options, "_ansible_check_mode": check}), pytest.raises(SystemExit):
+            module.main()
+        return dict(json.loads(capsys.readouterr().out))
+
+    return run
+
+
+@pytest.fixture
+def files(call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
+    load = Record.load
+    monkeypatch.setattr(owned_files.Record, "load", lambda: load(str(tmp_path / "record.json")))
+
+    def run(check: bool = False, state: str = "present", owner: str = "role", **contents: str) -> dict[str, Any]:
+        wanted = [{"path": str(tmp_path / "etc" / name), "content": text, "mode": "0600"} for name, text in contents.items()]
+        return call(owned_files, owner=owner, check=check, state=state, folders=[{"path": str(tmp_path / "etc"), "mode": "0700"}], files=wanted)
+
+    return run
+
+
+def test_files_are_predicted_written_and_then_left_alone(files: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
+    expected = [str(tmp_path / "etc"), str(tmp_path / "etc" / "a"), str(tmp_path / "etc" / "b")]
+    assert files(check=True, a="1\n", b="2\n")["paths"] == expected
+    assert not (tmp_path / "etc").exists()
+    assert files(a="1\n", b="2\n")["paths"] == expected
+    assert stat.S_IMODE((tmp_path / "etc").stat().st_mode) == 0o700
+    assert stat.S_IMODE((tmp_path / "etc" / "a").stat().st_mode) == 0o600
+    assert files(a="1\n", b="2\n")["changed"] is False
+
+
+def test_only_what_drifted_is_mended(files: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
+    files(a="1\n", b="2\n")
+    (tmp_path / "etc" / "b").write_text("other\n")
+    (tmp_path / "etc").chmod(0o755)
+    assert files(a="1\n", b="2\n")["paths"] == [str(tmp_path / "etc"), str(tmp_path / "etc" / "b")]
+
+
+def test_a_reset_takes_out_what_was_written_and_gives_back_what_was_found(files: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc" / "b").write_text("found\n")
+    files(a="1\n", b="2\n")
+    files(state="absent")
+    assert not (tmp_path / "etc" / "a").exists()
+    assert (tmp_path / "etc" / "b").read_text() == "found\n"
+    assert files(state="absent")["changed"] is False
+
+
+def test_owners_keep_out_of_each_other_s_files(files: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
+    files(owner="one", a="1\n")
+    files(owner="other", b="2\n")
+    assert files(owner="one", a="1\n")["changed"] is False
+    files(owner="other", state="absent")
+    assert (tmp_path / "etc" / "a").exists()
+    assert not (tmp_path / "etc" / "b").exists()
+
+
+def test_a_file_that_is_no_longer_listed_goes(files: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
+    files(a="1\n", b="2\n")
+    assert files(a="1\n")["paths"] == [str(tmp_path / "etc" / "b")]
+    assert not (tmp_path / "etc" / "b").exists()

@@ -1,0 +1,149 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the role puts on a host: everything the program imports, nothing else, and fit to run with Python alone."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from fpga_hybrid import failure
+from tests.unit.roles.bootstrap.world import ROOT
+
+ROLE = ROOT / "roles" / "bootstrap"
+UTILITIES = "ansible_collections.fpga.hybrid.plugins.module_utils"
+VARIABLES = yaml.safe_load((ROLE / "vars" / "main.yml").read_text())
+
+
+def imports(path: Path) -> tuple[set[str], set[str]]:
+    """(the collection's utilities, top-level names of everything else) that a file imports."""
+    utilities, others = set(), set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            others |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module == UTILITIES:
+            utilities |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith(f"{UTILITIES}."):
+            utilities.add((node.module or "").removeprefix(f"{UTILITIES}."))
+        elif isinstance(node, ast.ImportFrom):
+            others.add((node.module or "").partition(".")[0])
+    return utilities, others
+
+
+def files() -> list[Path]:
+    utilities = [ROOT / "plugins" / "module_utils" / f"{name}.py" for name in VARIABLES["__bootstrap_utilities"]]
+    return [*sorted((ROLE / "files" / "fpga_hybrid").glob("*.py")), *utilities]
+
+
+def test_exactly_those_utilities_are_installed_that_something_imports():
+    assert {name for path in files() for name in imports(path)[0]} == set(VARIABLES["__bootstrap_utilities"])
+
+
+def test_nothing_but_the_standard_library_is_imported():
+    others = {name for path in files() for name in imports(path)[1]}
+    assert others - {"fpga_hybrid"} <= set(sys.stdlib_module_names)
+
+
+def test_no_file_is_a_program_by_itself():
+    """A shebang in files/ is refused by ansible-test; the role writes the launcher's."""
+    assert not [path for path in files() if path.read_text().startswith("#!")]
+
+
+PLAY = """
+- hosts: cp1
+  connection: local
+  gather_facts: false
+  tasks:
+    - ansible.builtin.include_role: {name: fpga.hybrid.bootstrap, tasks_from: library, public: true}
+    - ansible.builtin.copy:
+        content: "{{ {'files': __bootstrap_library + __bootstrap_program + __bootstrap_unit} | to_json }}"
+        dest: "{{ lookup('ansible.builtin.env', 'ROLE_RESULT') }}"
+        mode: "0600"
+      check_mode: false
+      vars: {role_path: "{{ lookup('ansible.builtin.env', 'ROLE_PATH') }}"}
+"""
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory) -> Path:
+    """The files as the role renders them, put where a test may; the role itself runs in check mode."""
+    folder = tmp_path_factory.mktemp("role")
+    (folder / "play.yml").write_text(PLAY)
+    variables = {
+        "ansible_python_interpreter": sys.executable,
+        "cluster_program_folder": str(folder / "opt"),
+        "cluster_state_folder": str(folder / "etc"),
+        "cluster_control_plane_endpoint": "api.example.org:6443",
+        "cluster_on_prem_addresses": "vpn",
+        "cluster_vpn_endpoint": "vpn.example.org",
+        "cluster_proxy": {"https": "http://proxy.example.org:3128"},
+    }
+    (folder / "site.hybrid.yml").write_text(
+        yaml.safe_dump(
+            {
+                "plugin": "fpga.hybrid.cluster",
+                "cluster_name": "c",
+                "hosts": {"cp1": {"roles": ["control_plane", "vpn_server"], "vars": {"ansible_host": "10.0.0.10", "vpn_address": "172.27.224.1"}}},
+            }
+        )
+    )
+    environment = {
+        **os.environ,
+        "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
+        "ANSIBLE_COLLECTIONS_PATH": str(ROOT / "collections"),
+        "ANSIBLE_LOCAL_TEMP": str(folder / "tmp"),
+        "ROLE_PATH": str(ROLE),
+        "ROLE_RESULT": str(folder / "result.json"),
+    }
+    command = [str(Path(sys.executable).parent / "ansible-playbook"), "-i", str(folder / "site.hybrid.yml"), "-e", json.dumps(variables), "--check"]
+    done = subprocess.run([*command, str(folder / "play.yml")], cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    for file in json.loads((folder / "result.json").read_text())["files"]:
+        path = folder / file["path"].lstrip("/") if file["path"].startswith("/etc") else Path(file["path"])
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(file["content"])
+        path.chmod(int(file.get("mode", "0644"), 8))
+    return folder
+
+
+def test_what_is_installed_runs_by_itself(installed):
+    """With the interpreter of the system, from another folder, without anything of the checkout in reach."""
+    launcher = installed / "opt" / "bin" / "fpga-hybrid-bootstrap"
+    assert launcher.read_text().startswith("#!/usr/bin/python3 -I\n")
+    done = subprocess.run([launcher, "--help"], cwd="/", env={"PATH": "/usr/bin:/bin"}, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "--discovery-token-ca-cert-hash" in done.stdout
+
+
+def test_the_installed_library_is_the_checkouts(installed):
+    found = {path.relative_to(installed / "opt" / "lib"): path.read_text() for path in (installed / "opt" / "lib").rglob("*.py")}
+    expected = {Path("fpga_hybrid") / path.name: path.read_text() for path in (ROLE / "files" / "fpga_hybrid").glob("*.py")}
+    folder = Path(UTILITIES.replace(".", "/"))
+    expected |= {folder / f"{name}.py": (ROOT / "plugins" / "module_utils" / f"{name}.py").read_text() for name in VARIABLES["__bootstrap_utilities"]}
+    assert found == expected
+
+
+def test_the_unit_starts_bootstrap_once_and_knows_the_proxy(installed):
+    unit = (installed / "etc/systemd/system/fpga-hybrid-bootstrap.service").read_text()
+    lines = unit.splitlines()
+    assert f"ExecStart={installed}/opt/bin/fpga-hybrid-bootstrap --config /etc/fpga-hybrid/node.json --bundle ssm --timeout 600" in lines
+    assert not [line for line in lines if line.startswith("Restart")]
+    assert 'Environment="HTTPS_PROXY=http://proxy.example.org:3128" "https_proxy=http://proxy.example.org:3128"' in lines
+    (proxy,) = [line for line in lines if "NO_PROXY" in line]
+    assert "169.254.169.254" in proxy
+    assert "ConditionPathExists=/etc/fpga-hybrid/node.json" in lines
+
+
+def test_the_readme_lists_every_exit_status():
+    readme = (ROLE / "README.md").read_text()
+    assert [line for line in readme.splitlines() if line.startswith("| ") and line.split("|")[1].strip().isdigit()] == [
+        "| 0 | joined | a node of the cluster, now or already |",
+        *(f"| {kind.status} | {kind.name} | {kind.meaning} |" for kind in failure.KINDS),
+    ]
