@@ -4,10 +4,15 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+import json
+import os
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
-from ansible.errors import AnsibleError
+from ansible import constants
+from ansible.errors import AnsibleConnectionFailure, AnsibleError
 from ansible.plugins.action import ActionBase
 
 from ansible_collections.fpga.hybrid.plugins.module_utils._controller import this_run
@@ -16,14 +21,41 @@ from ansible_collections.fpga.hybrid.plugins.module_utils._problems import Probl
 
 #: Computed from other variables, which are then what is wrong.
 COMPUTED = ("cluster_vpn_server_address", "cluster_ssm_prefix")
+#: Seconds that a host waits for what the play's first host was told, before it asks for itself.
+PATIENCE = 60
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the gate told a play's first host, for the others: a file in the folder that all processes of one ansible-playbook share."""
+
+    path: Path
+
+    def write(self, **told: Any) -> None:
+        draft = self.path.with_name(f"{self.path.name}.{os.getpid()}")
+        draft.write_text(json.dumps(told), encoding="utf-8")
+        draft.replace(self.path)
+
+    def wait(self, seconds: float) -> dict[str, Any] | None:
+        end = time.monotonic() + seconds
+        while not self.path.exists():
+            if time.monotonic() >= end:
+                return None
+            time.sleep(0.02)
+        told: dict[str, Any] = json.loads(self.path.read_text(encoding="utf-8"))
+        return told
+
+
+def names(value: str | list[str]) -> list[str]:
+    """A list of names, which on a command line is written with commas."""
+    return [name.strip() for name in value.split(",")] if isinstance(value, str) else value
 
 
 class ActionModule(ActionBase):
-    """Works once a play, on its first living host, and is a matter of milliseconds on the others.
+    """Works once a play, on its first living host; the others do as that one is told. So a refusal stops all of them.
 
-    That choice, unlike run_once, holds under every strategy. What it reads from the control plane becomes a fact of that host
-    (delegate_facts), so that every host of the run finds it there, also where --limit leaves the control plane out.
-    The first play of a run must have any_errors_fatal, as preflight's have: a refusal is one host's failure, and meant for all.
+    That choice, unlike run_once and any_errors_fatal, holds under every strategy. What it reads from the control plane becomes a fact of that
+    host (delegate_facts), so that every host of the run finds it there, also where --limit leaves the control plane out.
     """
 
     _supports_check_mode = True
@@ -31,8 +63,28 @@ class ActionModule(ActionBase):
     def run(self, tmp: Any = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         super().run(tmp, task_vars)
         variables = task_vars or {}
-        if variables["inventory_hostname"] != next(iter(variables.get("ansible_play_hosts") or []), variables["inventory_hostname"]):
-            return {"changed": False}
+        here = variables["inventory_hostname"]
+        first = next(iter(variables.get("ansible_play_hosts") or []), here)
+        verdict = Verdict(Path(constants.DEFAULT_LOCAL_TMP) / f"fpga-hybrid-gate-{self._task.play._uuid}")
+        told = None if here == first else verdict.wait(PATIENCE)
+        if told is not None:
+            return {"changed": False, **told}
+        stopped = {"msg": f"Stopped, because {here} was: see what it was told."}
+        try:
+            result = self._judge(variables)
+        except AnsibleConnectionFailure:
+            verdict.write(unreachable=True, **stopped)
+            raise
+        except BaseException:
+            verdict.write(failed=True, **stopped)
+            raise
+        if result.get("failed") or result.get("unreachable"):
+            verdict.write(**{kind: True for kind in ("failed", "unreachable") if result.get(kind)}, **stopped)
+        else:
+            verdict.write()
+        return result
+
+    def _judge(self, variables: dict[str, Any]) -> dict[str, Any]:
         declaration, problems = self._declaration(variables)
         hosts, host_problems = self._hosts(variables)
         problems += host_problems
@@ -48,10 +100,19 @@ class ActionModule(ActionBase):
     def _meet_cluster(self, declaration: dict[str, Any], hosts: list[Host], variables: dict[str, Any]) -> dict[str, Any]:
         me = asdict(this_run())
         arguments = {"folder": self._task.args["folder"], "renew_lock_of": me}
-        found: dict[str, Any] = self._execute_module("fpga.hybrid.cluster_state", module_args=arguments, task_vars=variables)
+        control_plane, gone = variables["groups"]["control_plane"][0], self._task.args.get("gone")
+        if control_plane in names(gone or []):
+            return {"changed": False, "ansible_facts": {"fpga_hybrid": {"record": {}, "held_by": None}}}
+        try:
+            found: dict[str, Any] = self._execute_module("fpga.hybrid.cluster_state", module_args=arguments, task_vars=variables)
+        except AnsibleConnectionFailure as error:
+            if gone is None:
+                raise
+            remedy = f"If that host is gone for good, go on without it: --limit '!{control_plane}' -e reset_gone={control_plane}"
+            return {"failed": True, "msg": f"The control plane {control_plane} cannot be reached: {error.message}. {remedy}"}
         if found.get("failed") or found.get("unreachable"):
             return found
-        before = variables["hostvars"][variables["groups"]["control_plane"][0]].get("ansible_facts", {}).get("fpga_hybrid", {})
+        before = variables["hostvars"][control_plane].get("ansible_facts", {}).get("fpga_hybrid", {})
         holder = found["lock_holder"]
         if before.get("held_by") == me and holder != me:
             now = f"{holder['user']}@{holder['controller']} has it" if holder else "nobody has it"

@@ -44,6 +44,8 @@ BOUNDED = ("-o", "Acquire::Retries=2", "-o", "Acquire::http::Timeout=20", "-o", 
 KEEP_CONFFILES = ("-o", "Dpkg::Options::=--force-confdef", "-o", "Dpkg::Options::=--force-confold")
 
 STATE_FOLDER = "/var/lib/fpga-hybrid/apt"
+#: Not in /etc/fpga-hybrid: a reset that finds nothing to remove must leave nothing behind either.
+LOCK_FOLDER = "/run/fpga-hybrid"
 POLICY = "/usr/sbin/policy-rc.d"
 POLICY_TEXT = "#!/bin/sh\n# Written by fpga.hybrid while it installs packages; gone when it has ended.\nexit 101\n"
 POLICY_KEPT = POLICY + ".fpga-hybrid-kept"
@@ -215,9 +217,9 @@ class Host:
     @contextmanager
     def locked(self) -> t.Iterator[None]:
         """One request at a time on a host; the lock goes with the process."""
-        folder = self.path("/etc/fpga-hybrid")
+        folder = self.path(LOCK_FOLDER)
         os.makedirs(folder, mode=0o700, exist_ok=True)
-        handle = os.open(f"{folder}/.apt.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        handle = os.open(f"{folder}/apt.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
         try:
             end = time.monotonic() + self.lock_timeout
             while True:

@@ -16,6 +16,12 @@ SCHEMA = 1
 #: Stands for the id that a real run would make, because check mode can't know it.
 NOT_YET = str(uuid.UUID(int=0))
 MANIFEST = Path("etc/kubernetes/manifests/kube-apiserver.yaml")
+FILE = "/etc/fpga-hybrid/cluster.json"
+#: What makes cluster.json out of the ConfigMap that holds the same (see `record_of`).
+FROM_CLUSTER = (
+    "kubectl --kubeconfig /etc/kubernetes/admin.conf -n kube-system get configmap fpga-hybrid -o go-template="
+    """'{"schema": 1, "cluster_id": "{{.data.cluster_id}}", "cluster_name": "{{.data.cluster_name}}", "versions": {{.data.versions}}}'"""
+)
 
 
 class StateError(Exception):
@@ -32,12 +38,11 @@ class ClusterState:
 
     @staticmethod
     def parse(text: str, path: str) -> ClusterState:
-        remedy = f"Restore {path} from a backup, or take the id from ConfigMap kube-system/fpga-hybrid."
         try:
             content = json.loads(text)
             state = ClusterState(str(uuid.UUID(content["cluster_id"])), content["cluster_name"], dict(content.get("versions") or {}))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise StateError(f"{path}: found nothing that can be read ({error}); expected the cluster's id, name and versions. {remedy}") from error
+            raise StateError(f"{path}: found nothing that can be read ({error}); expected the cluster's id, name and versions. {restore(path)}") from error
         if content.get("schema") != SCHEMA:
             raise StateError(f"{path}: found schema {content.get('schema')!r}; expected {SCHEMA}. Use the version of the collection that wrote it.")
         return state
@@ -46,8 +51,20 @@ class ClusterState:
         return json.dumps({"schema": SCHEMA, **asdict(self)}, indent=2, sort_keys=True) + "\n"
 
 
-def plan(found: ClusterState | None, cluster_name: str, versions: Mapping[str, str] | None, make_id: Callable[[], str]) -> ClusterState:
-    """The state as it is to be. The id never changes; a host of another cluster is refused."""
+def restore(path: str = FILE) -> str:
+    return f"Restore {path} from a backup, or on the control plane from ConfigMap kube-system/fpga-hybrid: {FROM_CLUSTER} > {path}"
+
+
+def plan(found: ClusterState | None, cluster_name: str, versions: Mapping[str, str] | None, make_id: Callable[[], str], *, stands: bool) -> ClusterState:
+    """The state as it is to be. The id never changes; a host of another cluster is refused.
+
+    stands: whether kubeadm has made a control plane on this host. Its cluster has an id, which a new one must not replace.
+    """
+    if found is None and stands:
+        raise StateError(
+            f"{FILE}: found none, beside a control plane that stands; expected the id of its cluster. {restore()} "
+            "If that control plane is not of this cluster, leave the host out of the inventory."
+        )
     if found is None:
         return ClusterState(make_id(), cluster_name, dict(versions or {}))
     if found.cluster_name != cluster_name:
@@ -76,6 +93,18 @@ def describe(state: ClusterState | None, manifest: str) -> dict[str, Any]:
 def record_of(cluster_id: str, cluster_name: str, versions: Mapping[str, str], collection: str) -> dict[str, str]:
     """What ConfigMap kube-system/fpga-hybrid says, without the last run. A ConfigMap holds texts only."""
     return {"cluster_id": cluster_id, "cluster_name": cluster_name, "versions": json.dumps(dict(versions), sort_keys=True), "collection": collection}
+
+
+def foreign_record(found: Mapping[str, str], wanted: Mapping[str, str]) -> str:
+    """Why what stands in the ConfigMap is not to be replaced, or ""."""
+    there = found.get("cluster_id")
+    if not there or there == wanted["cluster_id"]:
+        return ""
+    return (
+        f"ConfigMap kube-system/fpga-hybrid is of cluster {found.get('cluster_name', '?')}, id {there}; "
+        f"expected {wanted['cluster_name']}, id {wanted['cluster_id']}. Nothing was written. "
+        f"If this host is the control plane of that one, {FILE} is what is wrong: move it away. {restore()}"
+    )
 
 
 def config_map(data: Mapping[str, str]) -> str:

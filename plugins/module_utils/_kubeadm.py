@@ -12,6 +12,7 @@ from __future__ import annotations
 import base64
 import copy
 import hashlib
+import ipaddress
 import json
 import re
 import shlex
@@ -260,10 +261,63 @@ def _der(data: bytes, position: int) -> tuple[int, int, int]:
             length = int.from_bytes(data[start : start + size], "big")
             start += size
     except IndexError as error:
-        raise KubeadmError("The CA file is cut off or no X.509 certificate.") from error
+        raise KubeadmError("The certificate is cut off or no X.509 certificate.") from error
     if start + length > len(data):
-        raise KubeadmError("The CA file is cut off or no X.509 certificate.")
+        raise KubeadmError("The certificate is cut off or no X.509 certificate.")
     return tag, start, start + length
+
+
+# --- names in a certificate ---------------------------------------------------------------------------------------------------------------------
+
+_SUBJECT_ALT_NAME = bytes.fromhex("551d11")  # 2.5.29.17
+_EXTENSIONS, _DNS_NAME, _IP_ADDRESS = 0xA3, 0x82, 0x87
+
+
+def certificate_names(pem: str) -> set[str]:
+    """DNS names and addresses that the first certificate of a file holds for, as C(plain_name) writes them. A file that is damaged holds for none."""
+    block = re.search(r"-----BEGIN CERTIFICATE-----(.+?)-----END CERTIFICATE-----", pem, re.DOTALL)
+    try:
+        return set(_alternative_names(base64.b64decode("".join(block.group(1).split())))) if block else set()
+    except (KubeadmError, ValueError):
+        return set()
+
+
+def _alternative_names(certificate: bytes) -> t.Iterator[str]:
+    """The subjectAltName (RFC 5280, 4.2.1.6): Certificate > tbsCertificate > extensions > Extension > GeneralNames."""
+    for tag, start, _end in _der_children(certificate, *_content(certificate, _content(certificate, 0)[0])):
+        if tag != _EXTENSIONS:
+            continue
+        for _tag, extension, extension_end in _der_children(certificate, *_content(certificate, start)):
+            fields = list(_der_children(certificate, extension, extension_end))
+            if certificate[fields[0][1] : fields[0][2]] != _SUBJECT_ALT_NAME:
+                continue
+            for kind, first, last in _der_children(certificate, *_content(certificate, fields[-1][1])):
+                if kind == _DNS_NAME:
+                    yield plain_name(certificate[first:last].decode("ascii", "replace"))
+                elif kind == _IP_ADDRESS:
+                    yield str(ipaddress.ip_address(certificate[first:last]))
+
+
+def plain_name(name: str) -> str:
+    """A DNS name or an address in the one form in which such are compared."""
+    try:
+        return str(ipaddress.ip_address(name))
+    except ValueError:
+        return name.lower()
+
+
+def _der_children(data: bytes, start: int, end: int) -> t.Iterator[tuple[int, int, int]]:
+    """(tag, start, end) of the elements that lie between two places, one after the other."""
+    while start < end:
+        tag, first, last = _der(data, start)
+        yield tag, first, last
+        start = last
+
+
+def _content(data: bytes, position: int) -> tuple[int, int]:
+    """Where the content of the element at C(position) is."""
+    _tag, first, last = _der(data, position)
+    return first, last
 
 
 # --- what is there, and what follows ------------------------------------------------------------------------------------------------------------
@@ -274,7 +328,7 @@ class Found:
     """What kubeadm, or a run of it that was killed, left on a host.
 
     C(journal) is what we write before we start kubeadm and remove when it is done: it says that half-made state is ours, never that something
-    may be skipped.
+    may be skipped. C(foreign) says why a control plane is not one that we made for this cluster, see C(foreign_control_plane).
     """
 
     files: tuple[str, ...] = ()
@@ -282,6 +336,7 @@ class Found:
     journal: Object | None = None
     api: str = "absent"
     missing: tuple[str, ...] = ()
+    foreign: str = ""
 
     def has(self, name: str) -> bool:
         return name in self.files
@@ -301,6 +356,9 @@ CONTROL_PLANE_FILES = (
 )
 NODE_FILES = ("pki/ca.crt", "kubelet.conf", "bootstrap-kubelet.conf", "config.yaml")
 
+# Any of these says that there is, or was, an API server; the CA alone may have been put there for one that is to come.
+_API_SERVER_FILES = ("manifests/kube-apiserver.yaml", "admin.conf")
+
 FRESH, JOINED, RESUME, CLEAN, DOWN, REFUSED = "fresh", "joined", "resume", "clean", "down", "refused"
 
 
@@ -312,15 +370,32 @@ class Situation:
     reason: str = ""
 
 
+def has_api_server(files: t.Iterable[str]) -> bool:
+    return any(name in files for name in _API_SERVER_FILES)
+
+
+def foreign_control_plane(maker: str | None, cluster_id: str) -> str:
+    """Why a control plane is not this cluster's, or "". maker: id of the cluster for which we made it, None when nothing says that we did."""
+    if maker is None:
+        return (
+            "it is a control plane that we did not make: /etc/fpga-hybrid/record.json knows of no init, "
+            "and no ConfigMap kube-system/fpga-hybrid could be read there that says otherwise"
+        )
+    return "" if maker == cluster_id else f"it is the control plane of the cluster with id {maker}, and this one is {cluster_id or 'not made yet'}"
+
+
 def control_plane_situation(found: Found) -> Situation:  # noqa: PLR0911 - a decision table, one line a return
     """What to do on a host that is to be the control plane.
 
+    One that we did not make is refused, whatever its name and addresses: to keep it as declared would be to take it over.
     Data of etcd are never deleted here: with them, an unfinished init is resumed, which kubeadm's phases allow (they keep certificates,
     kubeconfigs and data that are there). Only a run of ours that was killed before etcd wrote anything is cleaned away.
     """
     present = [name for name in (*CONTROL_PLANE_FILES, *NODE_FILES) if found.has(name)]
     if not present and not found.etcd_data:
         return Situation(FRESH)
+    if found.foreign and found.journal is None:
+        return Situation(REFUSED, found.foreign)
     if found.api == "healthy":
         if not found.missing or (found.journal is None and "kubeadm-config" not in found.missing):
             return Situation(JOINED)
@@ -353,6 +428,32 @@ def worker_situation(found: Found) -> Situation:
     return Situation(REFUSED, f"files that we did not make are there ({', '.join(left)}), and no kubelet.conf")
 
 
+def refusal(name: str, role: str, situation: Situation) -> str:
+    """What to tell somebody who wants to make such a host a control plane or a worker; "" for a host that can become one."""
+    if situation.state != REFUSED:
+        return ""
+    return (
+        f"{name} cannot be made a {role.replace('_', ' ')}: {situation.reason}. "
+        "Take it out of the cluster it belongs to (reset.yml there), or run kubeadm reset on it when nobody needs that, or leave it out of this inventory."
+    )
+
+
+def reset_refusal(name: str, node: Object | None, cluster_id: str, cluster_name: str) -> str:
+    """Why a node is not this cluster's to take out, or "".
+
+    Where no cluster is recorded any more (cluster_id "": the control plane was reset before, or is gone), the name is what is left to compare.
+    """
+    found = (node or {}).get("cluster_id")
+    found_name = (node or {}).get("cluster_name")
+    if found in (None, cluster_id) or (not cluster_id and found_name == cluster_name):
+        return ""
+    same_name = f", or if {name} has missed the reset of a former cluster of this name: -e reset_former_id={found}" if found_name == cluster_name else ""
+    return (
+        f"{name} belongs to cluster {found_name} (id {found}), this run is for {cluster_name} (id {cluster_id or 'none any more'}). "
+        f"It was left as it is: run reset.yml in that cluster's repository{same_name}."
+    )
+
+
 # Checks of kubeadm's that fail over an init of ours that is only to be continued.
 RESUME_IGNORES = (
     "FileAvailable--etc-kubernetes-manifests-kube-apiserver.yaml",
@@ -368,8 +469,8 @@ RESUME_IGNORES = (
 )
 
 
-def immutable_differences(cluster: ClusterConfig, live: Object) -> list[str]:
-    """What the living cluster is and can no longer become, against the declaration; each line names the variable."""
+def immutable_differences(cluster: ClusterConfig, live: Object) -> list[tuple[str, str, t.Any]]:
+    """What the living cluster is and can no longer become: (variable, what it says, what the cluster has)."""
     networking = live.get("networking") or {}
     pairs = (
         ("cluster_name", cluster.name, live.get("clusterName")),
@@ -378,7 +479,7 @@ def immutable_differences(cluster: ClusterConfig, live: Object) -> list[str]:
         ("cluster_service_network", cluster.service_network, networking.get("serviceSubnet")),
         ("cluster_dns_domain", cluster.dns_domain, networking.get("dnsDomain")),
     )
-    return [f"{name} says {wanted}, the cluster has {there}" for name, wanted, there in pairs if wanted != there]
+    return [(name, wanted, there) for name, wanted, there in pairs if wanted != there]
 
 
 # --- what kubeadm says when it fails ------------------------------------------------------------------------------------------------------------

@@ -22,7 +22,6 @@ from ansible_collections.fpga.hybrid.plugins.module_utils._kubeadm import (
     CONTROL_PLANE_FILES,
     DOWN,
     NODE_FILES,
-    REFUSED,
     Found,
     KubeadmError,
     Object,
@@ -30,8 +29,11 @@ from ansible_collections.fpga.hybrid.plugins.module_utils._kubeadm import (
     ca_cert_hashes,
     control_plane_situation,
     failure,
+    foreign_control_plane,
+    has_api_server,
     kubelet_document,
     redact,
+    refusal,
     render,
     worker_situation,
 )
@@ -42,6 +44,11 @@ from ansible_collections.fpga.hybrid.plugins.module_utils._kubectl import (
     KubeError,
     Run,
 )
+from ansible_collections.fpga.hybrid.plugins.module_utils._record import Record
+
+# Section of the record. C(init): for which cluster kubeadm init ran here, from before it starts until after its reset.
+# C(node): that the host was made a node of a cluster, by init or join, until the whole record goes.
+RECORD = "kubeadm"
 
 # What `kubeadm init` leaves in the cluster at its end, by namespace, so that two questions are enough.
 _ESSENTIALS = {
@@ -71,10 +78,12 @@ class Paths:
         self.kubelet_flags = at("var/lib/kubelet/kubeadm-flags.env")
         self.kubelet_instance = at("var/lib/kubelet/instance-config.yaml")
         self.etcd_member = at("var/lib/etcd/member")
+        self.pki = at("etc/kubernetes/pki")
         self.ca = at("etc/kubernetes/pki/ca.crt")
         self.admin = at(ADMIN_KUBECONFIG[1:])
         self.kubelet_kubeconfig = at(KUBELET_KUBECONFIG[1:])
         self.node = at("etc/fpga-hybrid/node.json")
+        self.record = at("etc/fpga-hybrid/record.json")
         self.journal = at("var/lib/fpga-hybrid/kubeadm.json")
         self.run = at("run/fpga-hybrid")
         self.lock = at("run/fpga-hybrid/kubeadm.lock")
@@ -149,6 +158,23 @@ class Host:
     def journal(self) -> Object | None:
         return self.read_json(self.paths.journal)
 
+    def record(self) -> Record:
+        return Record.load(self.paths.record)
+
+    def maker(self) -> str | None:
+        """Id of the cluster for which we made the control plane of this host; None when nothing says that we did.
+
+        Our record knows it from before kubeadm starts. Where that is lost, the cluster itself does, once a run for it has come to its end.
+        """
+        made = self.record().get(RECORD, "init") or self.journal() or {}
+        if made.get("cluster_id"):
+            return str(made["cluster_id"])
+        try:
+            found = Kubectl(self.run, self.paths.admin, request_timeout=5).get("-n", "kube-system", "configmap/fpga-hybrid")
+        except KubeError:
+            return None
+        return ((found or {}).get("data") or {}).get("cluster_id")
+
     def begin(self, action: str, cluster_id: str | None) -> None:
         """Says, until C(end), that what kubeadm leaves half made is ours."""
         started = datetime.datetime.now(tz=datetime.timezone.utc).isoformat(timespec="seconds")
@@ -208,7 +234,7 @@ class Host:
             missing += [name for name in (value.partition("/")[2] for value in objects) if name not in there]
         return tuple(missing)
 
-    def found(self, api_timeout: int) -> Found:
+    def found(self, api_timeout: int, cluster_id: str) -> Found:
         files, journal = self.files(), self.journal()
         # An API of ours that never came up need not be waited for: the journal says that its init did not get to its end.
         api, _answer = self.api(0 if journal is not None else api_timeout) if "admin.conf" in files else ("absent", "")
@@ -218,10 +244,12 @@ class Host:
             journal=journal,
             api=api,
             missing=self.missing_essentials() if api == "healthy" else (),
+            foreign=foreign_control_plane(self.maker(), cluster_id) if has_api_server(files) and journal is None else "",
         )
 
-    def situation(self, role: str, api_timeout: int) -> tuple[Found, Situation]:
-        found = self.found(api_timeout)
+    def situation(self, role: str, api_timeout: int = 0, cluster_id: str = "") -> tuple[Found, Situation]:
+        """cluster_id: of the cluster whose control plane the host is to be. A worker needs none."""
+        found = self.found(api_timeout, cluster_id)
         return found, control_plane_situation(found) if role == "control_plane" else worker_situation(found)
 
     def cni_configurations(self) -> list[Object]:
@@ -298,13 +326,11 @@ def refuse_foreign_networks(host: Host, name: str, allowed: t.Sequence[str] | No
         )
 
 
-def refuse_situation(name: str, kind: str, situation: Situation, waited: int = 0) -> None:
-    """kind: what it should be made, in words."""
-    if situation.state == REFUSED:
-        raise KubeadmError(
-            f"{name} cannot be made a {kind}: {situation.reason}. "
-            "Take it out of the cluster it belongs to (reset.yml there), or run kubeadm reset on it when nobody needs that, or leave it out of this inventory."
-        )
+def refuse_situation(name: str, role: str, situation: Situation, waited: int = 0) -> None:
+    """KubeadmError for a host that cannot become what it is to be. waited: seconds that its API was given."""
+    refused = refusal(name, role, situation)
+    if refused:
+        raise KubeadmError(refused)
     if situation.state == DOWN:
         raise KubeadmError(
             f"{name}: {situation.reason}, also after {waited} s. Nothing was changed. "

@@ -22,12 +22,12 @@ FIELD_MANAGER = "fpga-hybrid"
 
 Object = dict[str, t.Any]
 Run = t.Callable[..., tuple[int, str, str]]
-"""C(run(argv, data=None, pass_fds=())) gives (exit code, stdout, stderr)."""
+"""C(run(argv, data=None, pass_fds=(), timeout=None)) gives (exit code, stdout, stderr). C(timeout) is only given where a program must be bounded."""
 
 
-def run(argv: list[str], data: str | None = None, pass_fds: t.Sequence[int] = ()) -> tuple[int, str, str]:
+def run(argv: list[str], data: str | None = None, pass_fds: t.Sequence[int] = (), timeout: float | None = None) -> tuple[int, str, str]:
     """A C(Run) without a module object."""
-    return _command.run(argv, data or "", pass_fds)
+    return _command.run(argv, data or "", pass_fds, timeout)
 
 
 class KubeError(Exception):
@@ -39,15 +39,23 @@ class NotFoundError(KubeError):
 
 
 class Kubectl:
-    """kubectl with one kubeconfig. Every call is bounded by C(request_timeout) seconds."""
+    """kubectl with one kubeconfig. Every request is bounded by C(request_timeout) seconds.
 
-    def __init__(self, run: Run, kubeconfig: str = ADMIN_KUBECONFIG, request_timeout: int = 20) -> None:
+    C(bounded) bounds the program, too: what it does may be many requests, or none that ends by itself (exec, logs).
+    """
+
+    def __init__(self, run: Run, kubeconfig: str = ADMIN_KUBECONFIG, request_timeout: int = 20, *, bounded: bool = False) -> None:
         self._run = run
         self._options = ["--kubeconfig", kubeconfig, f"--request-timeout={request_timeout}s"]
+        self._bound = {"timeout": request_timeout + 2} if bounded else {}
         self.kubeconfig = kubeconfig
 
+    def within(self, seconds: int) -> Kubectl:
+        """The same with other bounds."""
+        return Kubectl(self._run, self.kubeconfig, seconds, bounded=True)
+
     def try_call(self, *arguments: str, data: str | None = None) -> tuple[int, str, str]:
-        return self._run(["kubectl", *self._options, *arguments], data=data)
+        return self._run(["kubectl", *self._options, *arguments], data=data, **self._bound)
 
     def call(self, *arguments: str, data: str | None = None) -> str:
         code, out, err = self.try_call(*arguments, data=data)
@@ -64,6 +72,10 @@ class Kubectl:
             return t.cast("Object", json.loads(self.call("get", *arguments, "-o", "json")))
         except NotFoundError:
             return None
+
+    def all(self, *arguments: str) -> list[Object]:
+        """The objects of a kind, or those that are named; none of them missing."""
+        return decode(self.call("get", *arguments, "-o", "json"))
 
     def merge_patch(self, patch: Object, *arguments: str) -> Object:
         """The patch goes through standard input, because arguments are visible to everybody on the host."""

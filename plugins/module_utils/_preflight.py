@@ -7,7 +7,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Network
+from typing import Any
 
+from ansible_collections.fpga.hybrid.plugins.module_utils import _kubeadm as kubeadm
+from ansible_collections.fpga.hybrid.plugins.module_utils._cluster_state import FILE as CLUSTER_FILE
+from ansible_collections.fpga.hybrid.plugins.module_utils._cluster_state import restore
 from ansible_collections.fpga.hybrid.plugins.module_utils._problems import Problem
 
 #: Releases by what we know of them; everything else is refused.
@@ -60,7 +64,10 @@ class Answer:
 
 @dataclass(frozen=True)
 class Probe:
-    """What was found. Memory and disk in MiB. clock_offset in seconds, None when nobody could be asked; node_* of an earlier join."""
+    """What was found. Memory and disk in MiB. clock_offset in seconds, None when nobody could be asked; node_* of an earlier join.
+
+    cluster_maker: the id of the cluster for which we made the control plane that is there; cluster_configuration: kubeadm's own of that cluster.
+    """
 
     os: tuple[str, str]
     os_name: str
@@ -84,6 +91,9 @@ class Probe:
     node_cluster_name: str = ""
     running_kubernetes: str = ""
     vpn_is_ours: bool = False
+    kubernetes: kubeadm.Found = kubeadm.Found()  # noqa: RUF009  (frozen)
+    cluster_maker: str = ""
+    cluster_configuration: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -108,6 +118,8 @@ class Wanted:
     minimum_memory: int
     minimum_disk: int
     clock_tolerance: float
+    node: bool = True
+    dns_domain: str = "cluster.local"
 
 
 def judge(found: Probe, wanted: Wanted) -> list[Problem]:
@@ -117,6 +129,7 @@ def judge(found: Probe, wanted: Wanted) -> list[Problem]:
         *_size(found, wanted),
         *_swap(found, wanted),
         *_other_cluster(found, wanted),
+        *_kubernetes(found, wanted),
         *_overlaps(found, wanted),
         *_ports(found, wanted),
         *_clock(found, wanted),
@@ -186,15 +199,53 @@ def _own_servers(wanted: Wanted) -> tuple[str, ...]:
 
 def _other_cluster(found: Probe, wanted: Wanted) -> Iterator[Problem]:
     remedy = "Take the host out of that cluster first (its reset.yml, or kubeadm reset), or leave it out of this inventory."
-    if found.node_cluster_id and found.node_cluster_id != wanted.cluster_id:
+    if _lost_state(found, wanted):
+        what = f"none, beside the control plane of the cluster with id {found.cluster_maker}"
+        yield Problem(wanted.host, CLUSTER_FILE, what, "that cluster's id, name and versions", restore())
+    elif found.node_cluster_id and found.node_cluster_id != wanted.cluster_id:
         whose = f"is a node of cluster {found.node_cluster_name or '?'}, id {found.node_cluster_id}"
-        yield Problem(wanted.host, "cluster_id", whose, f"no node, or one of {wanted.cluster_name}, id {wanted.cluster_id or 'not made yet'}", remedy)
+        expected = f"no node, or one of {wanted.cluster_name}, id {wanted.cluster_id or 'not made yet'}"
+        if found.node_cluster_name == wanted.cluster_name:
+            former = f" -e reset_former_id={found.node_cluster_id}" if wanted.cluster_id else ""
+            remedy += f" If it has missed the reset of a former cluster of this name: reset.yml --limit {wanted.host} -e confirm={wanted.cluster_name}{former}."
+        yield Problem(wanted.host, "cluster_id", whose, expected, remedy)
     elif found.kubelet_server and found.kubelet_server not in _own_servers(wanted):
         whose = f"its kubelet belongs to the API server {found.kubelet_server}"
         yield Problem(wanted.host, "cluster_control_plane_endpoint", whose, f"none, or {wanted.endpoint}", remedy)
     if found.running_kubernetes and found.running_kubernetes != wanted.kubernetes:
         remedy = f'Write "{found.running_kubernetes}": this run never upgrades a live cluster.'
         yield Problem(wanted.host, "cluster_kubernetes_version", f"the control plane runs {found.running_kubernetes}", wanted.kubernetes, remedy)
+
+
+def _lost_state(found: Probe, wanted: Wanted) -> bool:
+    """A control plane of ours whose cluster.json is gone."""
+    return bool(wanted.control_plane and found.cluster_maker and not wanted.cluster_id)
+
+
+def _kubernetes(found: Probe, wanted: Wanted) -> Iterator[Problem]:
+    """What role kubeadm would refuse when it gets there, after others have changed the host."""
+    if not wanted.node or _lost_state(found, wanted):
+        return
+    situation = kubeadm.control_plane_situation(found.kubernetes) if wanted.control_plane else kubeadm.worker_situation(found.kubernetes)
+    if situation.state == kubeadm.REFUSED:
+        remedy = (
+            "Take the host out of the cluster it belongs to (reset.yml there), or run kubeadm reset on it when nobody needs that, "
+            "or leave it out of this inventory."
+        )
+        yield Problem(wanted.host, "Kubernetes", situation.reason, "nothing of it, or what we have made for this cluster", remedy)
+    elif wanted.control_plane and found.cluster_configuration:
+        networks = dict(wanted.networks)
+        declared = kubeadm.ClusterConfig(
+            name=wanted.cluster_name,
+            kubernetes_version=wanted.kubernetes,
+            endpoint=wanted.endpoint,
+            pod_network=networks.get("cluster_pod_network", ""),
+            service_network=networks.get("cluster_service_network", ""),
+            dns_domain=wanted.dns_domain,
+        )
+        for variable, value, there in kubeadm.immutable_differences(declared, dict(found.cluster_configuration)):
+            remedy = f"Declare {there}, or build a new cluster (reset.yml, then site.yml): a living one cannot be changed in this."
+            yield Problem(wanted.host, variable, f"the cluster has {there}", str(value), remedy)
 
 
 def _overlaps(found: Probe, wanted: Wanted) -> Iterator[Problem]:

@@ -23,16 +23,20 @@ from urllib.parse import urlsplit
 from ansible_collections.fpga.hybrid.plugins.module_utils import _sntp
 from ansible_collections.fpga.hybrid.plugins.module_utils._cluster_state import MANIFEST, running_kubernetes
 from ansible_collections.fpga.hybrid.plugins.module_utils._host import parse_os_release
+from ansible_collections.fpga.hybrid.plugins.module_utils._kubeadm import Found, foreign_control_plane, has_api_server
+from ansible_collections.fpga.hybrid.plugins.module_utils._kubeadm_host import Host, Paths
+from ansible_collections.fpga.hybrid.plugins.module_utils._kubectl import Kubectl, KubeError, parse_yaml
 from ansible_collections.fpga.hybrid.plugins.module_utils._preflight import KERNEL_FEATURES, Answer, Listener, Probe, Route
+from ansible_collections.fpga.hybrid.plugins.module_utils._record import RecordError
 
-#: run(argv) -> (exit code, stdout, stderr); exit code 127 when there is no such program.
-Run = Callable[[list[str]], "tuple[int, str, str]"]
+#: run(argv, data=None) -> (exit code, stdout, stderr); exit code 127 when there is no such program.
+Run = Callable[..., "tuple[int, str, str]"]
 TIMEOUT = 20
 #: One of them is there from the moment when role openvpn has begun with a host: server, client, a host of the LAN that has only the route.
 VPN_FILES = ("etc/openvpn/server/fpga-hybrid.conf", "etc/openvpn/client/fpga-hybrid.conf", "etc/systemd/system/fpga-hybrid-routes.service")
 
 
-def probe(run: Run, controller_time: float, time_servers: Iterable[str], mirrors: list[dict[str, Any]], root: Path = Path("/")) -> Probe:
+def probe(run: Run, controller_time: float, time_servers: Iterable[str], mirrors: list[dict[str, Any]], root: Path = Path("/"), cluster_id: str = "") -> Probe:
     # First, because what follows takes time that would count as an offset.
     clock_offset = time.time() - controller_time
     os_release = parse_os_release(_read(root / "etc/os-release"))
@@ -41,6 +45,7 @@ def probe(run: Run, controller_time: float, time_servers: Iterable[str], mirrors
         places = {"{distribution}": os_release.get("ID", ""), "{codename}": os_release.get("VERSION_CODENAME", "")}
         answers = pool.map(ask_mirror, [{**mirror, "url": _filled_in(mirror["url"], places)} for mirror in mirrors])
         times = {server: pool.submit(ask_time, server) for server in time_servers}
+    found, maker, configuration = kubernetes(Host(run, Paths(str(root))), cluster_id)
     return Probe(
         os=(os_release.get("ID", ""), os_release.get("VERSION_ID", "")),
         os_name=os_release.get("PRETTY_NAME", "an unknown system"),
@@ -64,7 +69,38 @@ def probe(run: Run, controller_time: float, time_servers: Iterable[str], mirrors
         node_cluster_name=str(node.get("cluster_name") or ""),
         running_kubernetes=running_kubernetes(_read(root / MANIFEST)) or "",
         vpn_is_ours=any((root / path).exists() for path in VPN_FILES),
+        kubernetes=found,
+        cluster_maker=maker,
+        cluster_configuration=configuration,
     )
+
+
+def kubernetes(host: Host, cluster_id: str) -> tuple[Found, str, dict[str, Any] | None]:
+    """What kubeadm has left, for which cluster we made the control plane that is there, and what that cluster cannot change any more.
+
+    The API is not waited for: whether it answers is no obstacle, because the run may be what brings it up.
+    """
+    files, journal = host.files(), host.journal()
+    maker, foreign, configuration = "", "", None
+    if has_api_server(files):
+        try:
+            maker = host.maker() or ""
+            foreign = foreign_control_plane(maker or None, cluster_id) if journal is None else ""
+        except RecordError as error:
+            foreign = str(error)
+        configuration = None if foreign else cluster_configuration(host)
+    api = "healthy" if "admin.conf" in files and journal is None else "absent"
+    return Found(files=files, etcd_data=os.path.isdir(host.paths.etcd_member), journal=journal, api=api, foreign=foreign), maker, configuration
+
+
+def cluster_configuration(host: Host) -> dict[str, Any] | None:
+    """kubeadm's ClusterConfiguration as the cluster has stored it, or None without an answer."""
+    try:
+        stored = Kubectl(host.run, host.paths.admin, request_timeout=5).get("-n", "kube-system", "configmap/kubeadm-config")
+        documents = parse_yaml(host.run, stored["data"]["ClusterConfiguration"], "ConfigMap kube-system/kubeadm-config") if stored else []
+    except (KubeError, KeyError):
+        return None
+    return documents[0] if documents else None
 
 
 def tun_error(device: Path) -> str:

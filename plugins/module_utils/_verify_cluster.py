@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The verify table's view from the API server: probe pods, and what nodes, kubelets and the record say.
 
-PRIVATE to the collection. Kubectl is the only thing here that talks to the cluster; everything else works on what it returned.
+PRIVATE to the collection. C(_kubectl.Kubectl) is the only thing that talks to the cluster; everything else works on what it returned.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 from typing import Any, Callable
 
-from ansible_collections.fpga.hybrid.plugins.module_utils import _command
 from ansible_collections.fpga.hybrid.plugins.module_utils import _verify as verify
+from ansible_collections.fpga.hybrid.plugins.module_utils._kubectl import Kubectl, KubeError
 from ansible_collections.fpga.hybrid.plugins.module_utils._verify import Line
 from ansible_collections.fpga.hybrid.plugins.module_utils._verify_probe import ANSWER_PORT
 
@@ -25,29 +25,6 @@ NAMESPACE = "fpga-hybrid-verify"
 NODE_LABEL = "fpga.hybrid/verify-node"
 RECORD_NAME = "fpga-hybrid"
 PAUSE = "registry.k8s.io/pause:3.10.2"  # kubeadm 1.36's; only where no node reports one
-
-
-class KubectlError(Exception):
-    """kubectl failed; the text is what it said."""
-
-
-@dataclass(frozen=True)
-class Kubectl:
-    """Runs kubectl with one kubeconfig; every call is bounded in time."""
-
-    kubeconfig: str
-    program: str = "kubectl"
-    seconds: float = 10
-
-    def run(self, *arguments: str, stdin: str = "", seconds: float | None = None) -> str:
-        command = [self.program, f"--kubeconfig={self.kubeconfig}", *arguments]
-        code, out, err = _command.run(command, stdin, timeout=seconds or self.seconds)
-        if code:
-            raise KubectlError(" ".join(err.split()) or f"kubectl ended with {code}")
-        return out
-
-    def get(self, *arguments: str) -> Any:
-        return json.loads(self.run("get", "-o", "json", *arguments) or "{}")
 
 
 # --- sites --------------------------------------------------------------------------------------------------------
@@ -150,10 +127,10 @@ def start_probes(
     only_checking: bool,
     sleep: Callable[[float], None] = time.sleep,
 ) -> dict[str, Any]:
-    """Make the probe pods and wait for them; returns the plan that verify_node works on, and the lines so far. Raises KubectlError."""
-    nodes = {node["metadata"]["name"]: node for node in kubectl.get("nodes")["items"]}
-    kubernetes = kubectl.get("service", "kubernetes", "-n", "default")["spec"]["clusterIP"]
-    dns = kubectl.get("service", "kube-dns", "-n", "kube-system", "--ignore-not-found").get("spec", {}).get("clusterIP", "")
+    """Make the probe pods and wait for them; returns the plan that verify_node works on, and the lines so far. Raises KubeError."""
+    nodes = {node["metadata"]["name"]: node for node in kubectl.all("nodes")}
+    kubernetes = kubectl.all("service", "kubernetes", "-n", "default")[0]["spec"]["clusterIP"]
+    dns = (kubectl.get("service", "kube-dns", "-n", "kube-system") or {}).get("spec", {}).get("clusterIP", "")
     names = sorted(nodes)
     sites = {name: inventory.site_of(nodes[name]) for name in names}
     plan: dict[str, Any] = {"kubernetes_address": kubernetes, "dns_address": dns, "pods": {}, "services": {}, "lines": []}
@@ -163,8 +140,8 @@ def start_probes(
         return plan
     remove_probes(kubectl, seconds)
     images = dict.fromkeys(names, image) if image else pause_images(nodes, PAUSE)
-    kubectl.run("create", "-f", "-", stdin=json.dumps(probe_objects(images)))
-    services = kubectl.get("services", "-n", NAMESPACE)["items"]
+    kubectl.call("create", "-f", "-", data=json.dumps(probe_objects(images)))
+    services = kubectl.all("services", "-n", NAMESPACE)
     addresses = {service["metadata"]["name"]: service["spec"]["clusterIP"] for service in services}
     plan["services"] = {name: addresses[probe_label(position)] for position, name in enumerate(names)}
     states = wait_for_pods(kubectl, {name for name in names if verify.node_ready(nodes[name])[0]}, seconds, sleep)
@@ -188,16 +165,21 @@ def wait_for_pods(kubectl: Kubectl, awaited: set[str], seconds: float, sleep: Ca
     """{node: (address, problem)}. Nodes that are not Ready are not waited for: their pods cannot start."""
     deadline = time.monotonic() + seconds
     while True:
-        states = {pod["spec"]["nodeName"]: pod_state(pod) for pod in kubectl.get("pods", "-n", NAMESPACE)["items"]}
+        states = {pod["spec"]["nodeName"]: pod_state(pod) for pod in kubectl.all("pods", "-n", NAMESPACE)}
         if all(states.get(node, ("", ""))[0] for node in awaited) or time.monotonic() > deadline:
             return states
         sleep(0.4)
 
 
 def remove_probes(kubectl: Kubectl, seconds: float) -> None:
-    """Remove the namespace and wait until it has gone (also what a killed run left behind). Raises KubectlError."""
-    if kubectl.run("get", "namespace", NAMESPACE, "--ignore-not-found", "-o", "name").strip():
-        kubectl.run("delete", "namespace", NAMESPACE, "--ignore-not-found", f"--timeout={seconds:.0f}s", seconds=seconds + 2)
+    """Remove the namespace and wait until it has gone (also what a killed run left behind). Raises KubeError."""
+    if kubectl.get("namespace", NAMESPACE):
+        kubectl.within(int(seconds)).call("delete", "namespace", NAMESPACE, "--ignore-not-found", f"--timeout={seconds:.0f}s")
+
+
+def in_a_line(error: Exception) -> str:
+    """What a program said, for a table."""
+    return " ".join(str(error).split())
 
 
 # --- what the API server says -------------------------------------------------------------------------------------
@@ -213,19 +195,19 @@ class Wanted:
 
 
 def look(kubectl: Kubectl, control_plane: str, nodes: Sequence[str], declared: Mapping[str, str | None], wanted: Wanted) -> list[Line]:
-    """All lines that the API server can give. nodes: whom to judge; empty means every node there is. Raises KubectlError."""
-    server = json.loads(kubectl.run("get", "--raw", "/version"))["gitVersion"]
-    found = {node["metadata"]["name"]: node for node in kubectl.get("nodes")["items"]}
+    """All lines that the API server can give. nodes: whom to judge; empty means every node there is. Raises KubeError."""
+    server = json.loads(kubectl.call("get", "--raw", "/version"))["gitVersion"]
+    found = {node["metadata"]["name"]: node for node in kubectl.all("nodes")}
     judged = list(nodes) or sorted({*found, *declared})
     lines = [judge_api(control_plane, server, wanted.versions.get("kubernetes", ""))]
     for name in judged:
         lines += verify.judge_node(name, found.get(name), declared.get(name), wanted.cni)
     lines.append(judge_versions(control_plane, server, [found[name] for name in judged if name in found], wanted))
-    record = kubectl.get("configmap", RECORD_NAME, "-n", "kube-system", "--ignore-not-found")
+    record = kubectl.get("configmap", RECORD_NAME, "-n", "kube-system") or {}
     lines.append(judge_record(control_plane, record, wanted.cluster_id))
-    tokens = kubectl.get("secrets", "-n", "kube-system", "--field-selector=type=bootstrap.kubernetes.io/token")["items"]
+    tokens = kubectl.all("secrets", "-n", "kube-system", "--field-selector=type=bootstrap.kubernetes.io/token")
     lines.append(Line(verify.TOKENS, control_plane, None, f"{len(tokens)} in the cluster" if tokens else "none: a join makes its own"))
-    pods = kubectl.get("pods", "-n", "kube-system", "-l", "k8s-app=kube-proxy")["items"]
+    pods = kubectl.all("pods", "-n", "kube-system", "-l", "k8s-app=kube-proxy")
     proxies = {pod["spec"]["nodeName"]: pod["metadata"]["name"] for pod in pods if pod["spec"].get("nodeName")}
     lines += ask_kubelets(kubectl, [name for name in judged if name in found], proxies)
     return lines
@@ -271,10 +253,10 @@ def ask_kubelets(kubectl: Kubectl, nodes: Sequence[str], proxies: Mapping[str, s
             remedy = "`kubectl -n kube-system describe daemonset kube-proxy` says why."
             return Line(check, node, False, "no kube-proxy pod on this node", expected, remedy=remedy)
         try:
-            text = kubectl.run(*arguments).strip()
-        except KubectlError as error:
+            text = kubectl.call(*arguments).strip()
+        except KubeError as error:
             remedy = f"The control plane must reach TCP/10250 at the InternalIP of {node}: see its VPN line, then firewalls on {node} (`nft list ruleset`)."
-            return Line(check, node, False, str(error), expected, remedy=remedy)
+            return Line(check, node, False, in_a_line(error), expected, remedy=remedy)
         found = f"{len(text.splitlines())} line(s)" if check == verify.LOGS else text
         return Line(check, node, bool(text), found, expected, remedy="" if text else "The answer was empty: `systemctl status containerd` on the node.")
 

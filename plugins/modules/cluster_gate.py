@@ -9,7 +9,8 @@ module: cluster_gate
 short_description: Check a cluster's declaration, look up its record, renew the run's lock
 version_added: 0.1.0
 description:
-  - First task of role C(fpga.hybrid.cluster), and with it of every play. Works on a play's first host; the others pass.
+  - First task of role C(fpga.hybrid.cluster), and with it of every play. Works on a play's first host; the others do as that one is told,
+    so a refusal stops all of them, under any strategy.
   - Checks the variables of role C(fpga.hybrid.cluster) without contacting any host, and reports everything that is wrong at once.
   - Then reads id and versions from the control plane, refuses a declaration that the recorded versions contradict, and renews the lock if this run holds it.
   - To be delegated to the control plane's host, with C(delegate_facts).
@@ -19,6 +20,12 @@ options:
     description: The state folder on the control plane's host.
     type: path
     required: true
+  gone:
+    description:
+      - Hosts that nobody can ask any more. If the control plane's is among them, only the declaration is checked, as if no cluster were recorded.
+      - Given by reset.yml only.
+    type: list
+    elements: str
 attributes:
   check_mode:
     support: full

@@ -13,6 +13,7 @@ author:
 description:
   - Waits until each node is Ready and has a ready pod of the pod network. Runs on the control plane.
   - Says what is missing on which node when the time is over.
+  - Where there is no control plane, that is to say no O(kubeconfig), there is nothing to wait for.
 requirements:
   - C(kubectl) on the host.
 attributes:
@@ -57,6 +58,7 @@ missing:
   elements: str
 """
 
+import os
 import time
 
 from ansible.module_utils.basic import AnsibleModule
@@ -89,6 +91,8 @@ def main() -> None:
         supports_check_mode=True,
     )
     names, timeout = module.params["nodes"], module.params["timeout"]
+    if not os.path.exists(module.params["kubeconfig"]):
+        module.exit_json(changed=False, missing=[])
     kubectl = Kubectl(run, module.params["kubeconfig"], request_timeout=10)
     end = time.monotonic() + timeout
     while (missing := look(kubectl, names, module.params["network_pods"])) and not module.check_mode:

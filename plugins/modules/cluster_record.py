@@ -12,7 +12,7 @@ version_added: 0.1.0
 description:
   - Keeps ConfigMap C(kube-system/fpga-hybrid) with the cluster's id, name, exact versions, the collection's version, and the last run.
   - The last run is written each time, and doesn't count as a change, since it says nothing about the cluster's state.
-  - Does nothing where kubeadm has not made a control plane yet.
+  - Does nothing where kubeadm has not made a control plane yet. A cluster that carries another id is refused.
 author: The fpga.hybrid maintainers (@fpga-hybrid)
 options:
   cluster_id:
@@ -70,7 +70,7 @@ from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.fpga.hybrid.plugins.module_utils._cluster_state import config_map, record_of
+from ansible_collections.fpga.hybrid.plugins.module_utils._cluster_state import config_map, foreign_record, record_of
 from ansible_collections.fpga.hybrid.plugins.module_utils._kubectl import FIELD_MANAGER, Kubectl, KubeError
 
 
@@ -95,6 +95,8 @@ def main() -> None:
         existing = kubectl.get("configmap", "fpga-hybrid", "--namespace=kube-system")
         found = dict((existing or {}).get("data") or {})
         found.pop("last_run", None)
+        if refusal := foreign_record(found, wanted):
+            module.fail_json(msg=refusal)
         if not module.check_mode:
             last_run = f"{time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())} {parameters['user']}"
             text = config_map({**wanted, "last_run": last_run})

@@ -11,7 +11,7 @@ short_description: The cluster's id and recorded versions
 version_added: 0.1.0
 description:
   - Reads or writes C(cluster.json) on the control plane's host, which holds the cluster's id, name and exact versions.
-  - The id is a UUID made once. A host that is the control plane of another cluster is refused.
+  - The id is a UUID made once. A host that is the control plane of another cluster is refused, and so is one whose control plane stands while the file is lost.
 author: The fpga.hybrid maintainers (@fpga-hybrid)
 options:
   folder:
@@ -90,7 +90,7 @@ def main() -> None:
         found = ClusterState.parse(path.read_text(encoding="utf-8"), str(path)) if path.exists() else None
         wanted = found
         if module.params["state"] == "present":
-            wanted = plan(found, module.params["cluster_name"], versions, lambda: NOT_YET if module.check_mode else str(uuid.uuid4()))
+            wanted = plan(found, module.params["cluster_name"], versions, lambda: NOT_YET if module.check_mode else str(uuid.uuid4()), stands=bool(manifest))
             if wanted != found and not module.check_mode:
                 folder.mkdir(mode=0o700, parents=True, exist_ok=True)
                 _files.write(str(path), _files.File(wanted.text(), 0o600))

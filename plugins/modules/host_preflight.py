@@ -13,7 +13,8 @@ description:
   - Looks once at everything that could stand in the way, and returns all that does. Changes nothing.
   - Never fails, because role C(preflight) reports all hosts together.
   - Looks at operating system, kernel, CPU, memory, disk, swap, cgroups, C(/dev/net/tun), routes, Docker's networks, ports, clock, mirrors,
-    container engines, the tunnel's device, what part of the VPN the host was until now, and whether the host is a node of another cluster.
+    container engines, the tunnel's device, what part of the VPN the host was until now, and whether the host is a node of another cluster,
+    or a control plane that we did not make, or one whose cluster cannot become what is declared.
 author: The fpga.hybrid maintainers (@fpga-hybrid)
 options:
   host:
@@ -24,6 +25,10 @@ options:
     description: Whether it is the control plane.
     type: bool
     default: false
+  node:
+    description: Whether it is to be a node at all. A host that only serves the VPN may belong to any cluster.
+    type: bool
+    default: true
   vpn_server:
     description: Whether it is the VPN server.
     type: bool
@@ -52,6 +57,10 @@ options:
     description: The exact version that the cluster is to have.
     type: str
     required: true
+  dns_domain:
+    description: The cluster's DNS domain.
+    type: str
+    default: cluster.local
   networks:
     description: The declared networks, by variable.
     type: list
@@ -224,6 +233,7 @@ def argument_spec() -> dict[str, object]:
     return {
         "host": {"type": "str", "required": True},
         "control_plane": {"type": "bool", "default": False},
+        "node": {"type": "bool", "default": True},
         "vpn_server": {"type": "bool", "default": False},
         "vpn_member": {"type": "bool", "default": False},
         "cluster_name": {"type": "str", "required": True},
@@ -231,6 +241,7 @@ def argument_spec() -> dict[str, object]:
         "endpoint": {"type": "str", "required": True},
         "node_address": {"type": "str", "default": ""},
         "kubernetes": {"type": "str", "required": True},
+        "dns_domain": {"type": "str", "default": "cluster.local"},
         "networks": {
             "type": "list",
             "elements": "dict",
@@ -299,17 +310,19 @@ def main() -> None:
     module = AnsibleModule(argument_spec=argument_spec(), supports_check_mode=True)
     parameters = module.params
 
-    def run(command: list[str]) -> tuple[int, str, str]:
+    def run(command: list[str], data: str | None = None) -> tuple[int, str, str]:
         if module.get_bin_path(command[0]) is None:
-            return 127, "", ""
-        result: tuple[int, str, str] = module.run_command(command)
+            return 127, "", f"{command[0]}: not found"
+        result: tuple[int, str, str] = module.run_command(command, data=data)
         return result
 
     same = (
         "host",
         "control_plane",
+        "node",
         "vpn_server",
         "vpn_member",
+        "dns_domain",
         "cluster_name",
         "cluster_id",
         "endpoint",
@@ -325,7 +338,7 @@ def main() -> None:
         minimum_memory=parameters["minimum"]["memory"],
         minimum_disk=parameters["minimum"]["disk"],
     )
-    found = probe(run, parameters["controller_time"], parameters["time_servers"], parameters["mirrors"])
+    found = probe(run, parameters["controller_time"], parameters["time_servers"], parameters["mirrors"], cluster_id=parameters["cluster_id"])
     vpn, forward = look_at_vpn(parameters)
     problems = [*judge(found, wanted), *vpn, *look_at_engines(parameters)]
     said = [*notes(found, wanted), *forward]

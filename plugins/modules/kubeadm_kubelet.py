@@ -12,7 +12,8 @@ version_added: 0.1.0
 description:
   - Writes C(/etc/fpga-hybrid/node.json) and the kubelet's drop-in for systemd, and keeps the unit enabled.
   - On a node of a cluster it compares C(/var/lib/kubelet/config.yaml) with the cluster's ConfigMap C(kubelet-config) and the declaration, and
-    C(/var/lib/kubelet/kubeadm-flags.env) with the node's flags, mends what differs, and restarts the kubelet only then.
+    C(/var/lib/kubelet/kubeadm-flags.env) with the node's flags, mends what differs, and restarts the kubelet only then, or when it has been
+    running since before these files were written (a run that was killed before its restart, files put back from a backup).
     If the kubelet does not become healthy with the mended files, the former ones come back.
   - While the API cannot be asked, only declared values are compared.
 author:
@@ -100,9 +101,11 @@ from ansible_collections.fpga.hybrid.plugins.module_utils._kubeadm import (
     parse_flags,
     render_flags,
 )
-from ansible_collections.fpga.hybrid.plugins.module_utils._kubeadm_host import DROP_IN, Host
+from ansible_collections.fpga.hybrid.plugins.module_utils._kubeadm_host import DROP_IN, RECORD, Host
 from ansible_collections.fpga.hybrid.plugins.module_utils._kubectl import Kubectl, KubeError, parse_yaml, run, to_yaml
 from ansible_collections.fpga.hybrid.plugins.module_utils._node import node_violations
+from ansible_collections.fpga.hybrid.plugins.module_utils._record import RecordError
+from ansible_collections.fpga.hybrid.plugins.module_utils._runtime import Unit
 
 
 class File(t.NamedTuple):
@@ -123,11 +126,13 @@ class Plan:
         self.files = [file for file in self._described() if file.before != file.after]
         self.kubelet_files = [file for file in self._kubelet() if file.before != file.after] if self.joined else []
         self.enable = host.systemctl("is-enabled", "kubelet")[1] != "enabled"
+        self.unread = self._unread() if self.joined and not self.kubelet_files else []
         self.start = self.joined and host.systemctl("is-active", "kubelet")[1] not in ("active", "activating")
 
     @property
     def changes(self) -> list[str]:
         lines = [f"{file.path}: {file.why}" for file in (*self.files, *self.kubelet_files)]
+        lines += [f"kubelet.service: restarted, it has run since before {path} was written" for path in self.unread]
         return [*lines, *(["kubelet.service: enabled"] if self.enable else []), *(["kubelet.service: started"] if self.start else [])]
 
     def diff(self) -> list[Object]:
@@ -141,6 +146,13 @@ class Plan:
         if units or found is not None:
             files.append(File(host.paths.drop_in, 0o644, found, DROP_IN.format(units=units), f"starts after {units or 'nothing of ours'}"))
         return files
+
+    def _unread(self) -> list[str]:
+        """The kubelet's files that the one that runs cannot have read."""
+        pid = self._host.systemctl("show", "--property=MainPID", "--value", "kubelet")[1]
+        unit = Unit(active=True, exists=True, main_pid=int(pid) if pid.isdecimal() else 0)
+        found: list[str] = unit.older_than([self._host.paths.kubelet_config, self._host.paths.kubelet_flags])
+        return found
 
     def _kubelet(self) -> list[File]:
         return [self._configuration(), self._flags()]
@@ -185,6 +197,10 @@ class Plan:
     def apply(self) -> bool:
         """Says whether the kubelet was restarted."""
         host = self._host
+        # Not a change of the host's: only reset.yml asks for it.
+        record = host.record()
+        record.put(RECORD, "node", True)
+        record.save()
         for file in self.files:
             host.write(file.path, file.after, file.mode)
         if any(file.path == host.paths.drop_in for file in self.files):
@@ -193,11 +209,11 @@ class Plan:
             self._systemctl("enable", "kubelet")
         for file in self.kubelet_files:
             host.write(file.path, file.after, file.mode)
-        if self.kubelet_files:
+        if self.kubelet_files or self.unread:
             self._restart()
         elif self.start:
             self._systemctl("start", "kubelet")
-        return bool(self.kubelet_files)
+        return bool(self.kubelet_files or self.unread)
 
     def _systemctl(self, *arguments: str) -> None:
         code, answer = self._host.systemctl(*arguments)
@@ -208,6 +224,11 @@ class Plan:
         self._host.systemctl("restart", "kubelet")
         if healthy(self._params["health_timeout"], self._params["configuration"]):
             return
+        if not self.kubelet_files:
+            raise KubeadmError(
+                f"The kubelet had not read {', '.join(self.unread)} since its start, so it was restarted, and did not become healthy in "
+                f"{self._params['health_timeout']} s. Look at journalctl -u kubelet -n 50."
+            )
         for file in self.kubelet_files:
             if file.before is not None:
                 self._host.write(file.path, file.before, file.mode)
@@ -258,7 +279,7 @@ def main() -> None:
         check_node(module.params["node"])
         plan = Plan(host, module.params)
         restarted = False if module.check_mode else plan.apply()
-    except (KubeadmError, KubeError) as error:
+    except (KubeadmError, KubeError, RecordError) as error:
         module.fail_json(msg=str(error))
     module.exit_json(changed=bool(plan.changes), changes=plan.changes, restarted=restarted, diff=plan.diff())
 

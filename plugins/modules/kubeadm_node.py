@@ -14,6 +14,8 @@ description:
     after C(kubeadm config validate). A worker is joined by M(fpga.hybrid.bootstrap_join).
   - A run that was killed in the middle is recovered. An init that has written to etcd is continued over what is there, nothing is deleted.
     An init that has not starts afresh. State that is not ours is refused.
+  - An init is written down in C(/etc/fpga-hybrid/record.json) before it starts. A control plane that neither this record nor its own
+    ConfigMap C(kube-system/fpga-hybrid) calls ours is neither joined nor reset, whatever its name and addresses.
   - O(state=absent) is C(kubeadm reset) of a node of this cluster, and of nothing else.
 author:
   - The fpga.hybrid maintainers (@fpga-hybrid)
@@ -68,9 +70,14 @@ options:
     description: Name and port of the API server, C(name:port). Needed but for O(state=absent).
     type: str
   cluster_id:
-    description: Id of the cluster. With O(state=absent) a node of another one is refused.
+    description:
+      - Id of the cluster. With O(state=absent) a node of another one is refused.
+      - Empty with O(state=absent) means that no cluster is recorded any more. Then a node is taken out when its cluster had the name O(cluster_name).
     type: str
     required: true
+  cluster_name:
+    description: Name of the cluster. Needed for O(state=absent).
+    type: str
   token_ttl:
     description: How long the token lives that an init makes, in minutes.
     type: int
@@ -101,6 +108,13 @@ attributes:
 """
 
 EXAMPLES = r"""
+- name: Take a node out of its cluster
+  fpga.hybrid.kubeadm_node:
+    state: absent
+    node_name: worker1
+    cluster_id: "{{ cluster_id }}"
+    cluster_name: example
+
 - name: Make the control plane
   fpga.hybrid.kubeadm_node:
     state: init
@@ -120,11 +134,15 @@ RETURN = r"""
 situation:
   description: What was found, as in M(fpga.hybrid.kubeadm_state).
   type: str
-  returned: always
+  returned: O(state=init)
 reason:
   description: The same in words.
   type: str
-  returned: always
+  returned: O(state=init)
+was_node:
+  description: Whether we had made the host a node. What Kubernetes' programs left in its kernel is then ours to take out.
+  type: bool
+  returned: O(state=absent)
 """
 
 import os
@@ -143,11 +161,15 @@ from ansible_collections.fpga.hybrid.plugins.module_utils._kubeadm import (
     NodeConfig,
     Object,
     Situation,
+    foreign_control_plane,
+    has_api_server,
     init_documents,
     parse_taints,
+    reset_refusal,
 )
-from ansible_collections.fpga.hybrid.plugins.module_utils._kubeadm_host import Host, Kubeadm, refuse_foreign_networks, refuse_situation
+from ansible_collections.fpga.hybrid.plugins.module_utils._kubeadm_host import RECORD, Host, Kubeadm, refuse_foreign_networks, refuse_situation
 from ansible_collections.fpga.hybrid.plugins.module_utils._kubectl import KubeError, run
+from ansible_collections.fpga.hybrid.plugins.module_utils._record import RecordError
 
 SUBOPTIONS = {
     "name": {"type": "str", "required": True},
@@ -182,8 +204,8 @@ def documents(params: Object) -> list[Object]:
 def make(params: Object, host: Host, *, check_mode: bool) -> tuple[bool, Situation]:
     """The control plane, whatever is missing of it."""
     with host.lock(timeout=300) as handle:
-        _found, situation = host.situation("control_plane", params["api_timeout"])
-        refuse_situation(params["node_name"], "control plane", situation, params["api_timeout"])
+        _found, situation = host.situation("control_plane", params["api_timeout"], params["cluster_id"])
+        refuse_situation(params["node_name"], "control_plane", situation, params["api_timeout"])
         if situation.state in (FRESH, CLEAN):
             refuse_foreign_networks(host, params["node_name"], params["cni_files"])
         if check_mode or situation.state == JOINED:
@@ -194,35 +216,52 @@ def make(params: Object, host: Host, *, check_mode: bool) -> tuple[bool, Situati
         wanted = documents(params)
         if situation.state == CLEAN:
             kubeadm.reset(params["cri_socket"])
+        record = host.record()
+        record.put(RECORD, "init", {"cluster_id": params["cluster_id"]})
+        record.save()
         host.begin("init", params["cluster_id"])
         kubeadm.configure("init", wanted, [*params["ignore_preflight_errors"], *(RESUME_IGNORES if situation.state == RESUME else ())])
         host.end()
         return True, situation
 
 
-def unmake(params: Object, host: Host, *, check_mode: bool) -> tuple[bool, Situation]:
-    """kubeadm reset, and the files of ours that say what the node is."""
-    node = host.read_json(host.paths.node)
-    if node is not None and node.get("cluster_id") not in (None, params["cluster_id"]):
-        raise KubeadmError(
-            f"{params['node_name']} belongs to cluster {node.get('cluster_name')} (id {node['cluster_id']}), this run is for {params['cluster_id']}. "
-            "It was left as it is: run reset.yml in that cluster's repository."
-        )
-    with host.lock(timeout=300) as handle:
-        files = host.files()
-        if files and node is None and host.journal() is None:
+def refuse_reset(params: Object, host: Host, node: Object | None, files: tuple[str, ...]) -> None:
+    name = params["node_name"]
+    refused = reset_refusal(name, node, params["cluster_id"], params["cluster_name"])
+    if refused:
+        raise KubeadmError(refused)
+    if files and node is None and host.journal() is None and not host.record().section(RECORD):
+        raise KubeadmError(f"{name} has Kubernetes files that we did not make ({', '.join(files)}), and no {host.paths.node}. It was left as it is.")
+    if has_api_server(files):
+        # A node.json is written before an init: it alone does not say that this init was ours, and with a reset goes all that etcd holds.
+        foreign = foreign_control_plane(host.maker(), params["cluster_id"] or (node or {}).get("cluster_id") or "")
+        if foreign and host.journal() is None:
             raise KubeadmError(
-                f"{params['node_name']} has Kubernetes files that we did not make ({', '.join(files)}), and no {host.paths.node}. It was left as it is."
+                f"{name} was left as it is: {foreign}. If it is this cluster's and its record is lost, bring its API up and run again; "
+                "if nobody needs it, kubeadm reset takes it and all its data away."
             )
+
+
+def unmake(params: Object, host: Host, *, check_mode: bool) -> tuple[bool, bool]:
+    """kubeadm reset, and the files of ours that say what the node is. Says what changed, and whether we had made it a node."""
+    with host.lock(timeout=300) as handle:
+        node, files, record = host.read_json(host.paths.node), host.files(), host.record()
+        refuse_reset(params, host, node, files)
         ours = [path for path in (host.paths.node, host.paths.journal, host.paths.drop_in) if os.path.exists(path)]
+        was_node = bool(files or ours or record.section(RECORD))
         changed = bool(files or ours)
         if changed and not check_mode:
+            # What comes after this step must know it, also in a later run when this one is killed.
+            record.put(RECORD, "node", True)
+            record.save()
             if files:
                 Kubeadm(host, params["node_name"], handle).reset(params["cri_socket"])
             for path in ours:
                 host.remove(path)
+            record.forget(RECORD, "init")
+            record.save()
             host.systemctl("daemon-reload")
-        return changed, Situation(JOINED if files else FRESH)
+        return changed, was_node
 
 
 def main() -> None:
@@ -239,6 +278,7 @@ def main() -> None:
         "cluster": {"type": "dict", "options": SUBOPTIONS},
         "endpoint": {"type": "str"},
         "cluster_id": {"type": "str", "required": True},
+        "cluster_name": {"type": "str"},
         "token_ttl": {"type": "int", "default": 20, "no_log": False},
         "cni_files": {"type": "list", "elements": "str"},
         "ignore_preflight_errors": {"type": "list", "elements": "str", "default": []},
@@ -246,18 +286,21 @@ def main() -> None:
     }
     module = AnsibleModule(
         argument_spec=spec,
-        required_if=[("state", "init", ["cluster", "endpoint", "node_address"])],
+        required_if=[("state", "init", ["cluster", "endpoint", "node_address"]), ("state", "absent", ["cluster_name"])],
         supports_check_mode=True,
     )
-    host = Host(run)
-    action = unmake if module.params["state"] == "absent" else make
+    params, host = module.params, Host(run)
+    result: dict[str, t.Any] = {}
     try:
-        changed, situation = action(module.params, host, check_mode=module.check_mode)
-    except (KubeadmError, KubeError) as error:
+        if params["state"] == "absent":
+            changed, result["was_node"] = unmake(params, host, check_mode=module.check_mode)
+        else:
+            changed, situation = make(params, host, check_mode=module.check_mode)
+            result = {"situation": situation.state, "reason": situation.reason}
+    except (KubeadmError, KubeError, RecordError) as error:
         module.fail_json(msg=str(error))
-    step = f"kubeadm {'reset' if module.params['state'] == 'absent' else module.params['state']}\n" if changed else ""
-    diff = {"before": "", "after": step} if changed else {"before": "", "after": ""}
-    module.exit_json(changed=changed, situation=situation.state, reason=situation.reason, diff=diff)
+    step = f"kubeadm {'reset' if params['state'] == 'absent' else params['state']}\n" if changed else ""
+    module.exit_json(changed=changed, diff={"before": "", "after": step}, **result)
 
 
 if __name__ == "__main__":

@@ -24,6 +24,10 @@ options:
     description: Name of the node in the cluster.
     type: str
     required: true
+  cluster_id:
+    description: Id of the cluster that the host is to belong to. A control plane that was not made for it is refused.
+    type: str
+    required: true
   api_timeout:
     description: Seconds to wait for the API of a control plane that is there, for example after a reboot.
     type: int
@@ -46,6 +50,7 @@ EXAMPLES = r"""
   fpga.hybrid.kubeadm_state:
     role: worker
     node_name: "{{ inventory_hostname }}"
+    cluster_id: "{{ cluster_id }}"
   register: __kubeadm
 """
 
@@ -58,6 +63,10 @@ situation:
   returned: always
 reason:
   description: What was found, in words, when the situation is neither V(fresh) nor V(joined).
+  type: str
+  returned: always
+refusal:
+  description: What to tell the user when the situation is V(refused), else empty.
   type: str
   returned: always
 joined:
@@ -112,9 +121,10 @@ import os
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.fpga.hybrid.plugins.module_utils._kubeadm import DOWN, JOINED, KubeadmError
+from ansible_collections.fpga.hybrid.plugins.module_utils._kubeadm import DOWN, JOINED, KubeadmError, refusal
 from ansible_collections.fpga.hybrid.plugins.module_utils._kubeadm_host import Host
 from ansible_collections.fpga.hybrid.plugins.module_utils._kubectl import Kubectl, KubeError, run
+from ansible_collections.fpga.hybrid.plugins.module_utils._record import RecordError
 
 
 def registered(host: Host, name: str) -> bool | None:
@@ -128,15 +138,16 @@ def main() -> None:
         argument_spec={
             "role": {"type": "str", "choices": ["control_plane", "worker"], "required": True},
             "node_name": {"type": "str", "required": True},
+            "cluster_id": {"type": "str", "required": True},
             "api_timeout": {"type": "int", "default": 90},
             "lock_timeout": {"type": "int", "default": 300},
         },
         supports_check_mode=True,
     )
-    host = Host(run)
+    host, params = Host(run), module.params
     try:
-        with host.lock(module.params["lock_timeout"]):
-            found, situation = host.situation(module.params["role"], module.params["api_timeout"])
+        with host.lock(params["lock_timeout"]):
+            found, situation = host.situation(params["role"], params["api_timeout"], params["cluster_id"])
         node = host.read_json(host.paths.node) or {}
         versions = host.versions()
         has_kubelet = found.has("kubelet.conf") and versions["kubectl"] is not None
@@ -144,19 +155,20 @@ def main() -> None:
             changed=False,
             situation=situation.state,
             reason=situation.reason,
+            refusal=refusal(params["node_name"], params["role"], situation),
             joined=situation.state in (JOINED, DOWN),
             cluster_id=node.get("cluster_id"),
             cluster_name=node.get("cluster_name"),
             node=node,
             server=host.server(host.paths.kubelet_kubeconfig) if has_kubelet else None,
             ca_cert_hashes=host.ca_hashes() if os.path.exists(host.paths.ca) else [],
-            registered=registered(host, module.params["node_name"]) if has_kubelet else None,
+            registered=registered(host, params["node_name"]) if has_kubelet else None,
             api=found.api,
             api_answer=host.api(0)[1] if situation.state == DOWN else "",
             versions=versions,
             cni=host.cni_configurations(),
         )
-    except (KubeadmError, KubeError) as error:
+    except (KubeadmError, KubeError, RecordError) as error:
         module.fail_json(msg=str(error))
 
 

@@ -134,6 +134,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.fpga.hybrid.plugins.module_utils import _verify as verify
 from ansible_collections.fpga.hybrid.plugins.module_utils import _verify_cluster as cluster
 from ansible_collections.fpga.hybrid.plugins.module_utils import _verify_probe as probe
+from ansible_collections.fpga.hybrid.plugins.module_utils._kubectl import Kubectl, KubeError, run
 
 
 def unreachable(control_plane: str, error: Exception) -> verify.Line:
@@ -141,10 +142,10 @@ def unreachable(control_plane: str, error: Exception) -> verify.Line:
         f"On {control_plane}: `systemctl status kubelet`, `ls /var/log/containers | grep apiserver`, and is the name of cluster_control_plane_endpoint "
         "resolved to this host (`getent hosts`)?"
     )
-    return verify.Line(verify.API, control_plane, False, str(error), "an answer", remedy=remedy)
+    return verify.Line(verify.API, control_plane, False, cluster.in_a_line(error), "an answer", remedy=remedy)
 
 
-def start(module: AnsibleModule, kubectl: cluster.Kubectl) -> dict[str, Any]:
+def start(module: AnsibleModule, kubectl: Kubectl) -> dict[str, Any]:
     here, params = module.params["control_plane"], module.params
     try:
         plan: dict[str, Any] = cluster.start_probes(
@@ -155,7 +156,7 @@ def start(module: AnsibleModule, kubectl: cluster.Kubectl) -> dict[str, Any]:
             inventory=cluster.Inventory(params["places"], params["lan_networks"]),
             only_checking=module.check_mode,
         )
-    except cluster.KubectlError as error:
+    except KubeError as error:
         return {"lines": [unreachable(here, error).as_dict()], "answering": []}
     plan["answering"] = []
     if params["answer_here"] and here in plan["pods"]:
@@ -167,15 +168,15 @@ def start(module: AnsibleModule, kubectl: cluster.Kubectl) -> dict[str, Any]:
     return plan
 
 
-def finish(module: AnsibleModule, kubectl: cluster.Kubectl) -> list[verify.Line]:
+def finish(module: AnsibleModule, kubectl: Kubectl) -> list[verify.Line]:
     here, params = module.params["control_plane"], module.params
     lines, answers = [], True
     wanted = cluster.Wanted(cluster_id=params["cluster_id"], versions=params["versions"], cni=params["cni"])
     try:
         if not module.check_mode:
-            kubectl.run("delete", "namespace", cluster.NAMESPACE, "--ignore-not-found", "--wait=false")
+            kubectl.call("delete", "namespace", cluster.NAMESPACE, "--ignore-not-found", "--wait=false")
         lines += cluster.look(kubectl, here, params["nodes"], params["declared"], wanted)
-    except cluster.KubectlError as error:
+    except KubeError as error:
         lines.append(unreachable(here, error))
         answers = False
     kubeadm = module.get_bin_path("kubeadm")
@@ -190,13 +191,13 @@ def finish(module: AnsibleModule, kubectl: cluster.Kubectl) -> list[verify.Line]
     return lines
 
 
-def clean_up(here: str, kubectl: cluster.Kubectl, seconds: float) -> verify.Line:
+def clean_up(here: str, kubectl: Kubectl, seconds: float) -> verify.Line:
     expected = f"namespace {cluster.NAMESPACE} is gone"
     try:
         cluster.remove_probes(kubectl, seconds)
-    except cluster.KubectlError as error:
+    except KubeError as error:
         remedy = f"`kubectl delete namespace {cluster.NAMESPACE}`; while a node is down its pod cannot end, the next verify.yml removes it."
-        return verify.Line(verify.CLEAN_UP, here, False, str(error), expected, remedy=remedy)
+        return verify.Line(verify.CLEAN_UP, here, False, cluster.in_a_line(error), expected, remedy=remedy)
     return verify.Line(verify.CLEAN_UP, here, True, "probe pods, their Services and namespace made and removed", expected)
 
 
@@ -220,7 +221,7 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    kubectl = cluster.Kubectl(module.params["kubeconfig"])
+    kubectl = Kubectl(run, module.params["kubeconfig"], request_timeout=10, bounded=True)
     if module.params["state"] == "started":
         module.exit_json(changed=False, **start(module, kubectl))
     module.exit_json(changed=False, lines=[line.as_dict() for line in finish(module, kubectl)])

@@ -7,7 +7,7 @@ from __future__ import annotations
 import json
 import re
 import subprocess
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 
 import pytest
 
@@ -54,7 +54,7 @@ def test_nothing_was_served_that_the_list_lacks(listed):
     assert paths, "the depot's log knows no request of the lab's hosts: build the cluster first"
     packages = with_dependencies({item["name"] for item in listed if item["kind"] == "package"})
     images = {(f"{item['origin']}/{item['name']}", item["version"]) for item in listed if item["kind"] == "image"}
-    urls = {item["source"].removeprefix("https://depot") for item in listed if item["kind"] in {"key", "file"}}
+    urls = {urlsplit(item["source"]).path for item in listed if item["kind"] in {"key", "file"}}
     missing = set()
     for path in paths:
         if path.endswith(".deb"):

@@ -35,6 +35,9 @@ DECLARED = {
     "Docker as the runtime with a mirror of images": Refusal(
         {"cluster_container_runtime": "docker"}, ("cluster_mirrors.images", "where Docker is the runtime")
     ),
+    "a pod network that the living cluster does not have": Refusal(
+        {"cluster_pod_network": "10.243.0.0/16"}, ("cp1, cluster_pod_network: the cluster has 10.244.0.0/16",)
+    ),
     "an endpoint that is no name": Refusal({"cluster_control_plane_endpoint": "https://api"}, ("cluster_control_plane_endpoint", "'https://api'")),
     "a proxy's password": Refusal({"cluster_proxy": {"http": "http://user:planted@proxy:3128"}}, ("cluster_proxy.http: found credentials",)),
     "an address twice": Refusal({"vpn_address": "172.27.224.1"}, ("vpn_address", "which cp1 has as well")),
@@ -63,6 +66,11 @@ def broken(host: str, break_it: str, mend_it: str):
         on(host, mend_it)
 
 
+# What a cluster says of itself is asked where the record is lost.
+PATCH = "kubectl --kubeconfig /etc/kubernetes/admin.conf -n kube-system patch configmap fpga-hybrid --type=merge -p"
+NAME_ANOTHER = f"""{PATCH} '{{"data": {{"cluster_id": "11111111-2222-4333-8444-555555555555"}}}}'"""
+NAME_OURS = rf'{PATCH} "{{\"data\": {{\"cluster_id\": \"$(grep -oE "[0-9a-f-]{{36}}" /etc/fpga-hybrid/cluster.json)\"}}}}"'
+
 HOSTS = {
     "no /dev/net/tun": ("worker1", "mv /dev/net/tun /dev/net/tun.away", "mv /dev/net/tun.away /dev/net/tun", ("worker1, /dev/net/tun",)),
     "an operating system that is not supported": (
@@ -85,6 +93,18 @@ HOSTS = {
         "systemctl stop openvpn-client@fpga-hybrid && ip link delete tun0 && ip tuntap add dev tun0 mode tap",
         "ip link delete tun0; systemctl start openvpn-client@fpga-hybrid",
         ("worker1, openvpn_device", "another kind (tap"),
+    ),
+    "a control plane that another cluster's run has made": (
+        "cp1",
+        f"mv /etc/fpga-hybrid/record.json /run/ && {NAME_ANOTHER}",
+        f"mv /run/record.json /etc/fpga-hybrid/; {NAME_OURS}",
+        ("cp1, Kubernetes: it is the control plane of the cluster with id 11111111-2222-4333-8444-555555555555",),
+    ),
+    "a control plane whose cluster.json is lost": (
+        "cp1",
+        "mv /etc/fpga-hybrid/cluster.json /run/",
+        "mv /run/cluster.json /etc/fpga-hybrid/",
+        ("cp1, /etc/fpga-hybrid/cluster.json: none, beside the control plane", "get configmap fpga-hybrid"),
     ),
     "a stranger on the kubelet's port of the VPN": (
         "cp1",

@@ -1,13 +1,16 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What role cni has helm render, with and without a mirror of charts."""
+"""What role cni has helm render, with and without a mirror of charts; and whose Calico it takes out."""
 
 from __future__ import annotations
 
+import base64
 import json
 
 import pytest
 import yaml
+from ansible.parsing.dataloader import DataLoader
+from ansible.template import Templar, trust_as_template
 
 from tests.unit.site import ROOT, play
 
@@ -41,3 +44,25 @@ def test_the_definitions_of_the_same_release_come_first(kubernetes, calico, mirr
     assert {(chart["version"], chart["namespace"], chart.get("repository")) for chart in charts} == {(calico, "tigera-operator", repository)}
     assert charts[-1]["values"]["installation"]["calicoNetwork"]["mtu"] == 1350
     assert "planted-secret" not in json.dumps(charts)
+
+
+# --- reset
+
+RESET = ROOT / "roles" / "cni" / "tasks" / "reset.yml"
+NODE = {"schema": 1, "kubeadm": {"node": True}}
+
+
+@pytest.mark.parametrize(
+    ("record", "cni", "removed"),
+    [
+        (NODE, "calico", True),
+        (NODE, "none", False),  # the site's own network, which may be Calico too
+        ({"schema": 1, "apt": {}}, "calico", False),  # a host that only serves the VPN, with a k3s of somebody else
+        (None, "calico", False),
+    ],
+)
+def test_calicos_files_go_only_where_we_made_a_node(record, cni, removed):
+    (task,) = [task for task in yaml.safe_load(RESET.read_text()) if task["name"] == "Remove Calico's files"]
+    content = {} if record is None else {"content": base64.b64encode(json.dumps(record).encode()).decode()}
+    templar = Templar(loader=DataLoader(), variables={"cluster_cni": cni, "__cni_record": content})
+    assert all(templar.evaluate_conditional(trust_as_template(condition)) for condition in task["when"]) == removed

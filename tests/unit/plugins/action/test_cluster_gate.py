@@ -9,58 +9,21 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import yaml
 
 from ansible_collections.fpga.hybrid.plugins.module_utils._controller import this_run
 from ansible_collections.fpga.hybrid.plugins.module_utils._lock import LockFile
+from tests.unit.playbook_site import HOSTS, ROOT, UNREACHABLE, Site
 
-ROOT = Path(__file__).resolve().parents[4]
-ANSIBLE_PLAYBOOK = Path(sys.executable).parent / "ansible-playbook"
-LOCAL = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
-HOSTS = {
-    "cp1": {"roles": ["control_plane", "vpn_server"], "vars": LOCAL},
-    "worker1": {"roles": ["worker"], "vars": {**LOCAL, "vpn_address": "172.27.224.12"}},
-}
-SETTINGS = {
-    "cluster_on_prem_addresses": "vpn",
-    "cluster_control_plane_endpoint": "api.example.org",
-    "cluster_vpn_endpoint": "vpn.example.org",
-}
 BEGIN, GATE, RECORD = (
     [{"hosts": "on_prem", "gather_facts": False, "tasks": [{"ansible.builtin.include_role": {"name": "fpga.hybrid.cluster", "tasks_from": "begin"}}]}],
     [{"hosts": "on_prem", "gather_facts": False, "roles": ["fpga.hybrid.cluster"], "tasks": [{"ansible.builtin.debug": {"msg": "id is {{ cluster_id }}."}}]}],
     [{"hosts": "on_prem", "gather_facts": False, "tasks": [{"ansible.builtin.include_role": {"name": "fpga.hybrid.cluster", "tasks_from": "record"}}]}],
 )
-
-
-class Site:
-    """A cluster's folder: inventory, playbooks, and the state that a control plane would have."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.state = folder / "state"
-        self.lock = LockFile(self.state)
-        (folder / "lab.hybrid.yml").write_text(yaml.safe_dump({"plugin": "fpga.hybrid.cluster", "cluster_name": "lab", "hosts": HOSTS}))
-
-    def command(self, plays, *options, **variables):
-        (self.folder / "play.yml").write_text(yaml.safe_dump(plays, sort_keys=False))
-        extra = json.dumps({**SETTINGS, "cluster_state_folder": str(self.state), **variables})
-        return [ANSIBLE_PLAYBOOK, "-i", self.folder / "lab.hybrid.yml", self.folder / "play.yml", "-e", extra, *options]
-
-    def run(self, plays, *options, **variables):
-        environment = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_COLLECTIONS_PATH": str(ROOT / "collections"), "ANSIBLE_NOCOLOR": "1"}
-        return subprocess.run(
-            self.command(plays, *options, **variables), capture_output=True, text=True, check=False, env=environment, cwd=self.folder, timeout=120
-        )
-
-    def cluster_id(self):
-        return json.loads((self.state / "cluster.json").read_text())["cluster_id"]
 
 
 @pytest.fixture
@@ -71,7 +34,7 @@ def site(tmp_path):
 def test_the_first_run_makes_the_id_and_every_host_learns_it_also_under_limit(site):
     done = site.run([*BEGIN, *GATE, *RECORD])
     assert done.returncode == 0, done.stdout
-    assert done.stdout.count(f"id is {site.cluster_id()}.") == 2
+    assert done.stdout.count(f"id is {site.cluster_id()}.") == len(HOSTS)
     assert not site.lock.path.exists(), "the lock was not given back"
 
     again = site.run([*BEGIN, *GATE, *RECORD], "--limit", "worker1")
@@ -120,20 +83,54 @@ def test_a_killed_run_s_lock_is_taken_over_at_once(site):
     assert "that run has ended without giving it back" in done.stdout + done.stderr
 
 
-def test_a_run_whose_lock_was_broken_stops_at_its_next_play(site):
+@pytest.mark.parametrize("strategy", ["linear", "host_pinned"])
+def test_a_run_whose_lock_was_broken_stops_on_every_host_at_its_next_play(site, strategy):
     other = replace(this_run(), machine_id="another", user="ali", controller="awx", pid=7)
     site.state.mkdir()
     (site.folder / "lock").write_text(replace_holder(site, other))
     steal = [{"hosts": "cp1", "gather_facts": False, "tasks": [{"ansible.builtin.copy": {"src": str(site.folder / "lock"), "dest": str(site.state / "lock")}}]}]
-    done = site.run([*BEGIN, *GATE, *steal, *GATE])
+    next_play = [{**GATE[0], "strategy": strategy, "tasks": [{"ansible.builtin.debug": {"msg": "went on on {{ inventory_hostname }}"}}]}]
+    done = site.run([*BEGIN, *GATE, *steal, *next_play, *next_play])
     assert done.returncode != 0
     assert "this run's lock was taken away, ali@awx has it" in done.stdout
+    assert "went on" not in done.stdout
+    assert "Stopped, because cp1 was" in done.stdout
+    assert done.stdout.count("failed=1") == len(HOSTS)
+
+
+def test_no_host_goes_on_without_the_control_plane(site):
+    """Without its id a worker would be described as one of no cluster."""
+    site.write_inventory(cp1=UNREACHABLE)
+    done = site.run([{**GATE[0], "strategy": "host_pinned"}], "--limit", "worker1,worker2")
+    assert done.stdout.count("unreachable=1") == 2
+    assert "id is" not in done.stdout
+
+
+def test_a_reset_may_do_without_a_control_plane_that_is_gone(site):
+    site.write_inventory(cp1=UNREACHABLE)
+    done = site.run([{**GATE[0], "vars": {"reset_gone": []}}], "--limit", "worker1,worker2")
+    assert "The control plane cp1 cannot be reached" in done.stdout
+    assert "go on without it: --limit '!cp1' -e reset_gone=cp1" in done.stdout
+    done = site.run(GATE, "--limit", "worker1,worker2", reset_gone="cp1")
+    assert done.returncode == 0, done.stdout
+    assert done.stdout.count("id is .") == 2
 
 
 def replace_holder(site, holder):
     file = LockFile(site.folder / "elsewhere")
     file.take(holder, None, "")
     return file.read().text()
+
+
+@pytest.mark.parametrize("tag", ["host", "vpn", "cluster"])
+def test_a_run_of_one_tag_before_there_is_a_cluster_waits_for_no_node_and_gives_the_lock_back(site, tag):
+    """site.yml's own plays around those that change hosts."""
+    plays = yaml.safe_load((ROOT / "playbooks" / "site.yml").read_text())
+    done = site.run([plays[1], plays[-1]], "--tags", tag, cluster_ready_timeout=1)
+    assert done.returncode == 0, done.stdout
+    assert ("Wait until every node" in done.stdout) == (tag == "cluster")
+    assert (site.state / "cluster.json").exists()
+    assert not site.lock.path.exists(), "the lock was not given back"
 
 
 def test_everything_that_is_wrong_is_told_at_once_and_nothing_is_made(site):

@@ -12,6 +12,7 @@ import pytest
 from ansible_collections.fpga.hybrid.plugins.action import verify_report
 from ansible_collections.fpga.hybrid.plugins.module_utils import _verify as verify
 from ansible_collections.fpga.hybrid.plugins.module_utils import _verify_cluster as cluster
+from ansible_collections.fpga.hybrid.plugins.module_utils._kubectl import Kubectl
 from ansible_collections.fpga.hybrid.plugins.module_utils._verify import Line
 
 
@@ -28,7 +29,7 @@ def a_node(name: str, ready: bool = True, images: tuple[str, ...] = ("registry.k
 
 
 @dataclass
-class FakeKubectl:
+class FakeKubectl(Kubectl):
     """Answers as a cluster would in which every pod of a Ready node runs at the second look."""
 
     nodes: dict[str, dict]
@@ -40,43 +41,51 @@ class FakeKubectl:
     created: dict | None = None
     looks: int = 0
 
-    def run(self, *arguments: str, stdin: str = "", seconds: float | None = None) -> str:
+    def within(self, seconds: int) -> FakeKubectl:
+        return self
+
+    def try_call(self, *arguments: str, data: str | None = None) -> tuple[int, str, str]:
         self.calls.append(arguments)
+        if arguments[-2:] == ("-o", "json"):
+            found = self._get(*arguments[1:-2])
+            return (0, json.dumps(found), "") if found else (1, "", "Error from server (NotFound): no such thing")
         if arguments[0] == "create":
             assert not self.left_over, "made beside what a killed run left"
-            self.created = json.loads(stdin)
-        elif arguments[:2] == ("get", "namespace"):
-            return "namespace/fpga-hybrid-verify" if self.left_over or self.created else ""
+            self.created = json.loads(data or "")
         elif arguments[:2] == ("delete", "namespace"):
             self.left_over, self.created = False, None
         elif arguments[:2] == ("get", "--raw"):
-            return '{"gitVersion": "v1.36.3"}'
+            return 0, '{"gitVersion": "v1.36.3"}', ""
         elif arguments[0] in {"logs", "exec"}:
             if arguments[3] in self.broken:
-                raise cluster.KubectlError("dial tcp 172.27.224.13:10250: i/o timeout")
-            return "Kubernetes v1.36.3\n"
-        return ""
+                return 1, "", "error: dial tcp 172.27.224.13:10250:\n  i/o timeout\n"
+            return 0, "Kubernetes v1.36.3\n", ""
+        return 0, "", ""
 
-    def get(self, *arguments: str) -> dict:
-        self.calls.append(("get", *arguments))
-        if arguments[0] == "nodes":
-            return {"items": list(self.nodes.values())}
+    def _get(self, *arguments: str) -> dict | None:
+        if arguments[0] == "namespace":
+            return {"kind": "Namespace"} if self.left_over or self.created else None
         if arguments[:2] == ("service", "kubernetes"):
             return {"spec": {"clusterIP": "10.96.0.1"}}
         if arguments[:2] == ("service", "kube-dns"):
             return {"spec": {"clusterIP": "10.96.0.10"}}
+        if arguments[0] == "configmap":
+            return self.record
+        return {"kind": "List", "items": self._all(*arguments)}
+
+    def _all(self, *arguments: str) -> list[dict]:
+        if arguments[0] == "nodes":
+            return list(self.nodes.values())
         if arguments[0] == "services":
             made = [item for item in self.created["items"] if item["kind"] == "Service"]
-            return {"items": [{"metadata": item["metadata"], "spec": {"clusterIP": f"10.96.1.{number}"}} for number, item in enumerate(made)]}
+            return [{"metadata": item["metadata"], "spec": {"clusterIP": f"10.96.1.{number}"}} for number, item in enumerate(made)]
         if arguments[0] == "pods" and cluster.NAMESPACE in arguments:
             self.looks += 1
-            return {"items": [self._pod(item) for item in self.created["items"] if item["kind"] == "Pod"]}
+            return [self._pod(item) for item in self.created["items"] if item["kind"] == "Pod"]
         if arguments[0] == "pods":
-            return {"items": [{"metadata": {"name": pod}, "spec": {"nodeName": node}} for node, pod in self.proxies.items()]}
-        if arguments[0] == "configmap":
-            return self.record or {}
+            return [{"metadata": {"name": pod}, "spec": {"nodeName": node}} for node, pod in self.proxies.items()]
         if arguments[0] == "secrets":
-            return {"items": [{}, {}]}
+            return [{}, {}]
         raise AssertionError(arguments)
 
     def _pod(self, item: dict) -> dict:
@@ -225,7 +234,7 @@ def test_a_cluster_as_declared():
 def test_a_kubelet_that_cannot_be_reached_fails_its_two_lines():
     found = look(FakeKubectl(NODES, proxies=PROXIES, broken=("kube-proxy-b",)))
     assert [key for key, (ok, _found) in found.items() if ok is False] == [("logs", "worker1"), ("exec", "worker1")]
-    assert "10250" in found["exec", "worker1"][1]
+    assert found["exec", "worker1"][1].endswith("error: dial tcp 172.27.224.13:10250: i/o timeout")
 
 
 def test_a_node_without_kube_proxy_is_said():

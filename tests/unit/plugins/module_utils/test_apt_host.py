@@ -488,6 +488,13 @@ def test_two_processes_do_not_work_on_one_host_at_once(debian):
         pass
 
 
+def test_a_removal_with_nothing_to_remove_leaves_no_folder_behind(debian, run):
+    """reset.yml ends with our folders; a second one must not find them anew."""
+    with Host(debian, root=str(debian.root), lock_timeout=0).locked():
+        assert run(absent=True).changes == []
+    assert not debian.path(os.path.dirname(PATH)).exists()
+
+
 def test_credentials_go_only_to_the_mirrors_own_host(monkeypatch):
     sent = []
 

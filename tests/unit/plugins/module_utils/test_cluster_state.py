@@ -5,14 +5,19 @@
 from __future__ import annotations
 
 import json
+import shlex
+import shutil
+import subprocess
 
 import pytest
 
 from ansible_collections.fpga.hybrid.plugins.module_utils._cluster_state import (
+    FROM_CLUSTER,
     ClusterState,
     StateError,
     config_map,
     describe,
+    foreign_record,
     plan,
     record_of,
     running_kubernetes,
@@ -28,19 +33,49 @@ def never():
 
 
 def test_the_id_is_made_once_and_never_again():
-    first = plan(None, "InAccel", None, lambda: ID)
+    first = plan(None, "InAccel", None, lambda: ID, stands=False)
     assert first == ClusterState(ID, "InAccel", {})
-    assert plan(first, "InAccel", None, never) == first
+    assert plan(first, "InAccel", None, never, stands=True) == first
+
+
+def test_a_control_plane_that_has_lost_its_file_gets_no_new_id():
+    with pytest.raises(StateError, match=r"found none, beside a control plane that stands.*get configmap fpga-hybrid .* > /etc/fpga-hybrid/cluster.json"):
+        plan(None, "InAccel", None, never, stands=True)
+
+
+def test_the_command_that_restores_the_file_writes_what_was_in_it():
+    """kubectl renders the template without a server, on what cluster_record writes."""
+    kubectl = shutil.which("kubectl") or pytest.skip("needs kubectl")
+    data = record_of(ID, "InAccel", STATE.versions, "0.1.0")
+    template = next(word for word in shlex.split(FROM_CLUSTER) if word.startswith("go-template="))
+    command = [kubectl, "patch", "--local", "-f", "-", "--type=merge", "-p", "{}", "-o", template]
+    done = subprocess.run(command, input=config_map(data), capture_output=True, text=True, check=True)
+    assert ClusterState.parse(done.stdout, "x") == STATE
+
+
+@pytest.mark.parametrize(
+    ("found", "refused"),
+    [
+        ({}, False),
+        ({"cluster_id": ID, "cluster_name": "InAccel"}, False),
+        ({"cluster_id": "11111111-2222-4333-8444-555555555555", "cluster_name": "Other"}, True),
+        ({"cluster_id": "11111111-2222-4333-8444-555555555555"}, True),
+    ],
+)
+def test_a_cluster_that_carries_another_id_is_not_written_to(found, refused):
+    said = foreign_record(found, record_of(ID, "InAccel", {}, "0.1.0"))
+    assert bool(said) == refused
+    assert not refused or (f"id 11111111-2222-4333-8444-555555555555; expected InAccel, id {ID}" in said and "Nothing was written" in said)
 
 
 def test_recorded_versions_stay_unless_others_are_given():
-    assert plan(STATE, "InAccel", None, never) == STATE
-    assert plan(STATE, "InAccel", {"kubernetes": "1.36.4"}, never).versions == {"kubernetes": "1.36.4"}
+    assert plan(STATE, "InAccel", None, never, stands=True) == STATE
+    assert plan(STATE, "InAccel", {"kubernetes": "1.36.4"}, never, stands=True).versions == {"kubernetes": "1.36.4"}
 
 
 def test_the_control_plane_of_another_cluster_is_refused():
     with pytest.raises(StateError, match=f"cluster_name: this host is the control plane of cluster InAccel \\({ID}\\); expected lab"):
-        plan(STATE, "lab", None, never)
+        plan(STATE, "lab", None, never, stands=True)
 
 
 def test_what_is_written_can_be_read():

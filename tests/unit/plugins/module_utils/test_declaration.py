@@ -12,10 +12,12 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ansible_collections.fpga.hybrid.plugins.module_utils._declaration import MIRRORS as MIRROR_NAMES
 from ansible_collections.fpga.hybrid.plugins.module_utils._declaration import VARIABLES, Host, node_address, validate
 
 ROOT = Path(__file__).resolve().parents[4]
 DEFAULTS = yaml.safe_load((ROOT / "roles" / "cluster" / "defaults" / "main.yml").read_text())
+OPTIONS = yaml.safe_load((ROOT / "roles" / "cluster" / "meta" / "argument_specs.yml").read_text())["argument_specs"]["main"]["options"]
 GOOD = {
     **{name: value for name, value in DEFAULTS.items() if name in VARIABLES},
     "cluster_name": "InAccel",
@@ -44,6 +46,16 @@ def test_the_tutorial_s_declaration_is_sound():
 def test_every_default_is_checked_or_computed():
     """A variable that nobody checks could be mistyped without a word."""
     assert set(DEFAULTS) - set(VARIABLES) == {"allow_disruption"}
+
+
+@pytest.mark.parametrize(("name", "choice"), [(name, choice) for name, option in OPTIONS.items() for choice in option.get("choices", [])])
+def test_what_the_argument_specs_offer_is_taken(name, choice):
+    assert [message for message in problems(**{name: choice}) if message.startswith(f"{name}:")] == []
+
+
+def test_every_mirror_that_can_be_set_is_described():
+    described = " ".join(OPTIONS["cluster_mirrors"]["description"])
+    assert [mirror for mirror in MIRROR_NAMES if f"C({mirror})" not in described] == []
 
 
 @pytest.mark.parametrize("name", ["cluster_name", "cluster_on_prem_addresses", "cluster_control_plane_endpoint", "cluster_vpn_endpoint"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import hashlib
+import ipaddress
 import json
 
 import pytest
@@ -279,6 +280,40 @@ def test_what_is_no_certificate_is_refused(text):
         k.ca_cert_hashes(text)
 
 
+# --- names in a certificate ---------------------------------------------------------------------------------------------------------------------
+
+
+def named(key, *alternatives):
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "kube-apiserver")])
+    now = datetime.datetime(2026, 1, 1)
+    builder = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key()).serial_number(5)
+    builder = builder.not_valid_before(now).not_valid_after(now + datetime.timedelta(days=1)).add_extension(x509.BasicConstraints(False, None), critical=True)
+    builder = builder.add_extension(x509.SubjectAlternativeName(list(alternatives)), critical=False) if alternatives else builder
+    return builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM).decode()
+
+
+@pytest.mark.parametrize("key", [ec.generate_private_key(ec.SECP256R1()), rsa.generate_private_key(65537, 2048)], ids=["EC", "RSA"])
+def test_a_certificate_s_names_and_addresses_are_read(key):
+    many = [f"host-{number}.example.org" for number in range(300)]  # lengths of two bytes
+    alternatives = [*map(x509.DNSName, ["API.example.org", "*.w.example", *many]), x509.RFC822Name("a@b.c")]
+    addresses = [x509.IPAddress(ipaddress.ip_address(text)) for text in ("10.0.0.7", "fd00::7")]
+    expected = {"api.example.org", "*.w.example", *many, "10.0.0.7", "fd00::7"}
+    assert k.certificate_names(named(key, *alternatives, *addresses)) == expected
+
+
+def test_a_certificate_without_names_and_a_file_without_a_certificate_hold_for_nothing():
+    assert k.certificate_names(named(ec.generate_private_key(ec.SECP256R1()))) == set()
+    assert k.certificate_names(certificate(ec.generate_private_key(ec.SECP256R1())).public_bytes(serialization.Encoding.PEM).decode()) == set()
+    assert k.certificate_names("") == set()
+    assert k.certificate_names("-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n") == set()
+    assert k.certificate_names("-----BEGIN CERTIFICATE-----\n?\n-----END CERTIFICATE-----\n") == set()
+
+
+@pytest.mark.parametrize(("name", "plain"), [("API.Example.org", "api.example.org"), ("fd00:0:0::7", "fd00::7"), ("10.0.0.7", "10.0.0.7")])
+def test_names_have_one_form_in_which_they_are_compared(name, plain):
+    assert k.plain_name(name) == plain
+
+
 # --- half-made state ----------------------------------------------------------------------------------------------------------------------------
 
 ALL = (*k.CONTROL_PLANE_FILES, *k.NODE_FILES)
@@ -305,6 +340,8 @@ JOURNAL = {"action": "init", "cluster_id": "x"}
         (k.Found(files=PKI), k.REFUSED),  # a CA that somebody put there
         (k.Found(files=("pki/ca.crt", "kubelet.conf", "config.yaml")), k.REFUSED),  # a worker
         (k.Found(etcd_data=True), k.REFUSED),
+        (k.Found(files=ALL, etcd_data=True, api="healthy", foreign="not ours"), k.REFUSED),
+        (k.Found(files=ALL, etcd_data=True, api="down", foreign="not ours"), k.REFUSED),
     ],
 )
 def test_what_is_to_be_done_about_a_control_plane(found, state):
@@ -316,6 +353,46 @@ def test_data_of_etcd_are_never_cleaned_away(files, journal, api, missing):
     found = k.Found(files=tuple(files), etcd_data=True, journal=JOURNAL if journal else None, api=api, missing=tuple(missing))
     assert k.control_plane_situation(found).state not in (k.CLEAN, k.FRESH)
     assert k.worker_situation(found).state == k.REFUSED
+
+
+@given(st.sets(st.sampled_from(ALL), min_size=1), st.booleans(), st.sampled_from(["healthy", "down", "absent"]), st.sets(st.sampled_from(["coredns"])))
+def test_a_control_plane_that_we_did_not_make_is_never_kept_as_declared(files, etcd, api, missing):
+    found = k.Found(files=tuple(files), etcd_data=etcd, api=api, missing=tuple(missing), foreign="not ours")
+    assert k.control_plane_situation(found) == k.Situation(k.REFUSED, "not ours")
+
+
+@pytest.mark.parametrize(
+    ("maker", "cluster_id", "words"),
+    [
+        ("id-1", "id-1", ""),
+        (None, "id-1", "we did not make"),
+        (None, "", "we did not make"),
+        ("id-2", "id-1", "the cluster with id id-2, and this one is id-1"),
+        ("id-2", "", "the cluster with id id-2, and this one is not made yet"),
+    ],
+)
+def test_a_control_plane_is_ours_by_the_id_that_it_was_made_for(maker, cluster_id, words):
+    said = k.foreign_control_plane(maker, cluster_id)
+    assert words in said
+    assert bool(words) == bool(said)
+
+
+@pytest.mark.parametrize(
+    ("node", "cluster_id", "words"),
+    [
+        (None, "id-1", ""),
+        ({}, "id-1", ""),
+        ({"cluster_id": "id-1", "cluster_name": "lab"}, "id-1", ""),
+        ({"cluster_id": "id-1", "cluster_name": "lab"}, "", ""),  # the control plane was reset before, or is gone
+        ({"cluster_id": "id-1", "cluster_name": "other"}, "", "belongs to cluster other (id id-1), this run is for lab (id none any more)"),
+        ({"cluster_id": "id-1", "cluster_name": "other"}, "id-2", "run reset.yml in that cluster's repository."),
+        ({"cluster_id": "id-1", "cluster_name": "lab"}, "id-2", "-e reset_former_id=id-1"),  # missed the reset of a cluster that was built anew
+    ],
+)
+def test_a_node_is_taken_out_by_its_clusters_id_or_where_none_is_recorded_by_its_name(node, cluster_id, words):
+    said = k.reset_refusal("w1", node, cluster_id, "lab")
+    assert words in said
+    assert bool(words) == bool(said)
 
 
 @given(st.sets(st.sampled_from(ALL)), st.booleans(), st.sampled_from(["healthy", "down", "absent"]))
@@ -353,7 +430,7 @@ def test_what_a_living_cluster_cannot_become_is_named_by_its_variable():
         "controlPlaneEndpoint": "api.example.org:6443",
         "networking": {"podSubnet": "10.10.0.0/16", "serviceSubnet": "10.96.0.0/12", "dnsDomain": "cluster.local"},
     }
-    assert k.immutable_differences(CLUSTER, live) == ["cluster_pod_network says 10.244.0.0/16, the cluster has 10.10.0.0/16"]
+    assert k.immutable_differences(CLUSTER, live) == [("cluster_pod_network", "10.244.0.0/16", "10.10.0.0/16")]
 
 
 def test_failed_preflight_says_each_check_with_its_remedy_and_that_nothing_happened():

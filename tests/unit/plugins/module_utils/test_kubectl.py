@@ -213,3 +213,27 @@ def test_a_pod_that_no_node_takes_says_why():
     lonely = {"metadata": {"name": "x-1", "namespace": "n"}, "spec": {}, "status": {"phase": "Pending"}}
     lonely["status"]["conditions"] = [{"type": "PodScheduled", "status": "False", "message": "0/1 nodes are available"}]
     assert k.pod_troubles([lonely]) == ["n/x-1 on no node is Pending: PodScheduled: 0/1 nodes are available"]
+
+
+def test_a_program_that_may_not_end_is_bounded_as_well_as_its_requests():
+    seen = []
+
+    def remember(argv, data=None, **bound):
+        seen.append((argv[3], bound))
+        return 0, "", ""
+
+    k.Kubectl(remember, "x").call("get", "nodes")
+    k.Kubectl(remember, "x", 10, bounded=True).call("exec", "pod")
+    k.Kubectl(remember, "x", 10, bounded=True).within(60).call("delete", "namespace")
+    assert seen == [("--request-timeout=20s", {}), ("--request-timeout=10s", {"timeout": 12}), ("--request-timeout=60s", {"timeout": 62})]
+
+
+def test_a_program_without_an_answer_is_an_error_in_words():
+    with pytest.raises(k.KubeError, match=r"no answer within 0\.1 s"):
+        k.Kubectl(lambda argv, data=None, timeout=None: k.run(["sleep", "5"], timeout=0.1), bounded=True).call("exec", "pod")
+
+
+def test_a_list_is_taken_apart_and_what_is_named_must_be_there():
+    assert k.Kubectl(lambda argv, data=None: (0, '{"kind": "NodeList", "items": [{"a": 1}, {"a": 2}]}', "")).all("nodes") == [{"a": 1}, {"a": 2}]
+    with pytest.raises(k.NotFoundError):
+        k.Kubectl(lambda argv, data=None: (1, "", "Error from server (NotFound): x")).all("service", "kubernetes")

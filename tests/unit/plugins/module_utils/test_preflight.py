@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 
+from ansible_collections.fpga.hybrid.plugins.module_utils._kubeadm import CONTROL_PLANE_FILES, NODE_FILES, Found
 from ansible_collections.fpga.hybrid.plugins.module_utils._preflight import Answer, Listener, Probe, Route, Wanted, judge, notes
 
 FRESH = Probe(
@@ -219,3 +220,61 @@ def test_the_control_planes_kubelet_may_know_the_local_api_server():
 
 def test_only_the_control_planes_kubelet_may_know_a_local_api_server():
     assert [problem.variable for problem in judge(replace(JOINED, kubelet_server="172.27.224.12:6443"), WORKER)] == ["cluster_control_plane_endpoint"]
+
+
+# --- a Kubernetes that is there already ---------------------------------------------------------------------------------------------------------
+
+STANDS = Found(files=(*CONTROL_PLANE_FILES, *NODE_FILES), etcd_data=True, api="healthy")
+FOREIGN = replace(STANDS, foreign="it is a control plane that we did not make")
+CONFIGURATION = {
+    "clusterName": "InAccel",
+    "controlPlaneEndpoint": "api.example.org:6443",
+    "networking": {"podSubnet": "10.244.0.0/16", "serviceSubnet": "10.96.0.0/12", "dnsDomain": "cluster.local"},
+}
+OURS = replace(JOINED, kubernetes=STANDS, cluster_maker="id-1", cluster_configuration=CONFIGURATION, running_kubernetes="1.36.3")
+
+
+def test_our_own_control_plane_is_no_obstacle():
+    assert said(OURS, MASTER) == []
+
+
+def test_a_control_plane_of_somebody_else_is_refused_although_its_address_is_right():
+    """kubeadm init by hand on the declared address: nothing but our record tells it from ours."""
+    found = replace(FRESH, kubelet_server="172.27.224.1:6443", running_kubernetes="1.36.3", kubernetes=FOREIGN)
+    (problem,) = said(found, MASTER)
+    assert problem.startswith("cp1, Kubernetes: it is a control plane that we did not make")
+
+
+def test_a_worker_that_is_a_control_plane_is_refused_before_it_is_changed():
+    assert said(replace(FRESH, kubernetes=STANDS))[0].startswith("worker1, Kubernetes: it is a control plane, or was one")
+
+
+def test_a_host_that_only_serves_the_vpn_may_be_anything():
+    assert said(replace(FRESH, kubernetes=FOREIGN), replace(WORKER, node=False, vpn_server=True)) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"clusterName": "Other"}, "cp1, cluster_name: the cluster has Other; expected InAccel"),
+        ({"controlPlaneEndpoint": "api.other.org:6443"}, "cp1, cluster_control_plane_endpoint: the cluster has api.other.org:6443"),
+        ({"networking": {**CONFIGURATION["networking"], "podSubnet": "10.10.0.0/16"}}, "cp1, cluster_pod_network: the cluster has 10.10.0.0/16"),
+        ({"networking": {**CONFIGURATION["networking"], "dnsDomain": "lan"}}, "cp1, cluster_dns_domain: the cluster has lan; expected cluster.local"),
+    ],
+)
+def test_what_a_living_cluster_cannot_become_is_refused_before_anything_is_changed(change, problem):
+    assert said(replace(OURS, cluster_configuration={**CONFIGURATION, **change}), MASTER)[0].startswith(problem)
+
+
+def test_a_lost_cluster_json_is_restored_rather_than_the_cluster_reset():
+    (problem,) = said(OURS, replace(MASTER, cluster_id=""))
+    assert problem.startswith("cp1, /etc/fpga-hybrid/cluster.json: none, beside the control plane of the cluster with id id-1")
+    assert "get configmap fpga-hybrid" in problem
+    assert "reset" not in problem
+
+
+def test_a_node_that_missed_the_reset_of_a_former_cluster_is_told_how_to_leave_it():
+    (problem,) = said(replace(JOINED, node_cluster_id="id-0", node_cluster_name="InAccel"))
+    assert "reset.yml --limit worker1 -e confirm=InAccel -e reset_former_id=id-0." in problem
+    (problem,) = said(replace(JOINED, node_cluster_name="InAccel"), replace(WORKER, cluster_id=""))
+    assert problem.endswith("reset.yml --limit worker1 -e confirm=InAccel.")

@@ -13,6 +13,7 @@ import time
 import pytest
 
 from ansible_collections.fpga.hybrid.plugins.module_utils import _preflight_probe as looks
+from ansible_collections.fpga.hybrid.plugins.module_utils._kubeadm_host import Host, Paths
 from ansible_collections.fpga.hybrid.plugins.module_utils._preflight import Listener, Route
 
 ROUTES = json.dumps(
@@ -43,7 +44,7 @@ NETWORKS = json.dumps(
 def script(**answers):
     """Runs what a test gives for the first word of a command; anything else isn't installed."""
 
-    def run(command):
+    def run(command, data=None):
         answer = answers.get(command[0])
         if callable(answer):
             answer = answer(command)
@@ -201,3 +202,70 @@ def test_a_mirror_s_path_is_filled_in_with_the_host_s_release(tmp_path, mirror):
     (tmp_path / "etc/os-release").write_text("ID=debian\nVERSION_CODENAME=trixie\n")
     found = looks.probe(script(), time.time(), [], [{"name": "debian", "url": f"{mirror}/{{distribution}}/dists/{{codename}}/Release"}], tmp_path)
     assert found.answers[0].url == f"{mirror}/debian/dists/trixie/Release"
+
+
+# --- a Kubernetes that is there already ---------------------------------------------------------------------------------------------------------
+
+CONFIGURATION = {"apiVersion": "kubeadm.k8s.io/v1beta4", "kind": "ClusterConfiguration", "clusterName": "lab"}
+
+
+class ControlPlane:
+    """A host with an API server's files; its API answers with the ConfigMaps that a test gives, or not at all."""
+
+    def __init__(self, root, configmaps=None):
+        self.host = Host(self, Paths(str(root)))
+        self.configmaps = configmaps
+        for path in (self.host.paths.admin, f"{self.host.paths.kubernetes}/manifests/kube-apiserver.yaml"):
+            self.host.write(path, "x", 0o600)
+
+    def __call__(self, argv, data=None, pass_fds=()):
+        if self.configmaps is None:
+            return 1, "", "connection refused"
+        if "--local" in argv:
+            return 0, data, ""
+        found = self.configmaps.get(next(word for word in argv if word.startswith("configmap/")).partition("/")[2])
+        return (0, json.dumps({"data": found}), "") if found else (1, "", "Error from server (NotFound): no such thing")
+
+    def look(self, cluster_id="id-1"):
+        return looks.kubernetes(self.host, cluster_id)
+
+
+def test_a_host_without_kubernetes_is_not_asked(tmp_path):
+    def never(argv, data=None, pass_fds=()):
+        raise AssertionError(argv)
+
+    found, maker, configuration = looks.kubernetes(Host(never, Paths(str(tmp_path))), "id-1")
+    assert (found.files, found.foreign, maker, configuration) == ((), "", "", None)
+
+
+def test_a_control_plane_is_ours_by_the_record_of_its_init_also_while_its_api_is_down(tmp_path):
+    stands = ControlPlane(tmp_path)
+    stands.host.write(stands.host.paths.record, '{"schema": 1, "kubeadm": {"init": {"cluster_id": "id-1"}}}', 0o600)
+    found, maker, configuration = stands.look()
+    assert (found.foreign, maker, configuration) == ("", "id-1", None)
+    assert stands.look("id-2")[0].foreign == "it is the control plane of the cluster with id id-1, and this one is id-2"
+
+
+def test_without_a_record_it_is_ours_by_what_site_yml_wrote_into_the_cluster(tmp_path):
+    stands = ControlPlane(tmp_path, {"fpga-hybrid": {"cluster_id": "id-1"}, "kubeadm-config": {"ClusterConfiguration": json.dumps(CONFIGURATION)}})
+    found, maker, configuration = stands.look()
+    assert (found.foreign, maker, configuration) == ("", "id-1", CONFIGURATION)
+
+
+@pytest.mark.parametrize("configmaps", [None, {}, {"fpga-hybrid": {}}, {"kubeadm-config": {"ClusterConfiguration": json.dumps(CONFIGURATION)}}])
+def test_a_control_plane_that_nothing_calls_ours_is_somebody_elses(tmp_path, configmaps):
+    found, maker, configuration = ControlPlane(tmp_path, configmaps).look()
+    assert "we did not make" in found.foreign
+    assert (maker, configuration) == ("", None)
+
+
+def test_an_init_of_ours_that_was_killed_is_no_stranger(tmp_path):
+    stands = ControlPlane(tmp_path)
+    stands.host.write(stands.host.paths.journal, '{"action": "init", "cluster_id": "id-1"}', 0o600)
+    assert stands.look()[0].foreign == ""
+
+
+def test_a_record_that_cannot_be_read_is_said(tmp_path):
+    stands = ControlPlane(tmp_path, {})
+    stands.host.write(stands.host.paths.record, "{", 0o600)
+    assert "record.json cannot be read" in stands.look()[0].foreign

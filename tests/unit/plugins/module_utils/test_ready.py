@@ -75,7 +75,8 @@ class Ended(Exception):
 
 
 def play(monkeypatch, server, **parameters):
-    """Runs the module; returns (failed?, its result)."""
+    """Runs the module; returns (failed?, its result). Any file that is there stands for the kubeconfig."""
+    parameters.setdefault("kubeconfig", __file__)
     monkeypatch.setattr(cluster_ready, "run", server)
     monkeypatch.setattr(cluster_ready, "EVERY", 0)
     ended = []
@@ -110,3 +111,7 @@ def test_when_the_time_is_over_everything_missing_is_said(monkeypatch):
 def test_a_check_looks_once_and_never_fails(monkeypatch):
     failed, result = play(monkeypatch, ApiServer([node("a", "False", "no network")]), nodes=["a"], _ansible_check_mode=True)
     assert (failed, result["missing"]) == (False, ["a is not Ready: no network"])
+
+
+def test_without_a_control_plane_there_is_nothing_to_wait_for(monkeypatch):
+    assert play(monkeypatch, ApiServer("never asked"), nodes=["a"], kubeconfig="/nowhere/admin.conf") == (False, {"changed": False, "missing": []})

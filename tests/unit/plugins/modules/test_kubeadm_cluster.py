@@ -5,24 +5,39 @@
 from __future__ import annotations
 
 import datetime
+import ipaddress
 import json
+import os
+from pathlib import Path
 
 import pytest
 import yaml
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from ansible_collections.fpga.hybrid.plugins.module_utils import _kubeadm
-from ansible_collections.fpga.hybrid.plugins.module_utils._kubectl import Kubectl
-from ansible_collections.fpga.hybrid.plugins.modules import kubeadm_labels
+from ansible_collections.fpga.hybrid.plugins.module_utils._kubeadm_host import Host, Paths
+from ansible_collections.fpga.hybrid.plugins.module_utils._kubectl import Kubectl, KubeError
+from ansible_collections.fpga.hybrid.plugins.modules import cluster_node, kubeadm_labels
 from ansible_collections.fpga.hybrid.plugins.modules.kubeadm_cluster import reconcile
 from ansible_collections.fpga.hybrid.plugins.modules.kubeadm_token import usable
 
 
 class Api:
+    """An API server of three ConfigMaps, and a kubeadm that makes certificates."""
+
     def __init__(self, **configs):
         self.configs = {name.replace("_", "-"): {key: yaml.safe_dump(value)} for name, (key, value) in configs.items()}
         self.patched = []
+        self.told = []  # what kubeadm was told
+        self.refuses = ""
 
     def __call__(self, argv, data=None, pass_fds=()):
+        if argv[0] == "kubeadm":
+            return self.kubeadm(argv, pass_fds)
         if "--local" in argv:
             value = yaml.safe_load(data)
             return 0, json.dumps(value) if "json" in argv else yaml.safe_dump(value), ""
@@ -36,6 +51,33 @@ class Api:
         content = self.configs.get(name.partition("/")[2])
         return (0, json.dumps({"data": content}), "") if content else (1, "", f"Error from server (NotFound): {target}")
 
+    def kubeadm(self, argv, pass_fds):
+        assert argv[1:5] == ["init", "phase", "certs", "apiserver"]
+        assert pass_fds, "without the lock"
+        node, cluster = yaml.safe_load_all(Path(argv[-1]).read_text())
+        self.told.append((node, cluster))
+        if self.refuses:
+            return 1, "", f"{self.refuses}\nTo see the stack trace of this error execute with --v=5 or higher\n"
+        folder = Path(cluster["certificatesDir"])
+        assert (folder / "ca.key").read_text() == "the CA's key"
+        (folder / "apiserver.crt").write_text(certificate(cluster["apiServer"]["certSANs"]))
+        (folder / "apiserver.key").write_text("a key")
+        return 0, "", ""
+
+
+KEY = ec.generate_private_key(ec.SECP256R1())
+
+
+def certificate(names):
+    """A certificate for these and for the names that kubeadm always adds."""
+    named = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "kube-apiserver")])
+    now = datetime.datetime(2026, 1, 1)
+    alternatives = [x509.IPAddress(ipaddress.ip_address(name)) if name[-1].isdigit() else x509.DNSName(name) for name in ["kubernetes", "10.96.0.1", *names]]
+    builder = x509.CertificateBuilder().subject_name(named).issuer_name(named).public_key(KEY.public_key()).serial_number(5)
+    builder = builder.not_valid_before(now).not_valid_after(now + datetime.timedelta(days=1))
+    builder = builder.add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+    return builder.add_extension(x509.SubjectAlternativeName(alternatives), critical=False).sign(KEY, SHA256()).public_bytes(Encoding.PEM).decode()
+
 
 CLUSTER = {"name": "c", "kubernetes_version": "1.36.3", "pod_network": "10.244.0.0/16", "service_network": "10.96.0.0/16", "dns_domain": "cluster.local"}
 LIVE = {
@@ -43,6 +85,7 @@ LIVE = {
     "clusterName": "c",
     "controlPlaneEndpoint": "api:6443",
     "networking": {"podSubnet": "10.244.0.0/16", "serviceSubnet": "10.96.0.0/16", "dnsDomain": "cluster.local"},
+    "apiServer": {"certSANs": ["api", "x.example"]},
 }
 KUBELET = {"apiVersion": _kubeadm.KUBELET_API_VERSION, "kind": "KubeletConfiguration", "cgroupDriver": "systemd"}
 PROXY = {"apiVersion": _kubeadm.KUBE_PROXY_API_VERSION, "kind": "KubeProxyConfiguration", "conntrack": {"min": 1, "maxPerCore": 2}}
@@ -53,46 +96,119 @@ def api():
     return Api(kubeadm_config=("ClusterConfiguration", LIVE), kubelet_config=("kubelet", KUBELET), kube_proxy=("config.conf", PROXY))
 
 
-def params(**more):
-    return {"cluster": {**CLUSTER, "cert_sans": ["x"]}, "endpoint": "api:6443", "kubelet_configuration": {}, "kube_proxy_configuration": {}, **more}
+@pytest.fixture
+def host(api, tmp_path):
+    host = Host(api, Paths(str(tmp_path)))
+    for name, text in (("ca.crt", "the CA"), ("ca.key", "the CA's key"), ("apiserver.key", "the former key"), ("apiserver.crt", certificate(NAMES))):
+        host.write(f"{host.paths.pki}/{name}", text, 0o600)
+    return host
 
 
-def test_a_cluster_as_declared_is_not_written_to(api):
-    assert reconcile(params(), api, check_mode=False) == []
+NAMES = ["api", "x.example"]
+
+
+def params(*names, **more):
+    cluster = {**CLUSTER, "cert_sans": [*NAMES, *names]}
+    node = {"node_name": "cp1", "node_address": "172.27.224.1"}
+    return {"cluster": cluster, "endpoint": "api:6443", **node, "kubelet_configuration": {}, "kube_proxy_configuration": {}, **more}
+
+
+def test_a_cluster_as_declared_is_not_written_to(api, host):
+    assert reconcile(params(), host, check_mode=False) == []
     assert api.patched == []
 
 
-def test_new_kubelet_settings_reach_the_cluster_for_later_joins(api):
+def test_new_kubelet_settings_reach_the_cluster_for_later_joins(api, host):
     declared = params(kubelet_configuration={"maxPods": 7})
-    assert reconcile(declared, api, check_mode=False) == ["kubelet-config maxPods: found nothing, expected 7"]
+    assert reconcile(declared, host, check_mode=False) == ["kubelet-config maxPods: found nothing, expected 7"]
     assert [name for name, _patch in api.patched] == ["configmap/kubelet-config"]
-    assert reconcile(declared, api, check_mode=False) == []
+    assert reconcile(declared, host, check_mode=False) == []
 
 
-def test_kube_proxy_starts_anew_when_its_settings_change_and_keeps_the_others(api):
+def test_kube_proxy_starts_anew_when_its_settings_change_and_keeps_the_others(api, host):
     declared = params(kube_proxy_configuration={"conntrack": {"min": 0}})
-    assert reconcile(declared, api, check_mode=False) == ["kube-proxy conntrack.min: found 1, expected 0"]
+    assert reconcile(declared, host, check_mode=False) == ["kube-proxy conntrack.min: found 1, expected 0"]
     assert [name for name, _patch in api.patched] == ["configmap/kube-proxy", "daemonset/kube-proxy"]
     assert yaml.safe_load(api.configs["kube-proxy"]["config.conf"])["conntrack"] == {"min": 0, "maxPerCore": 2}
 
 
-def test_check_mode_says_the_same_and_writes_nothing(api):
+def test_check_mode_says_the_same_and_writes_nothing(api, host):
     declared = params(kubelet_configuration={"maxPods": 7})
-    assert reconcile(declared, api, check_mode=True) == ["kubelet-config maxPods: found nothing, expected 7"]
+    assert reconcile(declared, host, check_mode=True) == ["kubelet-config maxPods: found nothing, expected 7"]
     assert api.patched == []
 
 
-def test_what_a_cluster_cannot_become_is_refused_before_anything_is_written(api):
-    declared = params(cluster={**CLUSTER, "service_network": "10.97.0.0/16", "cert_sans": []}, kubelet_configuration={"maxPods": 7})
+def test_what_a_cluster_cannot_become_is_refused_before_anything_is_written(api, host):
+    declared = params(cluster={**CLUSTER, "service_network": "10.97.0.0/16", "cert_sans": ["y.example"]}, kubelet_configuration={"maxPods": 7})
     with pytest.raises(_kubeadm.KubeadmError, match=r"cluster_service_network says 10.97.0.0/16, the cluster has 10.96.0.0/16"):
-        reconcile(declared, api, check_mode=False)
+        reconcile(declared, host, check_mode=False)
     assert api.patched == []
+    assert api.told == []
 
 
-def test_a_missing_configmap_is_named_with_its_remedy(api):
+def test_a_missing_configmap_is_named_with_its_remedy(api, host):
     del api.configs["kubelet-config"]
     with pytest.raises(_kubeadm.KubeadmError, match=r"kube-system/kubelet-config is missing.*upload-config"):
-        reconcile(params(), api, check_mode=False)
+        reconcile(params(), host, check_mode=False)
+
+
+# --- the API server's names -----------------------------------------------------------------------------------------------------------------------
+
+
+def test_a_new_name_makes_another_certificate_and_reaches_the_configmap(api, host):
+    assert reconcile(params("10.0.0.7"), host, check_mode=False) == [
+        'kubeadm-config apiServer.certSANs: found ["api", "x.example"], expected ["10.0.0.7", "api", "x.example"]',
+        "the API server's certificate: did not hold for 10.0.0.7",
+    ]
+    ((node, cluster),) = api.told
+    assert node["localAPIEndpoint"] == {"advertiseAddress": "172.27.224.1", "bindPort": 6443}
+    assert node["nodeRegistration"]["name"] == "cp1"
+    assert cluster["networking"] == LIVE["networking"], "what the cluster has stored is kept"
+    assert _kubeadm.certificate_names(host.read(f"{host.paths.pki}/apiserver.crt")) == {"kubernetes", "10.96.0.1", "api", "x.example", "10.0.0.7"}
+    assert host.read(f"{host.paths.pki}/apiserver.key") == "a key"
+    assert os.listdir(host.paths.run) == ["kubeadm.lock"], "a link to the CA's key was left"
+    assert yaml.safe_load(api.configs["kubeadm-config"]["ClusterConfiguration"])["apiServer"]["certSANs"] == ["10.0.0.7", "api", "x.example"]
+    assert reconcile(params("10.0.0.7"), host, check_mode=False) == []
+
+
+def test_a_name_that_is_no_longer_declared_leaves_the_certificate(api, host):
+    declared = params(cluster={**CLUSTER, "cert_sans": []})
+    assert reconcile(declared, host, check_mode=False) == ['kubeadm-config apiServer.certSANs: found ["api", "x.example"], expected ["api"]']
+    assert "x.example" not in _kubeadm.certificate_names(host.read(f"{host.paths.pki}/apiserver.crt"))
+
+
+def test_a_certificate_that_was_replaced_by_one_without_our_names_is_made_again(api, host):
+    host.write(f"{host.paths.pki}/apiserver.crt", certificate(["api"]), 0o644)
+    assert reconcile(params(), host, check_mode=False) == ["the API server's certificate: did not hold for x.example"]
+    assert [name for name, _patch in api.patched] == []
+
+
+def test_names_are_compared_as_names_not_as_texts(api, host):
+    host.write(f"{host.paths.pki}/apiserver.crt", certificate(["api", "x.example", "fd00::1"]), 0o644)
+    api.configs["kubeadm-config"]["ClusterConfiguration"] = yaml.safe_dump({**LIVE, "apiServer": {"certSANs": ["x.example", "fd00:0::1", "api"]}})
+    assert reconcile(params("fd00:0::1"), host, check_mode=False) == []
+
+
+def test_check_mode_makes_no_certificate(api, host):
+    assert len(reconcile(params("10.0.0.7"), host, check_mode=True)) == 2
+    assert api.told == []
+    assert api.patched == []
+
+
+def test_a_name_that_kubeadm_refuses_leaves_the_certificate_as_it_is(api, host):
+    api.refuses = 'error: apiServer.certSANs: Invalid value: "y!"'
+    with pytest.raises(_kubeadm.KubeadmError, match=r'for api, x.example, y!: error: apiServer.certSANs: Invalid value: "y!"$'):
+        reconcile(params("y!"), host, check_mode=False)
+    assert "y!" not in _kubeadm.certificate_names(host.read(f"{host.paths.pki}/apiserver.crt"))
+    assert host.read(f"{host.paths.pki}/apiserver.key") == "the former key"
+    assert api.patched == []
+
+
+def test_without_the_cas_key_it_is_said_what_to_do(api, host):
+    os.unlink(f"{host.paths.pki}/ca.key")
+    assert reconcile(params(), host, check_mode=False) == []
+    with pytest.raises(_kubeadm.KubeadmError, match=r"has to hold for 10.0.0.7, api, x.example, and .*/pki has no ca.key"):
+        reconcile(params("10.0.0.7"), host, check_mode=False)
 
 
 # --- tokens -------------------------------------------------------------------------------------------------------------------------------------
@@ -182,3 +298,41 @@ def test_a_node_that_has_just_joined_is_waited_for(monkeypatch):
 def test_a_node_that_never_appears_is_said_with_what_to_look_at():
     with pytest.raises(_kubeadm.KubeadmError, match=r"knows no node w1 .*journalctl -u kubelet"):
         kubeadm_labels.mend(Kubectl(Nodes(appears_after=99)), label_params(timeout=0), check_mode=False)
+
+
+# --- a node that leaves -------------------------------------------------------------------------------------------------------------------------
+
+
+class Leaving:
+    """An API with one node, which somebody else may be faster to remove, or that does not answer."""
+
+    def __init__(self, there=True, faster=False, down=False):
+        self.there, self.faster, self.down = there, faster, down
+        self.deleted = 0
+
+    def __call__(self, argv, data=None, pass_fds=()):
+        missing = 1, "", 'Error from server (NotFound): nodes "w1" not found'
+        if self.down:
+            return 1, "", "connection refused"
+        if "get" in argv:
+            return (0, '{"kind": "Node"}', "") if self.there else missing
+        self.deleted += 1
+        return missing if self.faster else (0, "", "")
+
+
+def test_the_object_of_a_node_that_left_goes_and_check_mode_only_looks():
+    api = Leaving()
+    assert cluster_node.remove(Kubectl(api), "w1", check_mode=True)
+    assert api.deleted == 0
+    assert cluster_node.remove(Kubectl(api), "w1", check_mode=False)
+    assert api.deleted == 1
+
+
+@pytest.mark.parametrize("api", [Leaving(there=False), Leaving(faster=True)])
+def test_an_object_that_is_gone_already_is_no_change(api, host):
+    assert not cluster_node.remove(Kubectl(api), "w1", check_mode=False)
+
+
+def test_an_api_that_does_not_answer_is_told_from_a_node_that_is_gone():
+    with pytest.raises(KubeError, match="connection refused"):
+        cluster_node.remove(Kubectl(Leaving(down=True)), "w1", check_mode=False)

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from ansible.template import Templar, trust_as_template
 
 from ansible_collections.fpga.hybrid.plugins.module_utils._kubeadm import KUBELET_API_VERSION, KubeadmError
 from ansible_collections.fpga.hybrid.plugins.module_utils._kubeadm_host import Host, Paths
+from ansible_collections.fpga.hybrid.plugins.module_utils._runtime import started_at
 from ansible_collections.fpga.hybrid.plugins.modules import kubeadm_kubelet
 from ansible_collections.fpga.hybrid.plugins.modules.kubeadm_kubelet import Plan
 
@@ -32,6 +34,7 @@ class Machine:
     def __init__(self):
         self.cluster = BASE
         self.enabled, self.active = "enabled", "active"
+        self.pid = 0
         self.did = []
 
     def __call__(self, argv, data=None, pass_fds=()):
@@ -40,6 +43,8 @@ class Machine:
                 return 0, self.enabled, ""
             if argv[1] == "is-active":
                 return 0, self.active, ""
+            if argv[1] == "show":
+                return 0, f"{self.pid}\n", ""
             self.did.append(" ".join(argv[1:]))
             return 0, "", ""
         if "--local" in argv:
@@ -93,6 +98,11 @@ def test_a_host_that_has_not_joined_gets_its_description_only(host, machine):
     plan.apply()
     assert [file.path for file in plan.files] == [host.paths.node]
     assert machine.did == []
+
+
+def test_that_the_host_was_made_a_node_is_written_down_for_the_reset(host):
+    Plan(host, params()).apply()
+    assert host.record().get("kubeadm", "node")
 
 
 def test_the_drop_in_orders_after_the_vpn_without_depending_on_it(host, machine):
@@ -166,6 +176,37 @@ def test_a_unit_that_was_disabled_or_stopped_comes_back_without_a_restart(host, 
     assert plan.changes == ["kubelet.service: enabled", "kubelet.service: started"]
     plan.apply()
     assert machine.did == ["enable kubelet", "start kubelet"]
+
+
+@pytest.fixture
+def stale(host, machine):
+    """A run was killed between writing the files and restarting the kubelet, which is as old as this very process."""
+    settled(host)
+    machine.pid = os.getpid()
+    started = started_at(machine.pid)
+    os.utime(host.paths.kubelet_flags, (started - 9, started - 9))
+    os.utime(host.paths.kubelet_config, (started + 0.5, started + 0.5))
+    return host
+
+
+def test_a_restart_that_a_killed_run_missed_is_made_good(stale, machine):
+    plan = Plan(stale, params())
+    assert plan.changes == [f"kubelet.service: restarted, it has run since before {stale.paths.kubelet_config} was written"]
+    assert plan.apply()
+    assert machine.did == ["restart kubelet"]
+
+
+def test_a_kubelet_that_has_read_its_files_is_not_restarted(stale, machine):
+    started = started_at(machine.pid)
+    os.utime(stale.paths.kubelet_config, (started - 9, started - 9))
+    assert Plan(stale, params()).changes == []
+
+
+def test_a_missed_restart_that_the_kubelet_does_not_survive_is_said(stale, machine, monkeypatch):
+    monkeypatch.setattr(kubeadm_kubelet, "healthy", lambda timeout, configuration: False)
+    with pytest.raises(KubeadmError, match=r"had not read .*config.yaml.* did not become healthy"):
+        Plan(stale, params()).apply()
+    assert machine.did == ["restart kubelet"]
 
 
 def test_what_the_kubelet_cannot_live_with_is_taken_back(host, machine, monkeypatch):

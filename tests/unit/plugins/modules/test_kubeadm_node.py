@@ -38,6 +38,7 @@ class Machine:
         self.steps = None  # how many steps kubeadm gets to make before it is killed
         self.fails = ""
         self.essentials = True
+        self.of_cluster = None  # the id in ConfigMap kube-system/fpga-hybrid
 
     def put(self, name, text=""):
         path = self.root / name
@@ -59,6 +60,9 @@ class Machine:
         if "/readyz" in argv:
             up = (self.root / INIT_STEPS[-1]).exists() and not self.fails
             return (0, "ok", "") if up else (1, "", "refused")
+        if "configmap/fpga-hybrid" in argv:
+            answers = self.of_cluster and not self.fails
+            return (0, json.dumps({"data": {"cluster_id": self.of_cluster}}), "") if answers else (1, "", "Error from server (NotFound)")
         asked = [word for word in argv if word.startswith(("configmap/", "deployment/", "daemonset/"))]
         return 0, "\n".join(asked if self.essentials else asked[:1]), ""
 
@@ -109,6 +113,7 @@ def params(state, **more):
         "cluster": cluster,
         "endpoint": "api:6443",
         "cluster_id": "id-1",
+        "cluster_name": "c",
         "token_ttl": 20,
         "cni_files": ["10-calico.conflist"],
         "ignore_preflight_errors": ["Mem"],
@@ -177,6 +182,47 @@ def test_a_control_plane_that_is_down_is_not_touched(host, machine):
     assert not machine.actions()
 
 
+def by_hand(host, machine):
+    """A control plane that somebody made with kubeadm, on the very address that is declared for ours."""
+    make(params("init"), host, check_mode=False)
+    os.unlink(host.paths.record)
+    machine.calls.clear()
+
+
+def test_an_init_is_written_down_before_it_starts_and_not_again(host, machine):
+    machine.steps = 0
+    with pytest.raises(Killed):
+        make(params("init"), host, check_mode=False)
+    assert host.record().get("kubeadm", "init")["cluster_id"] == "id-1"
+    machine.steps = None
+    make(params("init"), host, check_mode=False)
+    before = Path(host.paths.record).read_text()
+    make(params("init"), host, check_mode=False)
+    assert Path(host.paths.record).read_text() == before
+
+
+@pytest.mark.parametrize("down", [False, True])
+@pytest.mark.parametrize("named", [None, "id-2"])
+def test_a_control_plane_of_somebody_else_is_neither_joined_nor_reset(host, machine, down, named):
+    by_hand(host, machine)
+    machine.of_cluster, machine.fails = named, "down" if down else ""
+    with pytest.raises(KubeadmError, match=r"cannot be made a control plane: it is (a|the) control plane"):
+        make(params("init"), host, check_mode=False)
+    host.write(host.paths.node, '{"cluster_id": "id-1", "cluster_name": "c"}', 0o644)  # as an earlier version left it there
+    with pytest.raises(KubeadmError, match=r"was left as it is: it is (a|the) control plane"):
+        unmake(params("absent"), host, check_mode=False)
+    assert not machine.actions()
+
+
+def test_a_control_plane_of_ours_whose_record_is_lost_is_known_by_its_configmap(host, machine):
+    by_hand(host, machine)
+    machine.of_cluster = "id-1"
+    host.write(host.paths.node, '{"cluster_id": "id-1", "cluster_name": "c"}', 0o644)
+    assert make(params("init"), host, check_mode=False)[1].state == "joined"
+    assert unmake(params("absent"), host, check_mode=False) == (True, True)
+    assert machine.actions() == ["reset"]
+
+
 def test_check_mode_starts_nothing_and_writes_nothing(host, machine):
     changed, _situation = make(params("init"), host, check_mode=True)
     assert changed
@@ -212,20 +258,59 @@ def test_a_node_of_this_cluster_is_taken_out_with_our_files(host, machine):
     make(params("init"), host, check_mode=False)
     for path in (host.paths.node, host.paths.drop_in):
         host.write(path, '{"cluster_id": "id-1"}', 0o644)
-    assert unmake(params("absent"), host, check_mode=True)[0]
+    assert unmake(params("absent"), host, check_mode=True) == (True, True)
     assert "reset" not in machine.actions()
-    assert unmake(params("absent"), host, check_mode=False)[0]
+    assert unmake(params("absent"), host, check_mode=False) == (True, True)
     assert "reset" in machine.actions()
     assert not os.path.exists(host.paths.node)
     assert not os.path.exists(host.paths.drop_in)
-    assert not unmake(params("absent"), host, check_mode=False)[0]
+    # The record remembers, for what comes after this step, until the whole reset is done and the record goes.
+    assert unmake(params("absent"), host, check_mode=False) == (False, True)
+
+
+def test_our_control_plane_is_taken_out_and_an_init_by_hand_afterwards_is_not_ours(host, machine):
+    make(params("init"), host, check_mode=False)
+    host.write(host.paths.node, '{"cluster_id": "id-1"}', 0o644)
+    assert unmake(params("absent"), host, check_mode=False) == (True, True)
+    for name in INIT_STEPS:
+        machine.put(name)
+    machine.calls.clear()
+    with pytest.raises(KubeadmError, match="a control plane that we did not make"):
+        unmake(params("absent"), host, check_mode=False)
+    assert not machine.actions()
+
+
+def test_a_host_that_we_made_no_node_is_left_alone_and_keeps_no_trace(host, machine):
+    assert unmake(params("absent"), host, check_mode=False) == (False, False)
+    assert not os.path.exists(os.path.dirname(host.paths.record))
+
+
+def worker(machine):
+    for name in ("etc/kubernetes/pki/ca.crt", "etc/kubernetes/kubelet.conf", "var/lib/kubelet/config.yaml"):
+        machine.put(name)
+
+
+def test_a_node_whose_cluster_is_recorded_nowhere_any_more_goes_by_its_name(host, machine):
+    """The control plane was reset while this host was off, or is gone."""
+    worker(machine)
+    host.write(host.paths.node, '{"cluster_id": "id-0", "cluster_name": "c"}', 0o644)
+    with pytest.raises(KubeadmError, match=r"this run is for c .id id-1.*reset_former_id=id-0"):
+        unmake(params("absent"), host, check_mode=False)
+    assert unmake(params("absent", cluster_id=""), host, check_mode=False) == (True, True)
+
+
+def test_a_control_plane_whose_cluster_json_is_lost_goes_by_its_node_json_and_record(host, machine):
+    make(params("init"), host, check_mode=False)
+    host.write(host.paths.node, '{"cluster_id": "id-1", "cluster_name": "c"}', 0o644)
+    assert unmake(params("absent", cluster_id=""), host, check_mode=False) == (True, True)
 
 
 def test_a_node_of_another_cluster_is_not_reset(host, machine):
     make(params("init"), host, check_mode=False)
     host.write(host.paths.node, '{"cluster_id": "id-2", "cluster_name": "other"}', 0o644)
-    with pytest.raises(KubeadmError, match=r"worker1 belongs to cluster other \(id id-2\), this run is for id-1"):
-        unmake(params("absent"), host, check_mode=False)
+    for cluster_id in ("id-1", ""):
+        with pytest.raises(KubeadmError, match=r"worker1 belongs to cluster other \(id id-2\), this run is for c \(id (id-1|none any more)\)"):
+            unmake(params("absent", cluster_id=cluster_id), host, check_mode=False)
     assert "reset" not in machine.actions()
 
 

@@ -1,0 +1,132 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What reset.yml decides: who goes, who is drained, and when it does without a control plane. Roles take nothing out here, since their list is empty."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+import yaml
+
+from ansible_collections.fpga.hybrid.plugins.module_utils._cluster_state import ClusterState
+from tests.unit.playbook_site import LOCAL, ROOT, UNREACHABLE, Site
+
+PLAYS = yaml.safe_load((ROOT / "playbooks" / "reset.yml").read_text())
+SHOW = [
+    {"hosts": "on_prem", "gather_facts": False, "tasks": [{"ansible.builtin.debug": {"msg": "{{ inventory_hostname }} stays {{ __reset_cluster_stays }}"}}]}
+]
+# Knows worker1 and worker2; what it is asked is written down. A pod on worker1 does not leave.
+KUBECTL = """#!/bin/sh
+echo "$*" >> {folder}/kubectl.log
+case "$*" in
+*"get node"*) echo node/asked ;;
+*"drain worker1"*) echo "error when evicting pods: PodDisruptionBudget web" >&2; exit 1 ;;
+esac
+"""
+
+
+class Reset:
+    """A site whose cluster stands (kubeconfig, record) until a test takes that away."""
+
+    def __init__(self, folder):
+        self.site = Site(folder)
+        self.kubeconfig = folder / "admin.conf"
+        self.kubeconfig.write_text("x")
+        self.site.state.mkdir()
+        (self.site.state / "cluster.json").write_text(ClusterState("3b9d4e6b-fe0d-4945-bba3-114c6a4a81cb", "lab").text())
+        self.bin = folder / "bin"
+        self.bin.mkdir()
+        (self.bin / "kubectl").write_text(KUBECTL.format(folder=folder))
+        (self.bin / "kubectl").chmod(0o755)
+
+    def gone(self):
+        """As after a full reset of the control plane."""
+        self.kubeconfig.unlink()
+        (self.site.state / "cluster.json").unlink()
+        self.site.state.rmdir()
+        (self.bin / "kubectl").unlink()
+
+    def run(self, *options, **variables):
+        # The last play removes the folders.
+        here = {f"cluster_{name}_folder": str(self.site.folder / name) for name in ("data", "program")}
+        here.update(confirm="lab", __reset_roles=[], __reset_kubeconfig=str(self.kubeconfig))
+        return self.site.run([*PLAYS[:1], *SHOW, *PLAYS[1:]], *options, path=self.bin, **{**here, **variables})
+
+    def asked(self):
+        log = self.site.folder / "kubectl.log"
+        return [line.partition(" ")[2] for line in log.read_text().splitlines()] if log.exists() else []
+
+
+@pytest.fixture
+def reset(tmp_path):
+    return Reset(tmp_path)
+
+
+def stays(done):
+    """Host -> what it knows of its cluster."""
+    return dict(re.findall(r"(\w+) stays (True|False)", done.stdout))
+
+
+def test_a_whole_cluster_goes_without_anybody_being_drained(reset):
+    """worker1 could not be drained; it need not be."""
+    done = reset.run()
+    assert done.returncode == 0, done.stdout
+    assert stays(done) == {"cp1": "False", "worker1": "False", "worker2": "False"}
+    assert reset.asked() == []
+
+
+def test_one_worker_that_cannot_be_drained_stops_it_unless_disruption_is_allowed(reset):
+    done = reset.run("--limit", "worker1")
+    assert done.returncode != 0
+    assert stays(done) == {"worker1": "True"}
+    assert "worker1 is not drained: error when evicting pods: PodDisruptionBudget web" in " ".join(done.stdout.split())
+    # As a text, the way a command line hands it over.
+    done = reset.run("--limit", "worker1", "-e", "allow_disruption=true")
+    assert done.returncode == 0, done.stdout
+    assert any("drain worker1" in line for line in reset.asked())
+    assert not reset.site.lock.path.exists(), "the lock was not given back to the cluster that stays"
+
+
+def test_a_worker_whose_control_plane_was_reset_before_has_nobody_to_ask(reset):
+    """It missed the full reset, and kubectl is no longer on the control plane."""
+    reset.gone()
+    done = reset.run("--limit", "worker1")
+    assert done.returncode == 0, done.stdout
+    assert stays(done) == {"worker1": "False"}
+    assert not reset.site.state.exists(), "the lock made the folder anew"
+
+
+def test_a_worker_can_go_without_a_control_plane_that_is_gone_when_that_is_said(reset):
+    reset.site.write_inventory(cp1=UNREACHABLE)
+    done = reset.run("--limit", "worker1,worker2")
+    assert "-e reset_gone=cp1" in done.stdout
+    assert stays(done) == {}
+    done = reset.run("--limit", "worker1,worker2", "-e", "reset_gone=cp1")
+    assert done.returncode == 0, done.stdout
+    assert stays(done) == {"worker1": "False", "worker2": "False"}
+    assert reset.asked() == []
+
+
+@pytest.mark.parametrize("gone", ["cp1", "elsewhere"])
+def test_only_a_host_of_the_inventory_outside_of_the_run_can_be_gone(reset, gone):
+    done = reset.run("-e", f"reset_gone={gone}")
+    assert done.returncode != 0
+    assert f"reset_gone says {gone}; expected hosts of this inventory" in " ".join(done.stdout.split())
+    assert stays(done) == {}
+
+
+def test_the_vpn_server_of_a_cluster_that_stays_is_not_taken_out(reset):
+    hosts = {
+        "cp1": {"roles": ["control_plane"], "vars": {**LOCAL, "vpn_address": "172.27.224.11"}},
+        "gate": {"roles": ["vpn_server"], "vars": LOCAL},
+        "worker1": {"roles": ["worker"], "vars": {**LOCAL, "vpn_address": "172.27.224.12"}},
+    }
+    (reset.site.folder / "lab.hybrid.yml").write_text(json.dumps({"plugin": "fpga.hybrid.cluster", "cluster_name": "lab", "hosts": hosts}))
+    done = reset.run("--limit", "gate,worker1")
+    assert done.returncode != 0
+    assert "gate carries the VPN of cluster lab, which stays" in " ".join(done.stdout.split())
+    assert not reset.site.lock.path.exists()
+    reset.gone()
+    assert reset.run("--limit", "gate,worker1").returncode == 0
