@@ -1,8 +1,8 @@
 """Makes FPGA boards out of files: what /sys and /dev would show of them, below any folder.
 
 In a host of the lab this file is the program `lab-fpga`; tests import it. It needs the standard library only. The files are those that the drivers make;
-sources: XRT, src/runtime_src/core/pcie/driver/linux (xocl_sysfs.c, mgmt-sysfs.c, devices.h); aws-fpga, sdk/userspace (fpga_common.h, fpga_pci_sysfs.c)
-and its fpga_mgmt_tools/README.md; Documentation/ABI/testing/sysfs-bus-pci of the kernel.
+sources: XRT, src/runtime_src/core/pcie/driver/linux (xocl_sysfs.c, mgmt-sysfs.c, devices.h, subdev/xmc.c); aws-fpga, sdk/userspace (fpga_common.h,
+fpga_pci_sysfs.c) and its fpga_mgmt_tools/README.md; Documentation/ABI/testing/sysfs-bus-pci of the kernel.
 
     lab-fpga plug u250 [--slot 0000:3b:00] [--state ready] [--numa 0] [--shell NAME]
     lab-fpga unplug SLOT         it vanishes from the bus
@@ -105,6 +105,11 @@ def instance(address: str) -> int:
     return (int(domain, 16) << 16) + (int(bus, 16) << 8) + (int(device, 16) << 3) + int(function)
 
 
+def serial(plugged: Plugged) -> str:
+    """What would be printed on the card."""
+    return f"LAB{plugged.slot.replace(':', '').upper()}"
+
+
 class Tree:
     """sys and dev below root. real_nodes: make device nodes, which only root can; else empty files stand for them."""
 
@@ -194,6 +199,7 @@ class Tree:
         (folder / "mgmt_pf").write_text("")
         (folder / "instance").write_text(f"{instance(plugged.management)}\n")
         self._bind(folder, "xclmgmt")
+        self._write(folder / "xmc.m" / "serial_num", f"{serial(plugged)}\n")
         self._node(f"xclmgmt{instance(plugged.management)}", 0o600)
         if plugged.state in ("factory", "no-user"):
             return

@@ -44,6 +44,8 @@ FILES = {
     "kubernetes": "/core:/stable:/v{minor}/deb/Release",
     "docker": "/linux/{distribution}/dists/{codename}/Release",
     "helm": "/any/dists/any/Release",
+    # Whose newest suite is that of Ubuntu 22.04, for all.
+    "xilinx": "/debian-packages/dists/jammy/Release",
     "images": "/v2/",
     "charts": "/index.yaml",
 }

@@ -418,7 +418,9 @@ class Worker:
         if ours_held:
             self.mark("unhold", ours_held)
         before = host.installed()
-        words = self.host.apt_get("--no-install-recommends", "--no-remove", "install", *(f"{name}={version}" for name, version in chosen.items()))
+        archives = {step.package.name: step.package.path for step in steps if step.package.path}
+        what = [archives.get(name, f"{name}={version}") for name, version in chosen.items()]
+        words = self.host.apt_get("--no-install-recommends", "--no-remove", "install", *what)
         if any(step.state.unfinished for step in steps):
             words.insert(1, "--reinstall")
 
@@ -460,7 +462,10 @@ class Worker:
 
         def attempt() -> dict[str, str]:
             offers = self.host.offers(names)
-            return {step.package.name: apt.choose(step, offers.get(step.package.name), own) for step in steps}
+            return {
+                step.package.name: self.version_of_archive(step.package) if step.package.path else apt.choose(step, offers.get(step.package.name), own)
+                for step in steps
+            }
 
         try:
             return attempt()
@@ -476,6 +481,32 @@ class Worker:
             return attempt()
         except AptError as error:
             raise (self.placed(error) if error.kind in ("missing", "version", "downgrade") else error) from error
+
+    def chosen(self, step: Step, offer: Offer | None) -> str:
+        """As far as a check can know."""
+        path = step.package.path
+        if path is None:
+            return str(apt.choose(step, offer, self.request.source))
+        if not os.path.exists(self.host.path(path)):
+            raise AptError("missing", f"{path} is not there yet")
+        return self.version_of_archive(step.package)
+
+    def version_of_archive(self, package: Package) -> str:
+        """The version in a .deb, which must be what it is said to be."""
+        path = t.cast(str, package.path)
+        try:
+            with open(self.host.path(path), "rb") as file:
+                found = hashlib.sha256(file.read()).hexdigest()
+        except OSError as error:
+            raise AptError("archive", f"{self.host.name}: {path} cannot be read ({error}), expected the package file of {package.name}.") from error
+        if package.sha256 and found != package.sha256:
+            remedy = "Fetch it again, or mend the checksum if the file is the right one."
+            raise AptError("archive", f"{self.host.name}: {path} has sha256 {found}, expected {package.sha256}. {remedy}")
+        status, said = self.host.query("dpkg-deb", "--show", "--showformat=${Package} ${Version}", path)
+        name, _space, version = said.strip().partition(" ")
+        if status or name != package.name or not package.accepts(version):
+            raise AptError("archive", f"{self.host.name}: {path} holds {said.strip() or 'no package'}, expected {package}. Give the file that belongs to it.")
+        return version
 
     def placed(self, error: AptError) -> AptError:
         at = self.circumstances("")
@@ -591,7 +622,7 @@ class Worker:
             if step.install:
                 version = step.package.version if step.package.exact else None
                 try:
-                    chosen = apt.choose(step, offers.get(name), self.request.source)
+                    chosen = self.chosen(step, offers.get(name))
                     version = chosen if surely_current else version
                 except AptError as error:
                     # A run would look again with new lists, which a check cannot.

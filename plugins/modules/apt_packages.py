@@ -92,6 +92,12 @@ options:
         description: Keep C(apt upgrade) from touching the package.
         type: bool
         default: false
+      path:
+        description: Install from this package file on the host. What the package needs comes from the host's sources.
+        type: path
+      sha256:
+        description: The checksum that the file must have. Required with O(packages[].path).
+        type: str
   state:
     description:
       - V(present) installs.
@@ -225,7 +231,14 @@ def argument_spec() -> dict[str, t.Any]:
             "type": "list",
             "elements": "dict",
             "default": [],
-            "options": {"name": {"type": "str", "required": True}, "version": {"type": "str"}, "hold": {"type": "bool", "default": False}},
+            "options": {
+                "name": {"type": "str", "required": True},
+                "version": {"type": "str"},
+                "hold": {"type": "bool", "default": False},
+                "path": {"type": "path"},
+                "sha256": {"type": "str"},
+            },
+            "required_together": [("path", "sha256")],
         },
         "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
         "update_cache_valid_time": {"type": "int", "default": 3600},
@@ -250,7 +263,7 @@ def request(params: dict[str, t.Any]) -> Request:
     return Request(
         name=params["name"],
         source=Source(url=source["url"], suite=source["suite"], components=tuple(source["components"] or ()), **fields) if source else None,
-        packages=tuple(Package(p["name"], p["version"] or None, p["hold"]) for p in params["packages"]),
+        packages=tuple(Package(p["name"], p["version"] or None, p["hold"], p["path"], p["sha256"]) for p in params["packages"]),
         proxy=Proxy(proxy.get("http") or None, proxy.get("https") or None, tuple(proxy.get("no_proxy") or ())),
         valid_time=params["update_cache_valid_time"],
         start_services=params["start_services"],

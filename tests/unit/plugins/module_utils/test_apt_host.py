@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import os
@@ -67,6 +68,8 @@ class Debian:
                 return 100, "", answers.pop(0)
         if program == "dpkg-query":
             return self.query(words[1:])
+        if program == "dpkg-deb":
+            return 0, self.read(words[1]), ""
         if program == "apt-cache":
             return 0, self.policy(words[2:]), ""
         if program == "apt-mark":
@@ -103,7 +106,7 @@ class Debian:
             self.lists = {name: dict(versions) for name, versions in self.mirror.items()}
         elif verb == "install":
             self.policy_seen = self.read(POLICY)
-            for name, version in (word.split("=") for word in names):
+            for name, version in (self.read(word).split() if word.startswith("/") else word.split("=") for word in names):
                 assert name not in self.held
                 for wanted in (name, *self.depends.get(name, ())):
                     self.installed.setdefault(wanted, "1")
@@ -123,6 +126,15 @@ class Debian:
 
     def ran(self, pattern):
         return [call for call in self.calls if pattern in call]
+
+
+#: A package file, as far as the double reads it.
+ARCHIVE = "/var/cache/xrt.deb"
+SHA256 = hashlib.sha256(b"xrt 2.16.204").hexdigest()
+
+
+def of_file(**changes):
+    return Request("xrt", None, (Package("xrt", None, hold=True, path=ARCHIVE, sha256=changes.get("sha256", SHA256)),))
 
 
 @pytest.fixture
@@ -508,3 +520,41 @@ def test_credentials_go_only_to_the_mirrors_own_host(monkeypatch):
     _apt_host.fetch("https://depot/gpg", SOURCE, Proxy())
     _apt_host.fetch("https://elsewhere/gpg", SOURCE, Proxy())
     assert sent == ["Basic bGFiOnB3", None]
+
+
+# Out of a file
+
+
+def test_a_package_comes_out_of_a_file_once_and_goes_like_any_other(debian, run):
+    debian.write(ARCHIVE, "xrt 2.16.204")
+    result = run(of_file())
+    assert debian.installed["xrt"] == "2.16.204"
+    assert debian.held == {"xrt"}
+    assert result.changes == ["xrt 2.16.204 installed", "xrt held"]
+    assert not run(of_file()).changed
+    run(of_file(), absent=True)
+    assert "xrt" not in debian.installed
+
+
+@pytest.mark.parametrize(
+    ("content", "sha256", "said"),
+    [
+        ("xrt 2.16.204", "0" * 64, "expected 0000"),
+        ("dkms 3", hashlib.sha256(b"dkms 3").hexdigest(), "holds dkms 3, expected xrt"),
+        (None, SHA256, "cannot be read"),
+    ],
+)
+def test_a_file_that_is_not_the_package_is_refused(content, sha256, said, debian, run):
+    if content:
+        debian.write(ARCHIVE, content)
+    with pytest.raises(AptError) as refused:
+        run(of_file(sha256=sha256))
+    assert said in str(refused.value)
+    assert "xrt" not in debian.installed
+
+
+def test_a_check_predicts_a_file_that_is_still_to_be_fetched(debian, run):
+    assert run(of_file(), check=True).changes == ["xrt (newest) installed", "xrt held"]
+    debian.write(ARCHIVE, "xrt 2.16.204")
+    assert run(of_file(), check=True).changes == ["xrt 2.16.204 installed", "xrt held"]
+    assert "xrt" not in debian.installed
