@@ -234,6 +234,9 @@ def publish(cache: Cache, made: Mapping[str, Mapping[str, Sequence[Path]]]) -> N
     # As packages.xilinx.com/artifactory has them, whose newest suite is Ubuntu's.
     publish_suite(cache.www / "xilinx/debian-packages", "jammy", "main", {path.name: path for path in made["xilinx"][""]}, key, pool="pool")
     write_atomically(cache.www / "xilinx/xilinx-master-signing-key.asc", key.public_key())
+    # The same as files, for sites that fetch them by hand.
+    for path in made["xilinx"][""]:
+        write_atomically(cache.www / "files/xrt" / path.name, path.read_bytes())
     publish_suite(cache.www / "aws-fpga", "any", "main", {path.name: path for path in made["aws-fpga"][""]}, key, pool="pool/any/main")
     write_atomically(cache.www / "aws-fpga/gpgkey", key.public_key())
     write_atomically(cache.www / "helm/gpgkey", key.public_key())

@@ -13,6 +13,7 @@ from pathlib import Path
 from lab.depot import golang
 from lab.depot.base import HERE, Cache, Stamp, digest_of, file_digest, lock, run, say, scratch
 from lab.files import write_atomically
+from lab.fpga import aws_sources
 
 ROLES = HERE.parents[1] / "roles"
 #: Of the hosts: Debian 12's and 13's.
@@ -131,6 +132,14 @@ def publish_wheels(cache: Cache) -> None:
     write_simple_index(packages.glob("*.whl"), cache.www / "python" / "simple")
 
 
+def publish_aws_fpga(cache: Cache) -> None:
+    """Where role aws_fpga looks for the SDK's sources in a mirror: those of the lab's double."""
+    target = cache.www / "files" / "aws-fpga"
+    path = target / f"{aws_sources.NAME}.tar.gz"
+    write_atomically(path, aws_sources.archive())
+    write_atomically(target / "SHA256SUMS", sums({path.name: path}))
+
+
 def publish_key(cache: Cache, key: str) -> None:
     """Where a role looks for the key of the Debian mirror when its inventory gives none."""
     write_atomically(cache.depot / "key.asc", key)
@@ -144,7 +153,18 @@ def build(cache: Cache) -> None:
     index = cache.www / "python" / "simple" / "index.html"
     stamp = Stamp(cache.depot / "files.stamp")
     helm = str(table.program("helm").stamp(cache).read().get("sha256"))
-    inputs = digest_of(FORMAT, table.versions["calico"], calico / "go.mod", calico / "go.sum", helm, *PYTHONS, *PLATFORMS, *requirements(), CHART_NOTE)
+    inputs = digest_of(
+        FORMAT,
+        table.versions["calico"],
+        calico / "go.mod",
+        calico / "go.sum",
+        helm,
+        *PYTHONS,
+        *PLATFORMS,
+        *requirements(),
+        CHART_NOTE,
+        aws_sources.archive(),
+    )
     if stamp.is_current(inputs, target / "SHA256SUMS", cache.www / "charts" / "index.yaml", index):
         return
     with lock(cache, "files"):
@@ -152,5 +172,6 @@ def build(cache: Cache) -> None:
         publish_manifests(module / "manifests", target)
         publish_charts(cache, module)
         publish_wheels(cache)
+        publish_aws_fpga(cache)
         stamp.write(inputs)
         say("depot: manifests, charts and wheels published")

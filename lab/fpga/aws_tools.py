@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(os.environ.get("LAB_FPGA_ROOT", "/run/lab-fpga"))
+VERSION = "2.3.2"
 SHELL = "0x10212415"
 AMAZON, MAILBOXES = 0x1D0F, {0x1041: 0x1042, 0x9248: 0x9048}
 COMMANDS = {"LoadFpgaImage": "load", "ClearFpgaImage": "clear", "DescribeFpgaImage": "describe", "DescribeFpgaImageSlots": "slots"}
@@ -176,7 +177,11 @@ def main() -> int:
     top.add_argument("-I", dest="image", default="")
     for flag in ("-H", "-R", "-A", "-M", "-F"):
         top.add_argument(flag, action="store_true")
+    top.add_argument("-V", dest="version", action="store_true")
     options = top.parse_args()
+    if options.version:
+        print(f"AFI Management Tools Version: {VERSION}")
+        return 234  # theirs ends with an error, too
     command = COMMANDS[options.command]
     (ROOT / "aws").mkdir(parents=True, exist_ok=True)
     with (ROOT / "aws" / "calls.log").open("a") as log:
