@@ -44,7 +44,7 @@ NOT_SHIPPED = (
     "tests/tools/",
     "tests/unit/",
 )
-SLOW_SCENARIOS = ("fpga_device_plugin", "kubeadm", "openvpn")
+SLOW_SCENARIOS = ("fpga_device_plugin", "kubeadm", "openvpn", "xrt")
 NEWEST_ROOT = CACHE / "debian-13-root"
 #: Where pytest leaves what it found, for the table of results.
 JUNIT = CACHE / "test-results"

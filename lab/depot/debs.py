@@ -12,7 +12,7 @@ from pathlib import Path
 import tomllib
 
 from lab.depot import debian, golang
-from lab.depot.base import EPOCH, HERE, Cache, DepotError, Stamp, digest_of, lock, run, say, scratch
+from lab.depot.base import EPOCH, HERE, Cache, DepotError, Stamp, digest_of, file_digest, lock, run, say, scratch
 from lab.depot.repository import architecture, publish_flat, publish_suite, signer
 from lab.files import write_atomically
 
@@ -237,6 +237,7 @@ def publish(cache: Cache, made: Mapping[str, Mapping[str, Sequence[Path]]]) -> N
     # The same as files, for sites that fetch them by hand.
     for path in made["xilinx"][""]:
         write_atomically(cache.www / "files/xrt" / path.name, path.read_bytes())
+    write_atomically(cache.www / "files/xrt/SHA256SUMS", "".join(f"{file_digest(path)}  {path.name}\n" for path in made["xilinx"][""]))
     publish_suite(cache.www / "aws-fpga", "any", "main", {path.name: path for path in made["aws-fpga"][""]}, key, pool="pool/any/main")
     write_atomically(cache.www / "aws-fpga/gpgkey", key.public_key())
     write_atomically(cache.www / "helm/gpgkey", key.public_key())
