@@ -172,7 +172,9 @@ class Tree:
         for slot, plugged in self.plugged().items():
             if not plugged.model.aws and plugged.state in ("ready", "no-driver"):
                 self.set_state(slot, "ready" if loaded else "no-driver")
-        if not loaded:
+        if loaded:
+            self._load_xocl()
+        else:
             shutil.rmtree(self.sys / "module" / "xocl", ignore_errors=True)
 
     def _check(self, plugged: Plugged) -> None:
@@ -203,12 +205,12 @@ class Tree:
         self._node(f"xclmgmt{instance(plugged.management)}", 0o600)
         if plugged.state in ("factory", "no-user"):
             return
-        self._write(self.sys / "module" / "xocl" / "version", f"{XRT_VERSION},{XRT_HASH}\n")
         folder = self.add_function(plugged.application, model.vendor, model.user, numa=plugged.numa, bars=ALVEO_BARS)
         if plugged.state in ("no-driver", "vfio"):
             if plugged.state == "vfio":
                 self._bind(folder, "vfio-pci")
             return
+        self._load_xocl()
         self._bind(folder, "xocl")
         (folder / "user_pf").write_text("")
         (folder / "ready").write_text("0x0\n" if plugged.state == "not-ready" else "0x1\n")
@@ -275,6 +277,9 @@ class Tree:
             (self.dev / f"xclmgmt{(folder / 'instance').read_text().strip()}").unlink(missing_ok=True)
         link.unlink()
         shutil.rmtree(folder)
+
+    def _load_xocl(self) -> None:
+        self._write(self.sys / "module" / "xocl" / "version", f"{XRT_VERSION},{XRT_HASH}\n")
 
     def _bind(self, folder: Path, driver: str) -> None:
         target = self.sys / "bus" / "pci" / "drivers" / driver

@@ -1,0 +1,500 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Boards on the lab's cluster: made-up boards, and real everything above the PCI bus. worker1 has a U250 and a U280; worker3 gets the boards of an f2.12xlarge.
+
+Each test begins with free boards and no pods; what a pod has is read where it runs, out of its process.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass, field
+
+import pytest
+
+from ansible_collections.fpga.hybrid.plugins.module_utils._instance_types import shipped_types
+from ansible_collections.fpga.hybrid.plugins.module_utils._node_pool import parse_accelerators, parse_cluster, parse_pools
+from ansible_collections.fpga.hybrid.plugins.module_utils._on_prem_fpga import published
+from ansible_collections.fpga.hybrid.plugins.module_utils.node_template import make_template
+from tests.lab.site import lab, on, playbook
+
+pytestmark = [pytest.mark.lab, pytest.mark.slow]
+
+KUBECTL = "kubectl --kubeconfig /etc/kubernetes/admin.conf"
+NAMESPACE = "fpga-test"
+IMAGE = "lab.fpga-hybrid.test/probe:1"
+UNIT = "fpga-hybrid-device-plugin"
+U250, U280, XGBOOST = "xilinx/u250", "xilinx/u280", "inaccel.com/xgboost.exact"
+SLOT_U250, SLOT_U280 = "0000:3b:00", "0000:43:00"
+POOL_TYPE = "f2.12xlarge"
+#: What site.yml says in this lab without an argument, and with the catalogue of the tutorial.
+CATALOGUE = {"com.inaccel.xgboost.exact": {"resource": XGBOOST, "replicas": {"u250": 4, "aws-vu47p-f2": 2}}}
+ROUNDS = 50
+#: What a restart of plugin or kubelet may show as 0, CONTRACTS section 7; and until a board that a pod had is free again: the plugin's grace and pace.
+GAP, FREED = 10, 75
+
+
+# --- the cluster
+
+
+def kubectl(arguments, document=None, *, check=True):
+    words = f"{KUBECTL} -n {NAMESPACE} {arguments}"
+    return on("cp1", f"{words} -f - <<'END'\n{json.dumps(document)}\nEND" if document else words, check=check)
+
+
+def kubectl_json(arguments):
+    return json.loads(kubectl(f"{arguments} -o json"))
+
+
+def until(what, wanted, seconds=60):
+    """Asks again until the answer is the wanted one; the last answer is in the failure."""
+    end = time.monotonic() + seconds
+    while True:
+        found = what()
+        if found == wanted:
+            return
+        assert time.monotonic() < end, f"after {seconds} s: {found}, expected {wanted}"
+        time.sleep(0.5)
+
+
+def resources(node, of):
+    """Extended resources of a node: allocatable or capacity."""
+    status = json.loads(on("cp1", f"{KUBECTL} get node {node} -o json"))["status"]
+    return {name: int(count) for name, count in status[of].items() if name.startswith(("xilinx/", "inaccel.com/")) and int(count)}
+
+
+def allocatable(node="worker1"):
+    return resources(node, "allocatable")
+
+
+def publish(fpga_publish=None, catalogue=CATALOGUE, shared=True, host="worker1"):
+    """fpga.yml with another declaration; the catalogue is the cluster's, what is published the host's."""
+    catalogue = {name: {**entry, "shared": shared} for name, entry in catalogue.items()}
+    variables = {"cluster_accelerators": catalogue, "fpga_publish": fpga_publish or {}}
+    return playbook("fpga", "-e", json.dumps(variables), "--limit", f"control_plane,vpn_server,{host}").check()
+
+
+def section(host):
+    return json.loads(on(host, "cat /etc/fpga-hybrid/node.json"))["fpga"]
+
+
+def boards(host):
+    """Board -> how many, of what is plugged in."""
+    found = {}
+    for one in json.loads(on(host, "lab-fpga list")):
+        found[one["board"]] = found.get(one["board"], 0) + 1
+    return found
+
+
+# --- pods
+
+
+@dataclass(frozen=True)
+class Pod:
+    """What is asked for, and on which node; sleeps until it is told to go."""
+
+    name: str
+    limits: dict = field(default_factory=dict)
+    node: str = "worker1"
+    labels: dict = field(default_factory=dict)
+
+    @property
+    def spec(self):
+        container = {"name": "main", "image": IMAGE, "command": ["/probe", "sleep"], "resources": {"limits": {name: str(n) for name, n in self.limits.items()}}}
+        return {
+            # not nodeName, which would go past the scheduler
+            "nodeSelector": {"kubernetes.io/hostname": self.node},
+            "tolerations": [{"key": "fpga.hybrid/fpga", "operator": "Exists"}],
+            "terminationGracePeriodSeconds": 1,
+            "containers": [container],
+        }
+
+    @property
+    def document(self):
+        return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": self.name, "labels": self.labels}, "spec": {**self.spec, "restartPolicy": "Never"}}
+
+
+def start(*pods):
+    kubectl("create", {"apiVersion": "v1", "kind": "List", "items": [pod.document for pod in pods]})
+
+
+def phase(name):
+    return kubectl(f"get pod {name} -o jsonpath='{{.status.phase}}'", check=False)
+
+
+def running(*pods, seconds=60):
+    for pod in pods:
+        until(lambda pod=pod: phase(pod.name), "Running", seconds)
+
+
+def end(*names):
+    kubectl(f"delete pod {' '.join(names)} --wait=true --ignore-not-found")
+
+
+def failed():
+    return [pod["metadata"]["name"] for pod in kubectl_json("get pods")["items"] if pod["status"]["phase"] == "Failed"]
+
+
+def process(name, host="worker1"):
+    """The process of a pod's container, on its node."""
+    uid = kubectl(f"get pod {name} -o jsonpath='{{.metadata.uid}}'")
+    found = f"grep -lE '{uid}|{uid.replace('-', '_')}' /proc/[0-9]*/cgroup 2>/dev/null | cut -d/ -f3"
+    return on(host, f'for p in $({found}); do tr "\\0" " " < /proc/$p/cmdline | grep -q "^/probe" && echo $p; done; true').split()[0]
+
+
+def sees(name, host="worker1"):
+    """(environment of a pod's program, its render nodes)."""
+    number = process(name, host)
+    environment = dict(line.partition("=")[::2] for line in on(host, f"tr '\\0' '\\n' < /proc/{number}/environ").splitlines())
+    return environment, set(on(host, f"ls /proc/{number}/root/dev/dri 2>/dev/null; true").split())
+
+
+def held():
+    """Device -> pods that have it, as the kubelet itself tells, so nothing that we say about ourselves is believed."""
+    found = {}
+    state = json.loads(on("worker1", "cat /var/lib/kubelet/device-plugins/kubelet_internal_checkpoint"))
+    for entry in state["Data"]["PodDeviceEntries"] or []:
+        for devices in entry["DeviceIDs"].values():
+            for device in devices:
+                found.setdefault((entry["ResourceName"], device), set()).add(entry["PodUID"])
+    return found
+
+
+def assert_one_owner():
+    """No board is in use under two resources; no device is in two living pods."""
+    alive = {pod["metadata"]["uid"] for pod in kubectl_json("get pods")["items"] if pod["status"]["phase"] in ("Pending", "Running")}
+    taken = {device: pods & alive for device, pods in held().items() if pods & alive}
+    assert all(len(pods) == 1 for pods in taken.values()), taken
+    owners = {}
+    for resource, device in taken:
+        owners.setdefault(device.partition("/")[0], set()).add(resource)
+    assert all(len(resources_of) == 1 for resources_of in owners.values()), owners
+
+
+# --- what each test begins with
+
+
+@pytest.fixture(scope="module", autouse=True)
+def site():
+    """worker1 with its two boards; a namespace that goes with all pods in it; the declaration without a catalogue at the end."""
+    for host in ("worker1", "worker3"):
+        lab("fpga", host, "list")  # brings the program as it is here
+    kinds = boards("worker1")
+    if kinds != {"u250": 1, "u280": 1}:
+        for one in json.loads(on("worker1", "lab-fpga list")):
+            on("worker1", f"lab-fpga unplug {one['slot']}")
+        on("worker1", f"lab-fpga plug u250 --slot {SLOT_U250} && lab-fpga plug u280 --slot {SLOT_U280} --numa 1")
+    on("cp1", f"{KUBECTL} create namespace {NAMESPACE} --dry-run=client -o yaml | {KUBECTL} apply -f -")
+    yield
+    on("cp1", f"{KUBECTL} delete namespace {NAMESPACE} --wait=true --timeout=120s", check=False)
+    for one in json.loads(on("worker3", "lab-fpga list")):
+        on("worker3", f"lab-fpga unplug {one['slot']}")
+    on("worker1", f"lab-fpga set {SLOT_U250} ready")
+    playbook("fpga")
+
+
+@pytest.fixture(autouse=True)
+def empty(site):
+    """No pods, and no board that a pod of an earlier test had."""
+    yield
+    kubectl("delete deployments,jobs,pods --all --wait=true")
+    until(lambda: on("worker1", "cat /var/lib/fpga-hybrid/device-plugin/owners.json 2>/dev/null | grep -c resource; true"), "0", FREED)
+
+
+@pytest.fixture
+def accelerators():
+    publish()
+    until(allocatable, {XGBOOST: 4, U280: 1})
+
+
+@pytest.fixture
+def whole_boards():
+    publish({"u250": "boards"})
+    until(allocatable, {U250: 1, U280: 1})
+
+
+# --- a pod and its board
+
+
+def test_a_pod_gets_a_u250_of_a_made_up_sysfs_tree(whole_boards):
+    pod = Pod("one", {U250: 1})
+    start(pod)
+    running(pod)
+    environment, nodes = sees("one")
+    assert environment["PCIDEVICE_XILINX_U250"] == f"{SLOT_U250}.1"
+    node = on("worker1", f"ls /run/lab-fpga/sys/bus/pci/devices/{SLOT_U250}.1/drm | grep renderD")
+    assert nodes == {node}
+    assert allocatable() == {U250: 1, U280: 1}  # taking a board changes nothing
+
+
+def test_a_pod_that_asks_for_no_board_sees_none(whole_boards):
+    pod = Pod("none")
+    start(pod)
+    running(pod)
+    environment, nodes = sees("none")
+    assert nodes == set()
+    assert not [name for name in environment if name.startswith(("PCIDEVICE", "FPGA"))]
+
+
+def test_a_board_is_never_in_two_pods(whole_boards):
+    first, second = Pod("first", {U250: 1}), Pod("second", {U250: 1})
+    start(first)
+    running(first)
+    start(second)
+    until(lambda: kubectl("get pod second -o jsonpath='{.status.conditions[0].reason}'"), "Unschedulable")
+    assert_one_owner()
+    end("first")
+    running(second)
+    assert_one_owner()
+
+
+# --- accelerators
+
+
+def test_four_copies_land_on_one_u250_and_a_fifth_waits(accelerators):
+    pods = [Pod(f"copy{number}", {XGBOOST: 1}) for number in range(4)]
+    start(*pods)
+    running(*pods)
+    copies = [sees(pod.name)[0]["FPGA_COPIES_INACCEL_COM_XGBOOST_EXACT"] for pod in pods]
+    assert sorted(copies) == [f"{SLOT_U250}.1/{number}" for number in range(4)]
+    start(Pod("fifth", {XGBOOST: 1}))
+    until(lambda: kubectl("get pod fifth -o jsonpath='{.status.conditions[0].reason}'"), "Unschedulable")
+    assert allocatable() == {XGBOOST: 4, U280: 1}
+
+
+def test_one_pod_takes_all_four_copies_of_the_idle_u250(accelerators):
+    pod = Pod("all", {XGBOOST: 4})
+    start(pod)
+    running(pod)
+    environment, nodes = sees("all")
+    assert environment["PCIDEVICE_INACCEL_COM_XGBOOST_EXACT"] == f"{SLOT_U250}.1"
+    assert len(nodes) == 1
+
+
+def test_unshared_copies_go_to_one_pod_as_whole_boards():
+    """A request of less than a board is refused by the plugin; fpga_policy says it earlier, at admission."""
+    publish(shared=False)
+    until(allocatable, {XGBOOST: 4, U280: 1})
+    start(Pod("half", {XGBOOST: 2}))
+    until(lambda: phase("half"), "Failed")
+    assert "are not shared" in kubectl("get pod half -o jsonpath='{.status.message}'")
+    end("half")
+    pod = Pod("whole", {XGBOOST: 4})
+    start(pod)
+    running(pod)
+    assert_one_owner()
+
+
+def test_fifty_rounds_of_a_board_pod_and_an_accelerator_pod_in_one_second_leave_no_failed_pod(accelerators):
+    """The default publishes each board once, so there is no race; under `both` there is, and then the second one is refused, never served."""
+    for number in range(ROUNDS):
+        board, copies = Pod(f"board{number}", {U280: 1}), Pod(f"copies{number}", {XGBOOST: 4})
+        start(board, copies)
+        running(board, copies)
+        assert_one_owner()
+        assert failed() == []
+        end(board.name, copies.name)
+
+
+def test_under_both_a_board_that_is_taken_is_healthy_under_no_other_resource():
+    publish({"u250": "both"})
+    until(allocatable, {U250: 1, XGBOOST: 4, U280: 1})
+    pod = Pod("board", {U250: 1})
+    start(pod)
+    running(pod)
+    until(allocatable, {U250: 1, U280: 1})
+    assert resources("worker1", "capacity") == {U250: 1, XGBOOST: 4, U280: 1}
+    assert_one_owner()
+    end("board")
+    until(allocatable, {U250: 1, XGBOOST: 4, U280: 1}, FREED)
+
+
+# --- what is promised
+
+
+def test_allocatable_is_what_the_shared_function_says_and_does_not_change_when_boards_are_taken(accelerators):
+    promised = published(section("worker1"), boards("worker1"))
+    assert allocatable() == promised
+    pods = [Pod("copies", {XGBOOST: 4}), Pod("board", {U280: 1})]
+    start(*pods)
+    running(*pods)
+    assert allocatable() == promised
+    end("copies", "board")
+    assert allocatable() == promised
+
+
+@pytest.mark.parametrize("choice", ["boards", "com.inaccel.xgboost.exact"])
+def test_a_node_with_a_pools_boards_gives_what_the_pools_tags_promise(choice):
+    """worker3 gets the boards of an instance, and section fpga of the pool's template in its node.json."""
+    catalogue = {name: {**entry, "images": {"aws-vu47p-f2": {"us-east-1": "agfi-0fedcba9876543210"}}} for name, entry in CATALOGUE.items()}
+    declared = {
+        "name": "p",
+        "instance_type": POOL_TYPE,
+        "max_size": 1,
+        "publish": choice,
+        "availability_zones": ["us-east-1a"],
+        "image": "ami-0123456789abcdef0",
+    }
+    (pool,) = parse_pools([declared], "lab")
+    cluster = parse_cluster({"name": "lab", "id": "1", "kubernetes_version": "1.36", "region": "us-east-1"})
+    template = make_template(pool, cluster, shipped_types(), parse_accelerators(catalogue))
+    tags = {
+        tag.rpartition("resources/")[2]: int(value)
+        for tag, value in template.autoscaling_tags().items()
+        if "/resources/" in tag and "/" in tag.rpartition("resources/")[2]
+    }
+    wanted = shipped_types()[POOL_TYPE].boards()
+    for board, count in wanted.items():
+        for _number in range(count - boards("worker3").get(board, 0)):
+            on("worker3", f"lab-fpga plug {board}")
+    publish(catalogue=catalogue, host="worker3")
+    node = {**json.loads(on("worker3", "cat /etc/fpga-hybrid/node.json")), "fpga": template.fpga}
+    on("worker3", f"cat > /etc/fpga-hybrid/node.json.new <<'END'\n{json.dumps(node)}\nEND\nmv /etc/fpga-hybrid/node.json.new /etc/fpga-hybrid/node.json")
+    until(lambda: allocatable("worker3"), tags)
+    assert tags == published(template.fpga, wanted)
+
+
+# --- mishaps; each ends with pods and counts
+
+
+def same_program(name, before):
+    """A pod whose program was not started again."""
+    assert process(name) == before
+    assert phase(name) == "Running"
+
+
+def test_a_restart_of_the_plugin_disturbs_no_pod_and_forgets_no_owner(accelerators):
+    pod = Pod("copies", {XGBOOST: 3})
+    start(pod)
+    running(pod)
+    number, environment = process("copies"), sees("copies")
+    on("worker1", f"systemctl restart {UNIT}")
+    until(allocatable, {XGBOOST: 4, U280: 1}, GAP)
+    same_program("copies", number)
+    assert sees("copies") == environment
+    other = Pod("last", {XGBOOST: 1})
+    start(other)
+    running(other)
+    assert_one_owner()
+
+
+def test_a_plugin_that_is_killed_comes_back_by_itself(accelerators):
+    pod = Pod("copies", {XGBOOST: 4})
+    start(pod)
+    running(pod)
+    number = process("copies")
+    on("worker1", f"systemctl kill --signal=KILL {UNIT}")
+    until(lambda: on("worker1", f"systemctl is-active {UNIT}; true"), "active", GAP)
+    until(allocatable, {XGBOOST: 4, U280: 1}, GAP)
+    same_program("copies", number)
+    assert_one_owner()
+
+
+def test_a_plugin_that_has_lost_its_file_learns_the_owners_from_the_kubelet(accelerators):
+    pod = Pod("copies", {XGBOOST: 4})
+    start(pod)
+    running(pod)
+    on("worker1", f"systemctl stop {UNIT} && rm /var/lib/fpga-hybrid/device-plugin/owners.json && systemctl start {UNIT}")
+    until(allocatable, {XGBOOST: 4, U280: 1}, GAP)
+    until(lambda: json.loads(on("worker1", "cat /var/lib/fpga-hybrid/device-plugin/owners.json"))["owners"].get(SLOT_U250, {}).get("resource"), XGBOOST, 30)
+    assert_one_owner()
+
+
+def test_a_restart_of_the_kubelet_disturbs_no_pod(accelerators):
+    pods = [Pod("copies", {XGBOOST: 4}), Pod("board", {U280: 1})]
+    start(*pods)
+    running(*pods)
+    numbers = {pod.name: process(pod.name) for pod in pods}
+    on("worker1", "systemctl restart kubelet")
+    until(allocatable, {XGBOOST: 4, U280: 1}, 30)
+    for name, number in numbers.items():
+        same_program(name, number)
+    time.sleep(GAP)  # a pod that the kubelet refuses anew would be refused by now
+    assert failed() == []
+    assert_one_owner()
+
+
+def test_a_board_that_goes_while_it_is_in_use_is_unhealthy_and_comes_back(whole_boards):
+    pod = Pod("one", {U250: 1})
+    start(pod)
+    running(pod)
+    on("worker1", f"lab-fpga unplug {SLOT_U250}")
+    try:
+        until(allocatable, {U280: 1}, 30)
+        assert resources("worker1", "capacity") == {U250: 1, U280: 1}  # listed, and unhealthy
+        assert "has gone from the PCI bus" in on("worker1", f"journalctl --unit {UNIT} --since -2min --output cat")
+        assert phase("one") == "Running"
+    finally:
+        on("worker1", f"lab-fpga plug u250 --slot {SLOT_U250}")
+    until(allocatable, {U250: 1, U280: 1}, 30)
+    assert_one_owner()
+
+
+@pytest.mark.parametrize("state", ["no-driver", "not-ready", "no-node", "factory"])
+def test_a_board_that_is_not_ready_is_listed_with_the_reason(whole_boards, state):
+    on("worker1", f"lab-fpga set {SLOT_U250} {state}")
+    try:
+        until(allocatable, {U280: 1}, 30)
+        start(Pod("waits", {U250: 1}))
+        until(lambda: kubectl("get pod waits -o jsonpath='{.status.conditions[0].reason}'"), "Unschedulable")
+    finally:
+        on("worker1", f"lab-fpga set {SLOT_U250} ready")
+    until(allocatable, {U250: 1, U280: 1}, 30)
+    until(lambda: phase("waits"), "Running")
+
+
+def test_a_reboot_of_the_node_with_a_bare_pod_a_job_and_a_deployment(accelerators):
+    """The bare pod stays what the kubelet makes of it, never a second owner; the Job and the Deployment run again, each with what it asked for."""
+    bare = Pod("bare", {XGBOOST: 1})
+    template = Pod("x", {XGBOOST: 1}, labels={"app": "deployment"})
+    job = {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {"name": "job"},
+        "spec": {"backoffLimit": 6, "template": {"spec": {**template.spec, "restartPolicy": "Never"}}},
+    }
+    deployment = {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": "deployment"},
+        "spec": {
+            "replicas": 1,
+            "selector": {"matchLabels": template.labels},
+            "template": {"metadata": {"labels": template.labels}, "spec": template.spec},
+        },
+    }
+    kubectl("create", {"apiVersion": "v1", "kind": "List", "items": [bare.document, job, deployment]})
+    until(lambda: sorted(pod["status"]["phase"] for pod in kubectl_json("get pods")["items"]), ["Running"] * 3, 90)
+    before = on("worker1", "cat /proc/1/stat | cut -d' ' -f22")
+    lab("host", "reboot", "worker1")
+    until(lambda: on("worker1", "cat /proc/1/stat | cut -d' ' -f22", check=False) not in ("", before), True, 90)
+    until(lambda: on("cp1", f"{KUBECTL} get node worker1 -o jsonpath='{{.status.conditions[?(@.type==\"Ready\")].status}}'"), "True", 120)
+    until(allocatable, {XGBOOST: 4, U280: 1}, 60)
+
+    def alive(selector):
+        return [pod for pod in kubectl_json(f"get pods -l {selector}")["items"] if pod["status"]["phase"] == "Running"]
+
+    until(lambda: len(alive("batch.kubernetes.io/job-name=job")), 1, 120)
+    until(lambda: len(alive("app=deployment")), 1, 120)
+    assert phase("bare") in ("Running", "Succeeded", "Failed")
+    for pod in alive("batch.kubernetes.io/job-name=job") + alive("app=deployment"):
+        environment, nodes = sees(pod["metadata"]["name"])
+        assert environment["FPGA_COPIES_INACCEL_COM_XGBOOST_EXACT"].startswith(f"{SLOT_U250}.1/")
+        assert len(nodes) == 1
+    assert allocatable() == {XGBOOST: 4, U280: 1}
+    assert_one_owner()
+
+
+# --- the playbook
+
+
+def test_a_second_run_of_fpga_changes_nothing_and_restarts_nothing(accelerators):
+    started = on("worker1", f"systemctl show --property=ExecMainStartTimestampMonotonic --value {UNIT}")
+    assert publish().changed() == {}
+    assert on("worker1", f"systemctl show --property=ExecMainStartTimestampMonotonic --value {UNIT}") == started
+
+
+def test_a_host_without_boards_gets_neither_driver_nor_plugin():
+    assert boards("worker2") == {}
+    assert on("worker2", f"systemctl cat {UNIT} 2>/dev/null; true") == ""
