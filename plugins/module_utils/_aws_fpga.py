@@ -10,7 +10,6 @@ Source: aws-fpga, branch f2, sdk/userspace/mkall_fpga_mgmt_tools.sh and install_
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import tarfile
@@ -18,6 +17,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from ansible_collections.fpga.hybrid.plugins.module_utils._fetch import sha256_of
 
 #: Section of the record, and its only key: version and sha256 of the sources, files by path with their checksums.
 SECTION, KEY = "aws_fpga", "tools"
@@ -65,7 +66,7 @@ def drift(kept: Mapping[str, Any] | None, sha256: str, places: Places) -> str:
         return "the tools are not there"
     if kept["sha256"] != sha256:
         return f"they are those of {kept['version']}"
-    changed = [path for path, digest in kept["files"].items() if _digest(places.root / path.lstrip("/")) != digest]
+    changed = [path for path, digest in kept["files"].items() if sha256_of(places.root / path.lstrip("/")) != digest]
     return f"{', '.join(changed)} not as built" if changed else ""
 
 
@@ -81,11 +82,8 @@ def version(run: Run, program: str) -> str:
     return found[1] if found else ""
 
 
-def unpack(archive: Path, sha256: str, url: str, target: Path) -> Path:
+def unpack(archive: Path, url: str, target: Path) -> Path:
     """The folder of the sources. Raises ToolsError."""
-    found = _digest(archive)
-    if found != sha256:
-        raise ToolsError(f"{url} has sha256 {found}, expected {sha256} (aws_fpga_sha256). If the file is the right one, pin its checksum.")
     try:
         with tarfile.open(archive) as tar:
             _extract(tar, target)
@@ -135,7 +133,7 @@ def install(sources: Path, places: Places, run: Run) -> dict[str, str]:
     run(["ldconfig"], None, {})
     if not version(run, str(places.programs / PROGRAM)):
         raise ToolsError(f"{places.programs / PROGRAM} was built and does not run. Run it by hand: fpga-describe-local-image-slots -V.")
-    return {f"/{target.relative_to(places.root)}": _digest(target) for target in files}
+    return {f"/{target.relative_to(places.root)}": sha256_of(target) for target in files}
 
 
 def remove(kept: Mapping[str, Any], places: Places, run: Run) -> None:
@@ -144,10 +142,3 @@ def remove(kept: Mapping[str, Any], places: Places, run: Run) -> None:
     for name in LINKS:
         (places.libraries / name).unlink(missing_ok=True)
     run(["ldconfig"], None, {})
-
-
-def _digest(path: Path) -> str:
-    try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError:
-        return ""

@@ -72,15 +72,13 @@ adopted:
 
 import os
 import tempfile
-import urllib.error
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.urls import open_url
 
 from ansible_collections.fpga.hybrid.plugins.module_utils import _aws_fpga as aws
+from ansible_collections.fpga.hybrid.plugins.module_utils._fetch import LOGIN, FetchError, fetch
 from ansible_collections.fpga.hybrid.plugins.module_utils._record import Record, RecordError
 
 
@@ -95,32 +93,12 @@ def runner(module: AnsibleModule) -> aws.Run:
     return run
 
 
-def fetch(params: Mapping[str, Any], target: Path) -> None:
-    authority = target.with_name("ca.pem")
-    authority.write_text(params["ca"] or "", encoding="utf-8")
-    try:
-        answer = open_url(
-            params["url"],
-            url_username=params["username"],
-            url_password=params["password"],
-            force_basic_auth=bool(params["username"]),
-            ca_path=str(authority) if params["ca"] else None,
-            timeout=60,
-        )
-        with target.open("wb") as file:
-            while block := answer.read(1 << 20):
-                file.write(block)
-    except (urllib.error.URLError, OSError, ValueError) as error:
-        remedy = "Give this host a way there (cluster_proxy), or a copy: aws_fpga_url, or below aws-fpga/ of cluster_mirrors.files."
-        raise aws.ToolsError(f"{params['url']} cannot be fetched: {error}. {remedy}") from error
-
-
 def make(module: AnsibleModule, record: Record, run: aws.Run, places: aws.Places) -> None:
     params = module.params
     with tempfile.TemporaryDirectory(prefix="aws-fpga-") as folder:
         archive = Path(folder) / "sources.tar"
-        fetch(params, archive)
-        sources = aws.unpack(archive, params["sha256"], params["url"], Path(folder) / "sources")
+        fetch(params, archive, params["sha256"])
+        sources = aws.unpack(archive, params["url"], Path(folder) / "sources")
         aws.build(sources, run)
         files = aws.install(sources, places, run)
     record.put(aws.SECTION, aws.KEY, {"version": params["version"], "sha256": params["sha256"], "files": files})
@@ -134,9 +112,7 @@ def main() -> None:
             "version": {"type": "str", "default": ""},
             "url": {"type": "str", "default": ""},
             "sha256": {"type": "str", "default": ""},
-            "ca": {"type": "str"},
-            "username": {"type": "str"},
-            "password": {"type": "str", "no_log": True},
+            **LOGIN,
         },
         supports_check_mode=True,
     )
@@ -159,7 +135,7 @@ def main() -> None:
                 why = aws.drift(kept, params["sha256"], places)
             if why and not module.check_mode:
                 make(module, record, run, places)
-    except (RecordError, aws.ToolsError, OSError) as error:
+    except (RecordError, FetchError, aws.ToolsError, OSError) as error:
         module.fail_json(msg=str(error))
     after = (params["version"] if params["state"] == "present" else "") if why else before
     diff = {"before": f"AWS' tools {before or 'absent'}\n", "after": f"AWS' tools {after or 'absent'}\n"}
