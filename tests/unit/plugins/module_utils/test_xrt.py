@@ -16,7 +16,7 @@ from ansible_collections.fpga.hybrid.plugins.module_utils import _xrt as xrt
 from ansible_collections.fpga.hybrid.plugins.module_utils._boards import Alveo
 from ansible_collections.fpga.hybrid.plugins.module_utils._xrt import Build, Found, Wanted
 
-VERSIONS = yaml.safe_load((Path(__file__).parents[4] / "roles/xrt/vars/versions.yml").read_text())
+VERSIONS = yaml.safe_load((Path(__file__).parents[4] / "roles/xrt/files/versions.yml").read_text())
 TABLE = VERSIONS["table"]
 KERNEL = "5.15.0-91-generic"
 SHELL = "xilinx_u250_gen3x16_xdma_shell_4_1"
