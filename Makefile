@@ -53,7 +53,7 @@ test: tools ## everything under two minutes a test: lint, unit tests, sanity, mo
 	@$(VENV)/python tests/run.py quick
 
 .PHONY: test-all
-test-all: tools ## also the slow ones, on the running lab; their last results stand in docs/tested.md
+test-all: tools ## also the slow ones, on the running lab; their results go into docs/test-all.md
 	@$(VENV)/python tests/run.py all
 
 .PHONY: unit

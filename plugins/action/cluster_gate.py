@@ -53,6 +53,7 @@ def names(value: str | list[str]) -> list[str]:
 
 class ActionModule(ActionBase):
     """Works once a play, on its first living host; the others do as that one is told. So a refusal stops all of them.
+    So does an earlier play's failure on a host that all others build on.
 
     That choice, unlike run_once and any_errors_fatal, holds under every strategy. What it reads from the control plane becomes a fact of that
     host (delegate_facts), so that every host of the run finds it there, also where --limit leaves the control plane out.
@@ -64,6 +65,9 @@ class ActionModule(ActionBase):
         super().run(tmp, task_vars)
         variables = task_vars or {}
         here = variables["inventory_hostname"]
+        if lost := self._lost(variables):
+            msg = f"Stopped, because {' and '.join(lost)} failed earlier in this run or could not be reached: see what it was told, mend that and start again."
+            return {"changed": False, "failed": True, "msg": msg}
         first = next(iter(variables.get("ansible_play_hosts") or []), here)
         verdict = Verdict(Path(constants.DEFAULT_LOCAL_TMP) / f"fpga-hybrid-gate-{self._task.play._uuid}")
         told = None if here == first else verdict.wait(PATIENCE)
@@ -83,6 +87,15 @@ class ActionModule(ActionBase):
         else:
             verdict.write()
         return result
+
+    def _lost(self, variables: dict[str, Any]) -> list[str]:
+        """The control plane and the VPN server, if this run had them and lost them: everybody else would be told something wrong without them.
+
+        A play that has no host left is no reason for Ansible to stop before the next one, whose ansible_play_hosts_all may never have had
+        them. Of all plays only its own list of removed hosts, which Ansible begins with everybody who was lost before, knows of them.
+        """
+        groups, removed = variables.get("groups") or {}, self._task.play._removed_hosts
+        return [name for name in dict.fromkeys([*groups.get("control_plane", []), *groups.get("vpn_server", [])]) if name in removed]
 
     def _judge(self, variables: dict[str, Any]) -> dict[str, Any]:
         declaration, problems = self._declaration(variables)

@@ -193,10 +193,20 @@ def render_conf(name: str, source: Source, proxy: Proxy) -> str | None:
     lines = []
     if source.ca:
         lines.append(f'Acquire::https::{source.host}::CaInfo "{paths(name)["ca"]}";')
-    if proxy:
-        # Said even for a direct way, because a host may have a proxy for everything in its own settings.
-        lines.append(f'Acquire::{source.scheme}::Proxy::{source.host} "{proxy.for_url(source.url) or "DIRECT"}";')
+    lines += [f'{name} "{value}";' for name, value in way_to(source, proxy).items()]
     return "\n".join([MARK.replace("#", "//", 1), *lines]) + "\n" if lines else None
+
+
+def way_to(source: Source, proxy: Proxy) -> dict[str, str]:
+    """apt's setting for one server. Said even for a direct way, because a host may have a proxy for everything in its own settings."""
+    return {f"Acquire::{source.scheme}::Proxy::{source.host}": proxy.for_url(source.url) or "DIRECT"} if proxy else {}
+
+
+def ways(source: Source | None, proxy: Proxy) -> list[str]:
+    """apt-get's options for the way to the host's own sources, too, which are asked before the host has any setting of ours."""
+    general = {f"Acquire::{scheme}::Proxy": url for scheme, url in (("http", proxy.http), ("https", proxy.https)) if url}
+    settings = {**general, **(way_to(source, proxy) if source else {})}
+    return [word for name, value in settings.items() for word in ("-o", f"{name}={value}")]
 
 
 def render_auth(source: Source) -> str | None:

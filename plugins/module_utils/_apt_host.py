@@ -269,6 +269,10 @@ class Worker:
         self.updated_all = False
         self.predicted: dict[str, str | None] = {}
 
+    def apt_get(self, *words: str) -> list[str]:
+        """The command for what has to reach a source."""
+        return self.host.apt_get(*apt.ways(self.request.source, self.request.proxy), *words)
+
     # Present
 
     def present(self) -> Result:
@@ -392,7 +396,7 @@ class Worker:
             # apt knows one CA a host name: another source on the same host must not lend this one its own.
             settings.append(f"Acquire::https::{source.host}::CaInfo={apt.paths(self.request.name)['ca']}")
         self.host.do(
-            self.host.apt_get(*(word for setting in settings for word in ("-o", setting)), "update"),
+            self.apt_get(*(word for setting in settings for word in ("-o", setting)), "update"),
             "updating the package lists",
             lambda text: Circumstances(self.host.name, source, apt.paths(self.request.name)["key"], self.key, self.request.variable),
         )
@@ -401,7 +405,7 @@ class Worker:
     def update_all(self) -> None:
         """apt-get update of everything. A source of somebody else that does not answer only matters if a package is then missing."""
         self.updated_all = True
-        self.host.do(self.host.apt_get("update"), "updating the package lists", self.circumstances)
+        self.host.do(self.apt_get("update"), "updating the package lists", self.circumstances)
         self.host.touch("all")
 
     def install(self, steps: t.Sequence[Step], source: Source | None) -> None:
@@ -420,7 +424,7 @@ class Worker:
         before = host.installed()
         archives = {step.package.name: step.package.path for step in steps if step.package.path}
         what = [archives.get(name, f"{name}={version}") for name, version in chosen.items()]
-        words = self.host.apt_get("--no-install-recommends", "--no-remove", "install", *what)
+        words = self.apt_get("--no-install-recommends", "--no-remove", "install", *what)
         if any(step.state.unfinished for step in steps):
             words.insert(1, "--reinstall")
 

@@ -444,9 +444,10 @@ def _node(host: Host) -> Iterator[Problem]:
         taints = []
     for taint in taints:
         try:
-            Taint.parse(str(taint))
+            Taint.parse(taint)
         except TaintError:
-            yield Problem(host.name, "node_taints", _found(taint), f"key=value:effect, the effect one of {', '.join(EFFECTS)}", "Mend the taint.")
+            expected = f"key=value:effect, or a mapping with key, value and effect, all texts, the effect one of {', '.join(EFFECTS)}"
+            yield Problem(host.name, "node_taints", _found(taint), expected, "Mend the taint; put a number or a yes in quotes.")
 
 
 def _fpgas(declaration: Mapping[str, Any], hosts: list[Host]) -> list[Problem]:

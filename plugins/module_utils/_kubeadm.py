@@ -19,6 +19,8 @@ import shlex
 import typing as t
 from dataclasses import dataclass, field
 
+from ansible_collections.fpga.hybrid.plugins.module_utils._labels import Taint
+
 Object = dict[str, t.Any]
 
 API_VERSION = "kubeadm.k8s.io/v1beta4"
@@ -26,7 +28,6 @@ KUBELET_API_VERSION = "kubelet.config.k8s.io/v1beta1"
 KUBE_PROXY_API_VERSION = "kubeproxy.config.k8s.io/v1alpha1"
 CONTROL_PLANE_TAINT = {"key": "node-role.kubernetes.io/control-plane", "effect": "NoSchedule"}
 TOKEN_DESCRIPTION = "fpga-hybrid join"  # noqa: S105 - what the token is called, not the token
-TAINT_EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
 
 
 class KubeadmError(Exception):
@@ -60,6 +61,23 @@ class ClusterConfig:
     cert_sans: tuple[str, ...] = ()
     kubelet: Object = field(default_factory=dict)
     kube_proxy: Object = field(default_factory=dict)
+
+    #: Option C(cluster) of the modules that take one, beside C(endpoint), C(kubelet_configuration) and C(kube_proxy_configuration).
+    OPTIONS: t.ClassVar[Object] = {
+        **{name: {"type": "str", "required": True} for name in ("name", "kubernetes_version", "pod_network", "service_network", "dns_domain")},
+        "cert_sans": {"type": "list", "elements": "str", "default": []},
+    }
+
+    @classmethod
+    def of(cls, params: Object) -> ClusterConfig:
+        """What a module was told."""
+        declared = params["cluster"]
+        return cls(
+            **{**declared, "cert_sans": tuple(declared["cert_sans"])},
+            endpoint=params["endpoint"],
+            kubelet=params["kubelet_configuration"],
+            kube_proxy=params["kube_proxy_configuration"],
+        )
 
     def documents(self) -> list[Object]:
         endpoint_host, _sep, port = self.endpoint.rpartition(":")
@@ -529,26 +547,11 @@ DECLARED_ANNOTATION = "fpga.hybrid/declared"
 
 
 def taint_name(taint: Object) -> str:
+    """C(Taint.name) of a live taint, which may have more to it than we know."""
     return f"{taint['key']}:{taint['effect']}"
 
 
-def parse_taints(declared: list[t.Any], host: str) -> list[Object]:
-    """Dictionaries with key, effect and value, or kubectl's C(key=value:effect)."""
-    taints: list[Object] = []
-    for entry in declared:
-        if isinstance(entry, str):
-            name, _sep, effect = entry.rpartition(":")
-            key, _sep, value = name.partition("=")
-            taint: Object = {"key": key, "effect": effect, **({"value": value} if value else {})}
-        else:
-            taint = {key: str(entry[key]) for key in ("key", "effect", "value") if entry.get(key)}
-        if not taint.get("key") or taint.get("effect") not in TAINT_EFFECTS:
-            raise KubeadmError(f"{host}: node_taints {entry!r}: expected key, effect ({', '.join(TAINT_EFFECTS)}) and perhaps value.")
-        taints.append(taint)
-    return taints
-
-
-def node_patch(node: Object, labels: dict[str, str], taints: list[Object], provider_id: str | None) -> Object:
+def node_patch(node: Object, labels: dict[str, str], taints: t.Sequence[Taint], provider_id: str | None) -> Object:
     """The merge patch that makes a Node what is declared; empty when it is. Labels and taints of others stay."""
     metadata, spec = node["metadata"], node.get("spec") or {}
     annotations = metadata.get("annotations") or {}
@@ -561,7 +564,7 @@ def node_patch(node: Object, labels: dict[str, str], taints: list[Object], provi
     label_patch.update({key: None for key in ours.get("labels", []) if key not in labels and key in live_labels})
 
     live_taints: list[Object] = spec.get("taints") or []
-    wanted = {taint_name(taint): taint for taint in taints}
+    wanted = {taint.name: taint.as_object() for taint in taints}
     kept = [
         wanted.pop(taint_name(taint)) if taint_name(taint) in wanted else taint
         for taint in live_taints
@@ -574,7 +577,7 @@ def node_patch(node: Object, labels: dict[str, str], taints: list[Object], provi
             f"{metadata['name']} is registered with provider ID {spec['providerID']}, expected {provider_id}. It cannot be changed on a Node that exists: "
             f"kubectl delete node {metadata['name']}, then restart its kubelet."
         )
-    declared = json.dumps({"labels": sorted(labels), "taints": sorted(taint_name(taint) for taint in taints)}, sort_keys=True)
+    declared = json.dumps({"labels": sorted(labels), "taints": sorted(taint.name for taint in taints)}, sort_keys=True)
     patch: Object = {}
     if label_patch:
         patch.setdefault("metadata", {})["labels"] = label_patch

@@ -85,7 +85,8 @@ class Taint:
     def parse(cls, declared: object) -> Taint:
         """kubectl's C(key=value:effect), or a dictionary with key, effect and perhaps value."""
         if isinstance(declared, Mapping):
-            return cls._checked(declared, declared.get("key"), declared.get("value") or "", declared.get("effect"), set(declared) - {"key", "value", "effect"})
+            value = "" if declared.get("value") is None else declared["value"]
+            return cls._checked(declared, declared.get("key"), value, declared.get("effect"), set(declared) - {"key", "value", "effect"})
         if not isinstance(declared, str):
             raise TaintError(f"{declared!r} is no taint such as example.org/key=value:NoSchedule")
         name, _colon, effect = declared.rpartition(":")
@@ -102,3 +103,12 @@ class Taint:
 
     def __str__(self) -> str:
         return f"{self.key}={self.value}:{self.effect}"
+
+    @property
+    def name(self) -> str:
+        """What tells the taints of one node apart."""
+        return f"{self.key}:{self.effect}"
+
+    def as_object(self) -> dict[str, str]:
+        """As the API gives it back: without an empty value."""
+        return {"key": self.key, **({"value": self.value} if self.value else {}), "effect": self.effect}

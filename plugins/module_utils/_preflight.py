@@ -12,6 +12,7 @@ from typing import Any
 from ansible_collections.fpga.hybrid.plugins.module_utils import _kubeadm as kubeadm
 from ansible_collections.fpga.hybrid.plugins.module_utils._cluster_state import FILE as CLUSTER_FILE
 from ansible_collections.fpga.hybrid.plugins.module_utils._cluster_state import restore
+from ansible_collections.fpga.hybrid.plugins.module_utils._host import contradictions
 from ansible_collections.fpga.hybrid.plugins.module_utils._problems import Problem
 
 #: Releases by what we know of them; everything else is refused.
@@ -67,6 +68,7 @@ class Probe:
     """What was found. Memory and disk in MiB. clock_offset in seconds, None when nobody could be asked; node_* of an earlier join.
 
     cluster_maker: the id of the cluster for which we made the control plane that is there; cluster_configuration: kubeadm's own of that cluster.
+    unknown_users: declared administrators whom the host doesn't know.
     """
 
     os: tuple[str, str]
@@ -94,6 +96,8 @@ class Probe:
     kubernetes: kubeadm.Found = kubeadm.Found()  # noqa: RUF009  (frozen)
     cluster_maker: str = ""
     cluster_configuration: Mapping[str, Any] | None = None
+    hosts_file: str = ""
+    unknown_users: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -120,6 +124,7 @@ class Wanted:
     clock_tolerance: float
     node: bool = True
     dns_domain: str = "cluster.local"
+    endpoint_address: str = ""
 
 
 def judge(found: Probe, wanted: Wanted) -> list[Problem]:
@@ -130,6 +135,8 @@ def judge(found: Probe, wanted: Wanted) -> list[Problem]:
         *_swap(found, wanted),
         *_other_cluster(found, wanted),
         *_kubernetes(found, wanted),
+        *_administrators(found, wanted),
+        *_names(found, wanted),
         *_overlaps(found, wanted),
         *_ports(found, wanted),
         *_clock(found, wanted),
@@ -246,6 +253,19 @@ def _kubernetes(found: Probe, wanted: Wanted) -> Iterator[Problem]:
         for variable, value, there in kubeadm.immutable_differences(declared, dict(found.cluster_configuration)):
             remedy = f"Declare {there}, or build a new cluster (reset.yml, then site.yml): a living one cannot be changed in this."
             yield Problem(wanted.host, variable, f"the cluster has {there}", str(value), remedy)
+
+
+def _administrators(found: Probe, wanted: Wanted) -> Iterator[Problem]:
+    for user in found.unknown_users:
+        yield Problem(wanted.host, "cluster_admins", f"there is no user {user}", "users of this host", "Make the user first, or take the name out.")
+
+
+def _names(found: Probe, wanted: Wanted) -> Iterator[Problem]:
+    """The resolver would take the address of another line as well as ours, and Debian's own line 127.0.1.1 may be one."""
+    name = wanted.endpoint.rpartition(":")[0]
+    for line in contradictions(found.hosts_file, {name: wanted.endpoint_address}) if wanted.endpoint_address else []:
+        remedy = f"Take {name} out of that line, or choose another cluster_control_plane_endpoint."
+        yield Problem(wanted.host, "cluster_control_plane_endpoint", f"/etc/hosts has {line!r}", f"{name} = {wanted.endpoint_address} alone", remedy)
 
 
 def _overlaps(found: Probe, wanted: Wanted) -> Iterator[Problem]:

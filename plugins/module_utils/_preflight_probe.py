@@ -7,6 +7,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import pwd
 import re
 import socket
 import ssl
@@ -36,7 +37,15 @@ TIMEOUT = 20
 VPN_FILES = ("etc/openvpn/server/fpga-hybrid.conf", "etc/openvpn/client/fpga-hybrid.conf", "etc/systemd/system/fpga-hybrid-routes.service")
 
 
-def probe(run: Run, controller_time: float, time_servers: Iterable[str], mirrors: list[dict[str, Any]], root: Path = Path("/"), cluster_id: str = "") -> Probe:
+def probe(
+    run: Run,
+    controller_time: float,
+    time_servers: Iterable[str],
+    mirrors: list[dict[str, Any]],
+    root: Path = Path("/"),
+    cluster_id: str = "",
+    users: Iterable[str] = (),
+) -> Probe:
     # First, because what follows takes time that would count as an offset.
     clock_offset = time.time() - controller_time
     os_release = parse_os_release(_read(root / "etc/os-release"))
@@ -72,7 +81,22 @@ def probe(run: Run, controller_time: float, time_servers: Iterable[str], mirrors
         kubernetes=found,
         cluster_maker=maker,
         cluster_configuration=configuration,
+        hosts_file=_read(root / "etc/hosts"),
+        unknown_users=unknown_users(users),
     )
+
+
+def unknown_users(names: Iterable[str]) -> tuple[str, ...]:
+    return tuple(name for name in names if not _is_user(name))
+
+
+def _is_user(name: str) -> bool:
+    """Whether C(getent passwd) knows one: it need not stand in /etc/passwd."""
+    try:
+        pwd.getpwnam(name)
+    except KeyError:
+        return False
+    return True
 
 
 def kubernetes(host: Host, cluster_id: str) -> tuple[Found, str, dict[str, Any] | None]:

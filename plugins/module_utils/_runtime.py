@@ -115,6 +115,15 @@ class Unit:
             main_pid=int(shown.get("MainPID") or 0),
         )
 
+    @staticmethod
+    def forget_starts(name: str, command: Command = run) -> None:
+        """Has systemd count a unit's starts from none, as after a while without any.
+
+        It refuses one that was started too often of late (Docker: three times a minute), by whomever. A restart that is due must come through.
+        """
+        if os.path.isdir("/run/systemd/system"):
+            command(["systemctl", "reset-failed", name])
+
     def older_than(self, paths: t.Iterable[str]) -> list[str]:
         """The files that were written after this unit's process started, which it therefore hasn't read.
 

@@ -115,7 +115,9 @@ options:
     type: bool
     default: true
   proxy:
-    description: How the repository of O(source) is reached.
+    description:
+      - How the repository of O(source) is reached; this is kept in a file.
+      - During the task itself the host's own sources are reached over it, too.
     type: dict
     suboptions:
       http:

@@ -11,6 +11,7 @@ version_added: 0.1.0
 description:
   - First task of role C(fpga.hybrid.cluster), and with it of every play. Works on a play's first host; the others do as that one is told,
     so a refusal stops all of them, under any strategy.
+  - Stops every host once the control plane's host or the VPN server's has failed or become unreachable in this run, also in plays that are not theirs.
   - Checks the variables of role C(fpga.hybrid.cluster) without contacting any host, and reports everything that is wrong at once.
   - Then reads id and versions from the control plane, refuses a declaration that the recorded versions contradict, and renews the lock if this run holds it.
   - To be delegated to the control plane's host, with C(delegate_facts).

@@ -138,6 +138,8 @@ def main() -> None:
         doomed, diff = plan.doomed(record), plan.diff(record)
         if not module.check_mode:
             plan.apply(record)
+            if plan.restart_needed:
+                Unit.forget_starts("docker.service")
     except (EngineError, RecordError) as error:
         module.fail_json(msg=str(error))
     module.exit_json(

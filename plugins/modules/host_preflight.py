@@ -13,8 +13,8 @@ description:
   - Looks once at everything that could stand in the way, and returns all that does. Changes nothing.
   - Never fails, because role C(preflight) reports all hosts together.
   - Looks at operating system, kernel, CPU, memory, disk, swap, cgroups, C(/dev/net/tun), routes, Docker's networks, ports, clock, mirrors,
-    container engines, the tunnel's device, what part of the VPN the host was until now, and whether the host is a node of another cluster,
-    or a control plane that we did not make, or one whose cluster cannot become what is declared.
+    container engines, the hosts file, the administrators' users, the tunnel's device, what part of the VPN the host was until now, and
+    whether the host is a node of another cluster, or a control plane that we did not make, or one whose cluster cannot become what is declared.
 author: The fpga.hybrid maintainers (@fpga-hybrid)
 options:
   host:
@@ -49,6 +49,15 @@ options:
     description: The control plane's endpoint, with port.
     type: str
     required: true
+  endpoint_address:
+    description: The address that the endpoint's name leads to. With none the hosts file is not judged.
+    type: str
+    default: ""
+  admins:
+    description: Users that the host has to know.
+    type: list
+    elements: str
+    default: []
   node_address:
     description: The address that the node is to have in the cluster.
     type: str
@@ -204,7 +213,7 @@ EXAMPLES = r"""
     endpoint: api.fpga.example.org:6443
     kubernetes: 1.36.3
     minimum: {cpus: 2, memory: 1700, disk: 4096}
-    controller_time: "{{ now(utc=true).timestamp() }}"
+    controller_time: "{{ (now(utc=true) - ('1970-01-01' | to_datetime('%Y-%m-%d'))).total_seconds() }}"
 """
 
 RETURN = r"""
@@ -250,6 +259,8 @@ def argument_spec() -> dict[str, object]:
         "cluster_name": {"type": "str", "required": True},
         "cluster_id": {"type": "str", "default": ""},
         "endpoint": {"type": "str", "required": True},
+        "endpoint_address": {"type": "str", "default": ""},
+        "admins": {"type": "list", "elements": "str", "default": []},
         "node_address": {"type": "str", "default": ""},
         "kubernetes": {"type": "str", "required": True},
         "dns_domain": {"type": "str", "default": "cluster.local"},
@@ -338,6 +349,7 @@ def main() -> None:
         "cluster_name",
         "cluster_id",
         "endpoint",
+        "endpoint_address",
         "node_address",
         "kubernetes",
         "vpn_port",
@@ -350,7 +362,14 @@ def main() -> None:
         minimum_memory=parameters["minimum"]["memory"],
         minimum_disk=parameters["minimum"]["disk"],
     )
-    found = probe(run, parameters["controller_time"], parameters["time_servers"], parameters["mirrors"], cluster_id=parameters["cluster_id"])
+    found = probe(
+        run,
+        parameters["controller_time"],
+        parameters["time_servers"],
+        parameters["mirrors"],
+        cluster_id=parameters["cluster_id"],
+        users=parameters["admins"],
+    )
     vpn, forward = look_at_vpn(parameters)
     problems = [*judge(found, wanted), *vpn, *look_at_engines(parameters)]
     said = [*notes(found, wanted), *forward]

@@ -104,15 +104,6 @@ from ansible_collections.fpga.hybrid.plugins.module_utils._kubeadm import (
 from ansible_collections.fpga.hybrid.plugins.module_utils._kubeadm_host import Host
 from ansible_collections.fpga.hybrid.plugins.module_utils._kubectl import Kubectl, KubeError, Run, parse_yaml, run, to_yaml
 
-SUBOPTIONS = {
-    "name": {"type": "str", "required": True},
-    "kubernetes_version": {"type": "str", "required": True},
-    "pod_network": {"type": "str", "required": True},
-    "service_network": {"type": "str", "required": True},
-    "dns_domain": {"type": "str", "required": True},
-    "cert_sans": {"type": "list", "elements": "str", "default": []},
-}
-
 
 class Stored:
     """One ConfigMap with a configuration in YAML below one key."""
@@ -185,12 +176,7 @@ def restart_kube_proxy(kubectl: Kubectl, content: Object) -> None:
 def reconcile(params: Object, host: Host, *, check_mode: bool) -> list[str]:
     """What differed, one line each; mended but in check mode."""
     kubectl = Kubectl(host.run, host.paths.admin)
-    cluster = ClusterConfig(
-        **{**params["cluster"], "cert_sans": tuple(params["cluster"]["cert_sans"])},
-        endpoint=params["endpoint"],
-        kubelet=params["kubelet_configuration"],
-        kube_proxy=params["kube_proxy_configuration"],
-    )
+    cluster = ClusterConfig.of(params)
     live = Stored(host.run, kubectl, "kubeadm-config", "ClusterConfiguration")
     refused = immutable_differences(cluster, live.content)
     if refused:
@@ -232,7 +218,7 @@ def mend_names(params: Object, host: Host, cluster: ClusterConfig, live: Stored,
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
-            "cluster": {"type": "dict", "required": True, "options": SUBOPTIONS},
+            "cluster": {"type": "dict", "required": True, "options": ClusterConfig.OPTIONS},
             "endpoint": {"type": "str", "required": True},
             "node_name": {"type": "str", "required": True},
             "node_address": {"type": "str", "required": True},

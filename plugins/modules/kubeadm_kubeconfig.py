@@ -11,7 +11,9 @@ short_description: The administrator's kubeconfig for users of the control plane
 version_added: 0.1.0
 description:
   - Copies C(/etc/kubernetes/admin.conf) to C(~/.kube/config) of each user, mode 0600.
-  - A file there that is for another cluster stays. The copy then goes beside it, as C(~/.kube/NAME.config), and a warning says so.
+  - A file there that is for another cluster, or for this one and others, stays. The copy then goes beside it, as C(~/.kube/NAME.config), and a
+    warning says so.
+  - In a file that is for this cluster alone its entry and the administrator's are mended. Contexts, and what else a user has put there, stay.
 author:
   - The fpga.hybrid maintainers (@fpga-hybrid)
 options:
@@ -25,7 +27,7 @@ options:
     type: str
     required: true
   state:
-    description: V(absent) removes the files that are for this cluster, and no others.
+    description: V(absent) removes the files that are for this cluster alone, and no others.
     type: str
     choices: [present, absent]
     default: present
@@ -54,21 +56,16 @@ paths:
   returned: always
 """
 
+import functools
 import os
 import pwd
-import re
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.fpga.hybrid.plugins.module_utils import _kubeconfig
 from ansible_collections.fpga.hybrid.plugins.module_utils._kubeadm import KubeadmError
 from ansible_collections.fpga.hybrid.plugins.module_utils._kubeadm_host import Host
-from ansible_collections.fpga.hybrid.plugins.module_utils._kubectl import run
-
-
-def authority(text: str) -> str:
-    """What tells clusters apart: the CA in a kubeconfig."""
-    found = re.search(r"certificate-authority-data: *(\S+)", text)
-    return found.group(1) if found else ""
+from ansible_collections.fpga.hybrid.plugins.module_utils._kubectl import KubeError, Object, run
 
 
 def find_user(name: str) -> pwd.struct_passwd:
@@ -78,12 +75,41 @@ def find_user(name: str) -> pwd.struct_passwd:
         raise KubeadmError(f"cluster_admins: the control plane has no user {name}. Make the user first, or take the name out.") from error
 
 
-def place(host: Host, home: str, cluster_name: str, ours: str) -> tuple[str, bool]:
-    """Where the file of this cluster is or goes, and whether that is beside one of another cluster."""
-    usual = os.path.join(home, ".kube", "config")
-    found = host.read(usual)
-    foreign = found is not None and found.strip() != "" and authority(found) != ours
-    return (os.path.join(home, ".kube", f"{cluster_name}.config"), True) if foreign else (usual, False)
+class Ours:
+    """The administrator's kubeconfig, and what follows from it for files in homes."""
+
+    def __init__(self, host: Host, text: str, cluster_name: str) -> None:
+        self._host = host
+        self._text = text
+        self._cluster_name = cluster_name
+
+    @functools.cached_property
+    def _config(self) -> Object:
+        config: Object = _kubeconfig.load(self._host.run, self._text)
+        if not _kubeconfig.authorities(config) - {""}:
+            path = self._host.paths.admin
+            raise KubeadmError(f"{path} has no CA of a cluster in it. Move it away and have it made anew: kubeadm init phase kubeconfig admin; then run again.")
+        return config
+
+    def place(self, home: str) -> tuple[str, bool]:
+        """Where this cluster's file is or goes, and whether that is beside one that is not for this cluster alone."""
+        usual = os.path.join(home, ".kube", "config")
+        found = self._host.read(usual)
+        if not (found or "").strip() or self.is_in(found):
+            return usual, False
+        return os.path.join(home, ".kube", f"{self._cluster_name}.config"), True
+
+    def is_in(self, found: str | None) -> bool:
+        """Whether a file is for this cluster, and for no other one."""
+        return found == self._text or _kubeconfig.is_for_same(_kubeconfig.load(self._host.run, found or ""), self._config)
+
+    def wanted(self, found: str | None) -> str:
+        """What has to be in a file of this cluster."""
+        if found is None or not self.is_in(found) or found == self._text:
+            return self._text
+        config = _kubeconfig.load(self._host.run, found)
+        renewed = _kubeconfig.renewed(config, self._config)
+        return found if renewed == config else _kubeconfig.dump(self._host.run, renewed)
 
 
 def write(host: Host, path: str, text: str, user: pwd.struct_passwd) -> None:
@@ -118,23 +144,25 @@ def main() -> None:
     try:
         if admin is None and not absent:
             raise KubeadmError(f"There is no {host.paths.admin}: this host is no control plane.")
-        ours = authority(admin or "")
+        ours = Ours(host, admin or "", module.params["cluster_name"])
         for name in module.params["users"] if admin else []:
             user = find_user(name)
-            path, beside = place(host, user.pw_dir, module.params["cluster_name"], ours)
-            if absent and os.path.exists(path):
+            path, beside = ours.place(user.pw_dir)
+            found = host.read(path)
+            if absent and ours.is_in(found):
                 paths.append(path)
                 if not module.check_mode:
                     host.remove(path)
             if absent:
                 continue
             if beside:
-                module.warn(f"{name}'s ~/.kube/config is for another cluster and stays as it is; the one for this cluster is {path}.")
-            if not as_it_should_be(host, path, admin or "", user):
+                module.warn(f"{name}'s ~/.kube/config is not for this cluster alone and stays as it is; the one for this cluster is {path}.")
+            text = ours.wanted(found)
+            if not as_it_should_be(host, path, text, user):
                 paths.append(path)
                 if not module.check_mode:
-                    write(host, path, admin or "", user)
-    except (KubeadmError, OSError) as error:
+                    write(host, path, text, user)
+    except (KubeadmError, KubeError, OSError) as error:
         module.fail_json(msg=str(error))
     names = "".join(f"{path}\n" for path in paths)
     module.exit_json(changed=bool(paths), paths=paths, diff={"before": names if absent else "", "after": "" if absent else names})

@@ -20,7 +20,7 @@ author:
   - The fpga.hybrid maintainers (@fpga-hybrid)
 options:
   node:
-    description: Content of C(node.json), which is checked before anything is written.
+    description: Content of C(node.json), which is checked before anything is written. Taints may be dictionaries; the file has them as C(key=value:effect).
     type: dict
     required: true
   configuration:
@@ -103,6 +103,7 @@ from ansible_collections.fpga.hybrid.plugins.module_utils._kubeadm import (
 )
 from ansible_collections.fpga.hybrid.plugins.module_utils._kubeadm_host import DROP_IN, RECORD, Host
 from ansible_collections.fpga.hybrid.plugins.module_utils._kubectl import Kubectl, KubeError, parse_yaml, run, to_yaml
+from ansible_collections.fpga.hybrid.plugins.module_utils._labels import Taint, TaintError
 from ansible_collections.fpga.hybrid.plugins.module_utils._node import node_violations
 from ansible_collections.fpga.hybrid.plugins.module_utils._record import RecordError
 from ansible_collections.fpga.hybrid.plugins.module_utils._runtime import Unit
@@ -256,11 +257,13 @@ def healthy(timeout: int, configuration: Object) -> bool:
     return False
 
 
-def check_node(node: Object) -> None:
+def checked_node(declared: Object) -> Object:
     """bootstrap and the device plugin read what is written here, so it is checked here."""
+    node = {**declared, "taints": [str(Taint.parse(taint)) for taint in declared["taints"]]} if isinstance(declared.get("taints"), list) else declared
     violations = node_violations(node)
     if violations:
         raise KubeadmError(f"node is no content for node.json: {'; '.join(violations)}. Correct it; the schema stands in module_utils/_node.py.")
+    return node
 
 
 def main() -> None:
@@ -276,10 +279,9 @@ def main() -> None:
     )
     host = Host(run)
     try:
-        check_node(module.params["node"])
-        plan = Plan(host, module.params)
+        plan = Plan(host, {**module.params, "node": checked_node(module.params["node"])})
         restarted = False if module.check_mode else plan.apply()
-    except (KubeadmError, KubeError, RecordError) as error:
+    except (KubeadmError, KubeError, RecordError, TaintError) as error:
         module.fail_json(msg=str(error))
     module.exit_json(changed=bool(plan.changes), changes=plan.changes, restarted=restarted, diff=plan.diff())
 

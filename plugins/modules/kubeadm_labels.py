@@ -66,8 +66,9 @@ import time
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.fpga.hybrid.plugins.module_utils._kubeadm import KubeadmError, Object, node_patch, parse_taints
+from ansible_collections.fpga.hybrid.plugins.module_utils._kubeadm import KubeadmError, Object, node_patch
 from ansible_collections.fpga.hybrid.plugins.module_utils._kubectl import Kubectl, KubeError, run
+from ansible_collections.fpga.hybrid.plugins.module_utils._labels import Taint, TaintError
 
 
 def find(kubectl: Kubectl, name: str, timeout: int) -> Object:
@@ -88,7 +89,7 @@ def mend(kubectl: Kubectl, params: Object, *, check_mode: bool) -> tuple[Object,
     """The Node as it was, as it is, and the patch between. Another writer in between makes us look again."""
     name = params["node_name"]
     labels = {key: str(value) for key, value in params["labels"].items()}
-    taints = parse_taints(params["taints"], name)
+    taints = [Taint.parse(taint) for taint in params["taints"]]
     for _attempt in range(5):
         node = find(kubectl, name, params["timeout"])
         patch = node_patch(node, labels, taints, params["provider_id"])
@@ -117,7 +118,7 @@ def main() -> None:
     )
     try:
         _before, _after, patch = mend(Kubectl(run), module.params, check_mode=module.check_mode)
-    except (KubeadmError, KubeError) as error:
+    except (KubeadmError, KubeError, TaintError) as error:
         module.fail_json(msg=str(error))
     text = json.dumps(patch, indent=2, sort_keys=True) + "\n" if patch else ""
     module.exit_json(changed=bool(patch), patch=patch, diff={"before": "", "after": text})

@@ -164,21 +164,12 @@ from ansible_collections.fpga.hybrid.plugins.module_utils._kubeadm import (
     foreign_control_plane,
     has_api_server,
     init_documents,
-    parse_taints,
     reset_refusal,
 )
 from ansible_collections.fpga.hybrid.plugins.module_utils._kubeadm_host import RECORD, Host, Kubeadm, refuse_foreign_networks, refuse_situation
 from ansible_collections.fpga.hybrid.plugins.module_utils._kubectl import KubeError, run
+from ansible_collections.fpga.hybrid.plugins.module_utils._labels import Taint, TaintError
 from ansible_collections.fpga.hybrid.plugins.module_utils._record import RecordError
-
-SUBOPTIONS = {
-    "name": {"type": "str", "required": True},
-    "kubernetes_version": {"type": "str", "required": True},
-    "pod_network": {"type": "str", "required": True},
-    "service_network": {"type": "str", "required": True},
-    "dns_domain": {"type": "str", "required": True},
-    "cert_sans": {"type": "list", "elements": "str", "default": []},
-}
 
 
 def documents(params: Object) -> list[Object]:
@@ -187,17 +178,10 @@ def documents(params: Object) -> list[Object]:
         address=params["node_address"],
         cri_socket=params["cri_socket"],
         provider_id=params["provider_id"],
-        taints=tuple(parse_taints(params["taints"], params["node_name"])),
+        taints=tuple(Taint.parse(taint).as_object() for taint in params["taints"]),
         extra_args=params["kubelet_extra_args"],
     )
-    declared = params["cluster"]
-    cluster = ClusterConfig(
-        **{**declared, "cert_sans": tuple(declared["cert_sans"])},
-        endpoint=params["endpoint"],
-        kubelet=params["kubelet_configuration"],
-        kube_proxy=params["kube_proxy_configuration"],
-    )
-    making: list[Object] = init_documents(cluster, node, f"{params['token_ttl']}m0s")
+    making: list[Object] = init_documents(ClusterConfig.of(params), node, f"{params['token_ttl']}m0s")
     return making
 
 
@@ -275,7 +259,7 @@ def main() -> None:
         "kubelet_extra_args": {"type": "dict", "default": {}},
         "kubelet_configuration": {"type": "dict", "default": {}},
         "kube_proxy_configuration": {"type": "dict", "default": {}},
-        "cluster": {"type": "dict", "options": SUBOPTIONS},
+        "cluster": {"type": "dict", "options": ClusterConfig.OPTIONS},
         "endpoint": {"type": "str"},
         "cluster_id": {"type": "str", "required": True},
         "cluster_name": {"type": "str"},
@@ -297,7 +281,7 @@ def main() -> None:
         else:
             changed, situation = make(params, host, check_mode=module.check_mode)
             result = {"situation": situation.state, "reason": situation.reason}
-    except (KubeadmError, KubeError, RecordError) as error:
+    except (KubeadmError, KubeError, RecordError, TaintError) as error:
         module.fail_json(msg=str(error))
     step = f"kubeadm {'reset' if params['state'] == 'absent' else params['state']}\n" if changed else ""
     module.exit_json(changed=changed, diff={"before": "", "after": step}, **result)

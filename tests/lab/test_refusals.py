@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from tests.lab.site import Run, lab, on, playbook
+from tests.lab.site import CACHE, Run, lab, on, playbook
 
 pytestmark = [pytest.mark.lab, pytest.mark.slow]
 
@@ -42,7 +42,6 @@ DECLARED = {
     "a proxy's password": Refusal({"cluster_proxy": {"http": "http://user:planted@proxy:3128"}}, ("cluster_proxy.http: found credentials",)),
     "an address twice": Refusal({"vpn_address": "172.27.224.1"}, ("vpn_address", "which cp1 has as well")),
     "a mirror that is down": Refusal({"cluster_mirrors": {"kubernetes": {"url": "https://depot:9"}}}, ("worker1, cluster_mirrors.kubernetes", "refused")),
-    "a mirror that wants a login": Refusal({"cluster_mirrors": {"kubernetes": {"url": "https://depot/kubernetes"}}}, ("worker1, cluster_mirrors.kubernetes",)),
 }
 
 
@@ -55,6 +54,12 @@ def refused(run: Run, *words: str) -> None:
 @pytest.mark.parametrize("name", DECLARED)
 def test_a_declaration_that_cannot_work_is_refused_by_its_variable(name):
     refused(playbook("site", "-e", json.dumps(DECLARED[name].variables)), *DECLARED[name].words)
+
+
+def test_a_mirror_that_wants_another_login_is_refused_by_its_variable():
+    mirror = {"url": "https://depot/kubernetes", "ca": (CACHE / "depot" / "tls" / "ca.crt").read_text(), "username": "lab", "password": "wrong"}
+    run = playbook("site", "-e", json.dumps({"cluster_mirrors": {"kubernetes": mirror}}))
+    refused(run, "worker1, cluster_mirrors.kubernetes", "https://depot/kubernetes", "answers 401")
 
 
 @contextmanager

@@ -5,21 +5,48 @@
 from __future__ import annotations
 
 import shutil
+import time
 
 import pytest
+import yaml
+from ansible.parsing.dataloader import DataLoader
+from ansible.template import Templar, trust_as_template
 
-from tests.unit.site import play
+from ansible_collections.fpga.hybrid.plugins.modules.host_preflight import EXAMPLES
+from tests.unit.site import ROOT, play
+
+TASKS = yaml.safe_load((ROOT / "roles" / "preflight" / "tasks" / "main.yml").read_text())
 
 
 def test_every_role_that_may_refuse_a_host_is_heard_before_anything_is_changed(tmp_path):
     if shutil.which("cri-dockerd"):
         pytest.skip("cri-dockerd is installed here, so nothing is missed")
-    declared = {"cluster_container_runtime": "docker", "cluster_state_folder": str(tmp_path), "ansible_connection": "local"}
+    declared = {
+        "cluster_container_runtime": "docker",
+        "cluster_state_folder": str(tmp_path),
+        "ansible_connection": "local",
+        "cluster_admins": ["nobody-of-that-name"],
+    }
     done = play(tmp_path, "playbooks/preflight.yml", declared)
     assert done.returncode == 2, done.stdout + done.stderr
     said = " ".join(done.stdout.split())
     assert "Nothing was changed. This stands in the way:" in said
     for host in ("cp1", "worker1"):
         assert f"{host}, docker_cri_dockerd_version: cri-dockerd was not found; expected >=0.4.0" in said
+    assert "cp1, cluster_admins: there is no user nobody-of-that-name" in said
+    assert "worker1, cluster_admins" not in said
     # the VPN server's side, though the others stand in the way
     assert "UDP port 1194 of 192.0.2.1, which is cluster_vpn_endpoint, must be forwarded to this host" in said + " ".join(done.stderr.split())
+
+
+@pytest.mark.parametrize("tasks", [TASKS, yaml.safe_load(EXAMPLES)], ids=["role", "example"])
+@pytest.mark.parametrize("zone", ["UTC", "Asia/Tokyo", "America/New_York"])
+def test_the_controllers_time_is_the_same_in_every_time_zone(zone, tasks, monkeypatch):
+    told = next(task["fpga.hybrid.host_preflight"]["controller_time"] for task in tasks if "fpga.hybrid.host_preflight" in task)
+    monkeypatch.setenv("TZ", zone)
+    time.tzset()
+    try:
+        assert abs(float(Templar(DataLoader()).template(trust_as_template(told))) - time.time()) < 60
+    finally:
+        monkeypatch.undo()
+        time.tzset()

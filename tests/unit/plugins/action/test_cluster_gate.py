@@ -116,6 +116,43 @@ def test_a_reset_may_do_without_a_control_plane_that_is_gone(site):
     assert done.stdout.count("id is .") == 2
 
 
+def went_on(hosts, **play):
+    return {
+        "hosts": hosts,
+        "gather_facts": False,
+        "roles": ["fpga.hybrid.cluster"],
+        "tasks": [{"debug": {"msg": "went on on {{ inventory_hostname }}"}}],
+        **play,
+    }
+
+
+@pytest.mark.parametrize(("strategy", "how"), [("linear", "failed"), ("host_pinned", "failed"), ("host_pinned", "unreachable")])
+def test_no_worker_goes_on_after_the_control_plane_failed_in_an_earlier_play(site, strategy, how):
+    """The plays between have no host left, which Ansible takes for a reason to go on with the next one."""
+    if how == "unreachable":
+        site.write_inventory(cp1=UNREACHABLE)
+    fails = {"hosts": "on_prem", "gather_facts": False, "tasks": [{"command": "false", "when": "inventory_hostname == 'cp1'"}]}
+    done = site.run([{**fails, "strategy": strategy}, went_on("control_plane"), went_on("workers", strategy=strategy), went_on("on_prem")])
+    assert done.returncode != 0
+    assert "went on" not in done.stdout
+    assert done.stdout.count("msg: 'Stopped, because cp1 failed earlier in this run or could not be reached") == 2, done.stdout
+    assert done.stdout.count("failed=1") + done.stdout.count("unreachable=1") == len(HOSTS)
+
+
+def test_who_fails_without_others_building_on_it_stops_nobody(site):
+    fails = {"hosts": "on_prem", "gather_facts": False, "tasks": [{"command": "false", "when": "inventory_hostname == 'worker1'"}]}
+    done = site.run([fails, went_on("on_prem")])
+    assert "went on on cp1" in done.stdout
+    assert "went on on worker2" in done.stdout
+
+
+def test_a_failure_that_was_rescued_stops_nobody(site):
+    rescued = {"block": [{"command": "false"}], "rescue": [{"debug": {"msg": "rescued"}}]}
+    done = site.run([{"hosts": "on_prem", "gather_facts": False, "tasks": [rescued]}, went_on("workers")])
+    assert done.returncode == 0, done.stdout
+    assert done.stdout.count("went on on worker") == 2
+
+
 def replace_holder(site, holder):
     file = LockFile(site.folder / "elsewhere")
     file.take(holder, None, "")

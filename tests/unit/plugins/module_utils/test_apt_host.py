@@ -8,13 +8,15 @@ import hashlib
 import io
 import json
 import os
+import shutil
+import subprocess
 import urllib.error
 from dataclasses import replace
 
 import pytest
 
 from ansible_collections.fpga.hybrid.plugins.module_utils import _apt_host
-from ansible_collections.fpga.hybrid.plugins.module_utils._apt import AptError, Package, Proxy, Source
+from ansible_collections.fpga.hybrid.plugins.module_utils._apt import AptError, Package, Proxy, Source, ways
 from ansible_collections.fpga.hybrid.plugins.module_utils._apt_host import POLICY, POLICY_KEPT, POLICY_TEXT, Host, Request, Worker
 from ansible_collections.fpga.hybrid.plugins.module_utils._record import PATH, Record
 
@@ -343,6 +345,33 @@ def test_lists_older_than_the_mirror_are_updated_once_more(debian, run):
     run()
     assert debian.installed["containerd.io"] == "2.4.2-1"
     assert len(debian.ran("update")) == 1
+
+
+PROXY = Proxy("http://proxy.example.org:3128", "http://proxy.example.org:3129", no_proxy=("depot",))
+
+
+def test_the_hosts_own_sources_are_reached_over_the_proxy_before_the_host_has_any_setting(debian, run):
+    debian.mirror["chrony"] = {"4.3": "http://deb.example.org/debian"}
+    run(Request("host", None, (Package("chrony"),), proxy=PROXY))
+    for verb in ("update", "install"):
+        (call,) = debian.ran(f" {verb}")
+        assert "-o Acquire::http::Proxy=http://proxy.example.org:3128 -o Acquire::https::Proxy=http://proxy.example.org:3129 " in call
+    run(Request("host", None, (Package("chrony"), Package("kmod"))), check=True)
+    assert not debian.ran("Proxy")
+
+
+def test_a_source_that_is_reached_directly_stays_so_where_its_dependencies_come_over_the_proxy(debian, run):
+    run(replace(REQUEST, proxy=PROXY))
+    (call,) = debian.ran(" install")
+    assert "-o Acquire::http::Proxy=http://proxy.example.org:3128" in call
+    assert "-o Acquire::https::Proxy::depot=DIRECT" in call
+
+
+@pytest.mark.skipif(not shutil.which("apt-config"), reason="apt takes these options on Debian")
+def test_apt_reads_the_options_as_settings(tmp_path):
+    done = subprocess.run(["apt-config", *ways(SOURCE, PROXY), "dump"], capture_output=True, text=True, check=True)
+    assert 'Acquire::http::Proxy "http://proxy.example.org:3128";' in done.stdout
+    assert 'Acquire::https::Proxy::depot "DIRECT";' in done.stdout
 
 
 def test_a_file_that_is_gone_makes_it_update_everything_and_try_again(debian, run):

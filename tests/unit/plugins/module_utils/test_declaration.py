@@ -101,6 +101,11 @@ ADDRESSES = [
     (worker(cluster_vpn_endpoint="https://vpn"), "worker1, cluster_vpn_endpoint: found 'https://vpn'"),
     (worker(node_labels={"example.org/rack": 4}), "worker1, node_labels.example.org/rack: found 4"),
     (worker(node_taints=["x=y:Never"]), "worker1, node_taints: found 'x=y:Never'"),
+    (
+        worker(node_taints=[{"key": "x", "effect": "Never"}]),
+        "worker1, node_taints: found {'key': 'x', 'effect': 'Never'}; expected key=value:effect, or a mapping",
+    ),
+    (worker(node_taints=[4]), "worker1, node_taints: found 4"),
     ((Host("cp1", True, {"vpn_address": "172.27.224.5"}),), "cp1, vpn_address: found 172.27.224.5; expected cluster_vpn_server_address"),
 ]
 
@@ -108,6 +113,11 @@ ADDRESSES = [
 @pytest.mark.parametrize(("hosts", "message"), ADDRESSES)
 def test_hosts_that_cannot_work_are_refused_by_name(hosts, message):
     assert any(problem.startswith(message) for problem in problems(hosts)), problems(hosts)
+
+
+@pytest.mark.parametrize("taint", ["x=y:NoSchedule", "x:NoExecute", {"key": "x", "effect": "NoSchedule"}, {"key": "x", "value": "y", "effect": "NoSchedule"}])
+def test_a_taint_may_be_written_as_kubectl_does_or_as_a_mapping(taint):
+    assert problems(worker(node_taints=[taint])) == []
 
 
 VALUES = [

@@ -17,6 +17,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ansible_collections.fpga.hybrid.plugins.module_utils import _kubeadm as k
+from ansible_collections.fpga.hybrid.plugins.module_utils._labels import EFFECTS, Taint
+from ansible_collections.fpga.hybrid.plugins.modules import kubeadm_cluster, kubeadm_node
 
 CLUSTER = k.ClusterConfig(
     name="InAccel",
@@ -44,6 +46,20 @@ PIN = "sha256:" + "0" * 64
 
 def documents(text):
     return {document["kind"]: document for document in yaml.safe_load_all(text)}
+
+
+def test_every_module_that_takes_a_cluster_takes_the_same_options_and_documents_them():
+    for module in (kubeadm_node, kubeadm_cluster):
+        documented = yaml.safe_load(module.DOCUMENTATION)["options"]["cluster"]["suboptions"]
+        assert {name: {key: value for key, value in option.items() if key != "description"} for name, option in documented.items()} == k.ClusterConfig.OPTIONS
+
+
+def test_a_cluster_is_what_a_module_was_told():
+    own = ("endpoint", "kubelet", "kube_proxy")
+    cluster = {name: value for name, value in vars(CLUSTER).items() if name not in own}
+    told = {"cluster": {**cluster, "cert_sans": list(CLUSTER.cert_sans)}, "endpoint": CLUSTER.endpoint}
+    assert k.ClusterConfig.of({**told, "kubelet_configuration": CLUSTER.kubelet, "kube_proxy_configuration": CLUSTER.kube_proxy}) == CLUSTER
+    assert set(cluster) == set(k.ClusterConfig.OPTIONS)
 
 
 def test_init_tells_kubeadm_the_whole_declaration():
@@ -464,6 +480,7 @@ def node(labels=None, taints=None, ours=None, provider_id=None):
     return {"metadata": {"name": "w1", "labels": labels or {}, "annotations": annotations}, "spec": spec}
 
 
+DECLARED = Taint("slow", "yes", "NoSchedule")
 SLOW = {"key": "slow", "value": "yes", "effect": "NoSchedule"}
 FOREIGN = {"key": "node.kubernetes.io/unschedulable", "effect": "NoSchedule", "timeAdded": "2026-01-01T00:00:00Z"}
 
@@ -483,7 +500,7 @@ def apply(live, patch):
 
 def test_a_node_as_declared_needs_no_patch():
     live = node({"rack": "a1", "other": "x"}, [FOREIGN, SLOW], {"labels": ["rack"], "taints": ["slow:NoSchedule"]}, "p")
-    assert k.node_patch(live, {"rack": "a1"}, [SLOW], "p") == {}
+    assert k.node_patch(live, {"rack": "a1"}, [DECLARED], "p") == {}
 
 
 def test_nothing_declared_touches_nothing():
@@ -504,12 +521,12 @@ def test_a_label_that_is_no_longer_declared_goes_and_those_of_others_stay():
 
 def test_taints_of_others_keep_their_place_and_their_time():
     live = node(taints=[FOREIGN])
-    assert k.node_patch(live, {}, [SLOW], None)["spec"]["taints"] == [FOREIGN, SLOW]
+    assert k.node_patch(live, {}, [DECLARED], None)["spec"]["taints"] == [FOREIGN, SLOW]
 
 
 def test_a_taint_with_another_value_is_mended():
     live = node(taints=[{**SLOW, "value": "no"}, FOREIGN], ours={"labels": [], "taints": ["slow:NoSchedule"]})
-    assert k.node_patch(live, {}, [SLOW], None) == {"spec": {"taints": [SLOW, FOREIGN]}}
+    assert k.node_patch(live, {}, [DECLARED], None) == {"spec": {"taints": [SLOW, FOREIGN]}}
 
 
 def test_a_provider_id_is_set_where_there_is_none_and_another_one_is_refused():
@@ -518,29 +535,19 @@ def test_a_provider_id_is_set_where_there_is_none_and_another_one_is_refused():
         k.node_patch(node(provider_id="aws:///a/i-1"), {}, [], "fpga-hybrid:///c/w1")
 
 
-TAINT = st.fixed_dictionaries({"key": st.sampled_from("abc"), "value": st.sampled_from("12"), "effect": st.sampled_from(k.TAINT_EFFECTS)})
-TAINTS = st.lists(TAINT, unique_by=k.taint_name, max_size=4)
+TAINTS = st.lists(
+    st.builds(Taint, st.sampled_from("abc"), st.sampled_from(["1", "2", ""]), st.sampled_from(EFFECTS)), unique_by=lambda taint: taint.name, max_size=4
+)
 LABELS = st.dictionaries(st.sampled_from("abcd"), st.sampled_from("12"), max_size=4)
 
 
 @given(LABELS, TAINTS, LABELS, TAINTS, LABELS, TAINTS)
 def test_whatever_was_declared_before_one_patch_is_enough(foreign, foreign_taints, first, first_taints, labels, taints):
-    live = node(foreign, foreign_taints)
+    live = node(foreign, [taint.as_object() for taint in foreign_taints])
     once = apply(live, k.node_patch(live, first, first_taints, None))
     after = apply(once, k.node_patch(once, labels, taints, None))
     assert k.node_patch(after, labels, taints, None) == {}
     assert labels.items() <= after["metadata"]["labels"].items()
     untouched = {name: value for name, value in foreign.items() if name not in first and name not in labels}
     assert untouched.items() <= after["metadata"]["labels"].items()
-    assert all(taint in after["spec"].get("taints", []) for taint in taints)
-
-
-@pytest.mark.parametrize("entry", ["a=b:NoSchedule", {"key": "a", "value": "b", "effect": "NoSchedule"}])
-def test_taints_are_understood_in_both_forms(entry):
-    assert k.parse_taints([entry], "w1") == [{"key": "a", "effect": "NoSchedule", "value": "b"}]
-
-
-@pytest.mark.parametrize("entry", ["a=b", ":NoSchedule", {"key": "a"}, "a=b:Never"])
-def test_a_taint_that_kubernetes_does_not_know_is_refused_with_its_host(entry):
-    with pytest.raises(k.KubeadmError, match="w1: node_taints"):
-        k.parse_taints([entry], "w1")
+    assert all(taint.as_object() in after["spec"].get("taints", []) for taint in taints)

@@ -57,6 +57,7 @@ def test_names_that_are_no_extended_resources(name):
 def test_taints_are_read_from_both_notations(declared, written):
     assert str(Taint.parse(declared)) == written
     assert Taint.parse(written) == Taint.parse(declared)
+    assert Taint.parse(Taint.parse(declared).as_object()) == Taint.parse(declared)
 
 
 @pytest.mark.parametrize(
@@ -69,6 +70,8 @@ def test_taints_are_read_from_both_notations(declared, written):
         "a b=x:NoSchedule",
         "x=a b:NoSchedule",
         {"key": "x"},
+        {"key": "x", "value": False, "effect": "NoSchedule"},
+        {"key": "x", "value": 1, "effect": "NoSchedule"},
         {"key": "x", "effect": "NoSchedule", "operator": "Exists"},
         4,
     ],

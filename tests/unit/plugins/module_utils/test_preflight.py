@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 
+from ansible_collections.fpga.hybrid.plugins.module_utils._host import BEGIN, END
 from ansible_collections.fpga.hybrid.plugins.module_utils._kubeadm import CONTROL_PLANE_FILES, NODE_FILES, Found
 from ansible_collections.fpga.hybrid.plugins.module_utils._preflight import Answer, Listener, Probe, Route, Wanted, judge, notes
 
@@ -36,6 +37,7 @@ WORKER = Wanted(
     cluster_name="InAccel",
     cluster_id="id-1",
     endpoint="api.example.org:6443",
+    endpoint_address="172.27.224.1",
     node_address="172.27.224.12",
     kubernetes="1.36.3",
     networks=(
@@ -80,6 +82,20 @@ def test_a_fresh_host_and_a_node_of_ours_have_no_problem(found, wanted):
     assert said(found, wanted) == []
 
 
+@pytest.mark.parametrize(
+    "text", [f"{BEGIN}\n172.27.224.9 api.example.org\n{END}\n", "172.27.224.1 api.example.org\n", "127.0.1.1 cp1\n", "#127.0.1.1 api.example.org\n"]
+)
+def test_a_hosts_file_that_says_the_same_or_that_the_run_mends_is_no_problem(text):
+    assert said(replace(FRESH, hosts_file=text)) == []
+
+
+def test_an_administrator_who_is_no_user_is_named():
+    problems = said(replace(FRESH, unknown_users=("alice", "bob")), MASTER)
+    assert problems == [
+        f"cp1, cluster_admins: there is no user {user}; expected users of this host. Make the user first, or take the name out." for user in ("alice", "bob")
+    ]
+
+
 def test_a_standing_control_plane_has_no_problem():
     listeners = [
         ("tcp", 6443, "kube-apiserver"),
@@ -100,6 +116,10 @@ OBSTACLES = {
     "no tun": (replace(FRESH, tun_error="/dev/net/tun: No such file or directory"), "worker1, /dev/net/tun: /dev/net/tun: No such file"),
     "kernel": (replace(FRESH, missing_features=("br_netfilter",)), "worker1, kernel, br_netfilter: the kernel has no br_netfilter"),
     "cgroup v1": (replace(FRESH, cgroup_v2=False), "worker1, kubeadm_kubelet_configuration.failCgroupV1: the host has cgroup v1"),
+    "Debian's own line for its name": (
+        replace(FRESH, hosts_file="127.0.0.1 localhost\n127.0.1.1 api.example.org api\n"),
+        "worker1, cluster_control_plane_endpoint: /etc/hosts has '127.0.1.1 api.example.org api'; expected api.example.org = 172.27.224.1 alone",
+    ),
     "disk": (replace(FRESH, disk_free=100), "worker1, preflight_minimum.disk: found 100 MiB free"),
     "swap of the machine below": (replace(FRESH, swaps=("/dev/vda2",), container="lxc"), "worker1, swap_policy: /dev/vda2 is on"),
     "another cluster's id": (

@@ -269,3 +269,7 @@ def test_a_record_that_cannot_be_read_is_said(tmp_path):
     stands = ControlPlane(tmp_path, {})
     stands.host.write(stands.host.paths.record, "{", 0o600)
     assert "record.json cannot be read" in stands.look()[0].foreign
+
+
+def test_users_are_asked_for_where_the_host_gets_them_from():
+    assert looks.unknown_users(["root", "nobody-of-that-name"]) == ("nobody-of-that-name",)

@@ -270,6 +270,12 @@ def label_params(**more):
     return {"node_name": "w1", "labels": {"rack": 1}, "taints": [], "provider_id": None, "timeout": 5, **more}
 
 
+def test_taints_are_taken_in_both_notations():
+    taints = ["fpga:NoSchedule", {"key": "slow", "value": "yes", "effect": "NoExecute"}]
+    patch = kubeadm_labels.mend(Kubectl(Nodes()), label_params(taints=taints), check_mode=True)[2]
+    assert patch["spec"]["taints"] == [{"key": "fpga", "effect": "NoSchedule"}, {"key": "slow", "value": "yes", "effect": "NoExecute"}]
+
+
 def test_another_writer_in_between_makes_us_look_again():
     api = Nodes(disturbances=2)
     kubeadm_labels.mend(Kubectl(api), label_params(), check_mode=False)

@@ -229,12 +229,12 @@ def test_a_plan_alone_writes_nothing(host, machine):
 
 def test_the_description_of_the_example_is_one_that_bootstrap_can_read():
     (task,) = yaml.safe_load(kubeadm_kubelet.EXAMPLES)
-    kubeadm_kubelet.check_node(task["fpga.hybrid.kubeadm_kubelet"]["node"])
+    kubeadm_kubelet.checked_node(task["fpga.hybrid.kubeadm_kubelet"]["node"])
 
 
 def test_a_description_that_bootstrap_could_not_read_is_refused():
     with pytest.raises(KubeadmError, match=r"node is no content for node\.json: cluster_name: found nothing"):
-        kubeadm_kubelet.check_node({"schema": 2})
+        kubeadm_kubelet.checked_node({"schema": 2})
 
 
 def trusted(value):
@@ -260,7 +260,7 @@ def test_what_role_kubeadm_writes_on_prem_is_one_that_bootstrap_can_read(vpn):
         "inventory_hostname": "worker1",
         "kubeadm_ignore_preflight_errors": ["SystemVerification"],
         "node_labels": {"example.org/rack": "4"},
-        "node_taints": ["example.org/fpga=:NoSchedule"],
+        "node_taints": ["example.org/fpga:NoSchedule", {"key": "example.org/slow", "value": "yes", "effect": "NoExecute"}],
         "__kubeadm_version_has_provider_id": vpn,
         "kubeadm_cri_socket": "unix:///run/containerd/containerd.sock",
         "kubeadm_kubelet_configuration": {"maxPods": 50},
@@ -268,7 +268,7 @@ def test_what_role_kubeadm_writes_on_prem_is_one_that_bootstrap_can_read(vpn):
         "swap_policy": "node_swap",
     }
     node = Templar(loader=DataLoader(), variables={**variables, **declared}).template(trusted(role["__kubeadm_node"]))
-    kubeadm_kubelet.check_node(node)
+    assert kubeadm_kubelet.checked_node(node)["taints"] == ["example.org/fpga=:NoSchedule", "example.org/slow=yes:NoExecute"]
     assert node["kubelet"] == {
         "cri_socket": "unix:///run/containerd/containerd.sock",
         "configuration": {"maxPods": 50, "failSwapOn": False, "memorySwap": {"swapBehavior": "LimitedSwap"}},

@@ -1,0 +1,53 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What holds for every playbook: nothing is changed before preflight has looked, nor by two runs at once, and each is named where users look for it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+PLAYBOOKS = {path.name: yaml.safe_load(path.read_text()) for path in sorted((ROOT / "playbooks").glob("*.yml"))}
+#: Roles that change no host, and reset, which has to do without preflight and takes the lock itself.
+READERS = {"fpga.hybrid.cluster", "fpga.hybrid.preflight", "fpga.hybrid.verify", "fpga.hybrid.reset"}
+
+
+def roles(play):
+    return {role if isinstance(role, str) else role["role"] for role in play.get("roles", [])}
+
+
+def entry_points(play):
+    return {include.get("tasks_from") for task in play.get("tasks", []) if (include := task.get("ansible.builtin.include_role"))}
+
+
+def is_for_hosts(play):
+    return play.get("hosts", "localhost") != "localhost"
+
+
+CHANGING = [name for name, plays in PLAYBOOKS.items() if any(roles(play) - READERS for play in plays if is_for_hosts(play))]
+
+
+def test_the_playbooks_that_change_hosts_are_known():
+    assert CHANGING == ["docker.yml", "site.yml"]
+
+
+@pytest.mark.parametrize("name", CHANGING)
+def test_a_playbook_that_changes_hosts_looks_first_and_holds_the_lock_from_then_to_its_end(name):
+    plays = PLAYBOOKS[name]
+    assert plays[0].get("ansible.builtin.import_playbook") == "preflight.yml"
+    assert entry_points(plays[1]) == {"begin"}
+    assert not roles(plays[1])
+    assert entry_points(plays[-1]) & {"end", "record"}
+
+
+@pytest.mark.parametrize("name", PLAYBOOKS)
+def test_no_play_gathers_facts(name):
+    assert [play["name"] for play in PLAYBOOKS[name] if "hosts" in play and play.get("gather_facts", True)] == []
+
+
+def test_a_sites_repository_says_what_each_playbook_is_for():
+    purposes = yaml.safe_load((ROOT / "roles" / "site_repository" / "vars" / "main.yml").read_text())["__site_repository_purposes"]
+    assert {f"{verb}.yml" for verb in purposes} == set(PLAYBOOKS) - {"init.yml"}  # which makes such a repository
