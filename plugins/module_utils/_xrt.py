@@ -215,7 +215,7 @@ def _build_problems(found: Found, wanted: Wanted) -> list[Problem]:
         return [Problem(host, "dkms status", "no xrt, although its package is installed", f"xrt/{wanted.version}, {found.kernel}: installed", remedy)]
     if not found.built_for(found.kernel):
         said = next((build.state for build in found.builds if build.module == "xrt" and build.kernel == found.kernel), "added")
-        if not found.headers:
+        if not found.headers and not found.build_log:  # a compiler that said something had them
             expected = f"/lib/modules/{found.kernel}/build"
             remedy = f"Install linux-headers-{found.kernel}. If it cannot be had any more, boot a kernel whose headers can, and hold both."
             return [Problem(host, "kernel headers", f"none for {found.kernel}, so the driver could not be built", expected, remedy)]

@@ -208,7 +208,7 @@ class Host:
             subprocess.run(["dpkg-deb", "--raw-extract", builder.build(SPECS[name]), root / name], check=True)
         self.bin = root / "bin"
         self.bin.mkdir()
-        for path in (root / "dkms/usr/sbin/dkms", root / "dkms/usr/local/sbin/modinfo", root / "dkms/usr/lib/dkms/common.postinst"):
+        for path in (root / "dkms/usr/sbin/dkms", *(root / "dkms/usr/local/sbin").iterdir(), root / "dkms/usr/lib/dkms/common.postinst"):
             (self.bin / path.name).symlink_to(path)
 
     def run(self, *command: str | Path) -> subprocess.CompletedProcess[str]:
@@ -291,3 +291,11 @@ def test_a_flat_repository_has_its_key_beside_it(builder: debs.Builder, signer: 
     repository.publish_flat(tmp_path / "deb", {package.name: package}, signer, label="isv:kubernetes:core")
     assert f"Filename: {repository.architecture()}/{package.name}\n" in (tmp_path / "deb/Packages").read_text()
     assert (tmp_path / "deb/Release.key").read_text().startswith("-----BEGIN PGP PUBLIC KEY BLOCK-----")
+
+
+def test_a_driver_can_be_loaded_when_it_has_been_built_and_not_before(host: Host) -> None:
+    refused = host.run("modprobe", "xocl")
+    assert refused.returncode == 1
+    assert "Module xocl not found" in refused.stderr
+    host.configure()
+    assert host.run("modprobe", "xocl").returncode == 0

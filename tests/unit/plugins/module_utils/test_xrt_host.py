@@ -127,3 +127,8 @@ def test_a_flash_that_fails_says_what_xbmgmt_said(world):
 def test_both_modules_are_loaded_the_management_first(world):
     world.host.load()
     assert world.called == [["modprobe", "xclmgmt"], ["modprobe", "xocl"]]
+
+
+def test_a_driver_is_built_before_it_is_installed_for_the_kernel_that_runs(world):
+    world.host.build("2.16.204")
+    assert world.called == [["dkms", verb, "-m", "xrt", "-v", "2.16.204", "-k", KERNEL] for verb in ("build", "install")]
