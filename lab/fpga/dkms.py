@@ -67,6 +67,8 @@ def main() -> None:
         if not folder.exists():
             fail(3, f"There is no instance of {MODULE} {VERSION} for kernel {KERNEL} ({MACHINE}) located in the DKMS tree.")
         shutil.rmtree(folder)
+        if not list(folder.parent.iterdir()):
+            folder.parent.rmdir()
     else:
         fail(1, f"Unknown action specified: {command!r}")
 
