@@ -73,7 +73,7 @@ bench-device-plugin: tools ## start, memory, idling and answers of the device pl
 	@PYTHONPATH=roles/fpga_device_plugin/files $(VENV)/python -m tests.bench.device_plugin
 
 .PHONY: bench-aws
-bench-aws: tools ## the EC2 inventory against amazon.aws.aws_ec2, on replayed answers; needs no lab and no AWS, takes about half an hour
+bench-aws: tools ## EC2 inventory and node pools against amazon.aws; no lab, no AWS; an hour (BENCH=--document writes docs/bench-aws.md)
 	@$(VENV)/python -m tests.bench.aws $(BENCH)
 
 # ---- keeping

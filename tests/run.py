@@ -44,8 +44,16 @@ NOT_SHIPPED = (
     "tests/tools/",
     "tests/unit/",
 )
+#: The unit tests that ansible-test runs too, folders of all: those of the AWS plugins. Others want more of the machine than it shows them.
+UNITS = (
+    *("inventory/", "plugin_utils/", "modules/test_node_pool_modules.py", "test_node_template_filters.py"),
+    *(f"module_utils/test_{name}.py" for name in ("aws_declaration", "cloud_audit", "iam", "instance_types", "labels", "node_pool", "node_pool_cloud")),
+    *(f"module_utils/test_{name}.py" for name in ("node_pool_run", "node_template", "pools_preflight", "quantity")),
+)
 SLOW_SCENARIOS = ("fpga_device_plugin", "kubeadm", "openvpn", "xrt")
 NEWEST_ROOT = CACHE / "debian-13-root"
+#: The steps that measure coverage, and the least that they have to reach together, in percent.
+MEASURED, COVERAGE = ("unit", "aws", "playbooks_aws"), 90
 #: Where pytest leaves what it found, for the table of results.
 JUNIT = CACHE / "test-results"
 RESULTS = ROOT / "docs" / "test-all.md"
@@ -62,13 +70,14 @@ def run(*command: str | Path, cwd: Path = ROOT, environment: dict[str, str] | No
         raise StepError(" ".join(str(part) for part in command))
 
 
-def copy_collection() -> None:
-    """The files that git knows (or would take), laid out as ansible-test wants them."""
+def copy_collection(*more: str) -> None:
+    """The files that git knows (or would take), laid out as ansible-test wants them; of what is in no tarball, only these."""
+    left_out = tuple(name for name in NOT_SHIPPED if name not in more)
     files = subprocess.run(["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=ROOT, check=True, capture_output=True).stdout
     shutil.rmtree(COPY, ignore_errors=True)
     for name in filter(None, files.decode().split("\0")):
         source = ROOT / name
-        if name.startswith(NOT_SHIPPED) or not source.exists():
+        if name.startswith(left_out) or not source.exists():
             continue
         target = COPY / name
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -137,7 +146,21 @@ def pytest(step: str, *arguments: str) -> None:
     JUNIT.mkdir(parents=True, exist_ok=True)
     (JUNIT / f"{step}.xml").unlink(missing_ok=True)
     only = ("-k", ONLY[step]) if step in ONLY else ()
-    run("pytest", "-q", f"--junitxml={JUNIT / step}.xml", *arguments, *only)
+    measured = ("--cov", "--cov-report=") if step in MEASURED and not only else ()
+    run("pytest", "-q", f"--junitxml={JUNIT / step}.xml", *arguments, *only, *measured, environment={"COVERAGE_FILE": str(covered_by(step))})
+
+
+def covered_by(step: str) -> Path:
+    return JUNIT / f"coverage-{step}"
+
+
+def coverage() -> None:
+    """How much of the plugins those steps ran that went before, in pytest's own process: what Ansible's programs and hosts ran is not counted."""
+    if missing := [step for step in MEASURED if not covered_by(step).exists()]:
+        raise StepError(f"nothing measured: {', '.join(missing)}. Run tests/run.py {' '.join(MEASURED)} coverage.")
+    data = {"COVERAGE_FILE": str(JUNIT / "coverage")}
+    run("coverage", "combine", "--quiet", "--keep", *(covered_by(step) for step in MEASURED), environment=data)
+    run("coverage", "report", "--skip-covered", "--sort=cover", f"--fail-under={COVERAGE}", environment=data)
 
 
 def unit() -> None:
@@ -154,14 +177,31 @@ def playbooks_aws() -> None:
     pytest("playbooks_aws", "tests/integration/playbooks", "-n", "2")
 
 
+def admission() -> None:
+    """What a real API server makes of our objects, and of pods under our policies."""
+    pytest("admission", "tests/integration/admission")
+
+
+def ansible_test(command: str, *arguments: str) -> None:
+    """In the copy, on the oldest core that we support."""
+    interpreter = f"{sys.version_info.major}.{sys.version_info.minor}"
+    # Only real interpreters may be on PATH: ansible-test takes the shims of version managers for interpreters and fails on them.
+    path = os.pathsep.join([str(VENV.resolve()), "/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"])
+    run("ansible-test", command, "--local", "--python", interpreter, "--color", "no", *arguments, cwd=COPY, environment={"PATH": path})
+
+
 def sanity() -> None:
     """ansible-test on the oldest core that we support."""
     copy_collection()
     lay_get_pip(HOME, next(VENV.parent.resolve().glob("lib/python3*/site-packages/ansible_test/_internal")))
-    interpreter = f"{sys.version_info.major}.{sys.version_info.minor}"
-    # Only real interpreters may be on PATH: ansible-test takes the shims of version managers for interpreters and fails on them.
-    path = os.pathsep.join([str(VENV.resolve()), "/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"])
-    run("ansible-test", "sanity", "--local", "--python", interpreter, "--color", "no", cwd=COPY, environment={"PATH": path})
+    ansible_test("sanity")
+
+
+def ansible_units() -> None:
+    """The plugins' unit tests as ansible-test runs them: those of modules and module_utils see nothing of Ansible but module_utils."""
+    copy_collection("lab/", "tests/bench/", "tests/tools/", "tests/unit/")
+    shutil.rmtree(COPY / "tests" / "unit" / "roles")
+    ansible_test("units", "--num-workers", "2", *(f"tests/unit/plugins/{name}" for name in UNITS))
 
 
 def sanity_newest() -> None:
@@ -245,10 +285,10 @@ class Result:
 
 
 LINT: tuple[Callable[[], None], ...] = (ruff, mypy, yamllint, ansible_lint, documentation)
-QUICK = (*LINT, unit, aws, playbooks_aws, sanity, sanity_newest, molecule)
+QUICK = (*LINT, unit, aws, playbooks_aws, admission, coverage, sanity, sanity_newest, molecule)
 LAB = (lab_hosts, check_fresh, make_lab, make_lab_again, lab_tests)
 CI = (*LAB, *QUICK)
-ALL = (*CI, molecule_slow, lab_tests_slow, bench_site, machine_clean)
+ALL = (*CI, ansible_units, molecule_slow, lab_tests_slow, bench_site, machine_clean)
 STEPS = {step.__name__: step for step in ALL}
 #: Steps whose tests have a row each in the table of results.
 TOLD_ONE_BY_ONE = ("lab_tests", "lab_tests_slow")

@@ -172,7 +172,6 @@ class ActionModule(ActionBase):
                 "systems": {"type": "dict", "required": True},
                 "image_mirror": {"type": "str", "default": ""},
                 "resolve": {"type": "bool", "default": False},
-                "mirrors": {"type": "dict", "default": {}, "no_log": False},
                 "dest": {"type": "str", "default": ""},
             }
         )
@@ -187,12 +186,15 @@ class ActionModule(ActionBase):
         problems: list[str] = []
         if options["resolve"]:
             with tempfile.TemporaryDirectory() as folder:
-                lookup = Lookup(options["mirrors"], folder)
+                lookup = Lookup(self._templar.template((task_vars or {}).get("cluster_mirrors")) or {}, folder)
                 found = [lookup.resolve(artifact) for artifact in found]
                 problems = lookup.problems
         self._display.display(f"\n{artifacts.render_text(options['title'], found)}\n")
         if options["dest"] and not self._task.check_mode:
-            Path(os.path.expanduser(options["dest"])).write_text(artifacts.render_json(options["title"], found), encoding="utf-8")
+            try:
+                Path(os.path.expanduser(options["dest"])).write_text(artifacts.render_json(options["title"], found), encoding="utf-8")
+            except OSError as error:
+                raise AnsibleActionFail(f"dest: the list could not be written ({error}). Say a file in a folder that is there.") from error
         result = {"changed": False, "artifacts": [asdict(artifact) for artifact in found], "msg": f"{len(found)} artifacts"}
         return {**result, "unresolved": problems} if options["resolve"] else result
 

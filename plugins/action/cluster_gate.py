@@ -20,7 +20,7 @@ from ansible_collections.fpga.hybrid.plugins.module_utils._declaration import HO
 from ansible_collections.fpga.hybrid.plugins.module_utils._problems import Problem, listing
 
 #: Computed from other variables, which are then what is wrong.
-COMPUTED = ("cluster_vpn_server_address", "cluster_ssm_prefix")
+COMPUTED = ("cluster_vpn_server_address", "cluster_vpn_dial_port", "cluster_ssm_prefix")
 #: Seconds that a host waits for what the play's first host was told, before it asks for itself.
 PATIENCE = 60
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
+from ansible_collections.fpga.hybrid.plugins.module_utils import _duration
 from ansible_collections.fpga.hybrid.plugins.module_utils._node_pool import Pool, PoolError, parse_accelerators, parse_cluster, parse_pools
 from ansible_collections.fpga.hybrid.plugins.module_utils._problems import Problem
 
@@ -24,8 +25,13 @@ AWS_VARIABLES = (
     "cluster_node_pools",
     "cluster_accelerators",
     "cluster_cloud_limits",
+    "cluster_fpga_outage_tolerance",
+    "cluster_fpga_pod_deadline",
 )
 LIMITS = ("instances", "instance_hours_per_day")
+
+#: Kubernetes' own wait before it gives up a node's pods: less would be worse than without us.
+SHORTEST_TOLERANCE = 300
 
 _ACCOUNT = re.compile(r"[0-9]{12}", re.ASCII)
 #: How node_pool calls what is a variable here.
@@ -53,6 +59,7 @@ def aws_problems(declaration: Mapping[str, Any]) -> Iterator[Problem]:
         yield from _cluster(declaration)
     yield from _reserved_prefix(declaration.get("cluster_ssm_prefix"))
     yield from _limits(declaration.get("cluster_cloud_limits"), pools)
+    yield from _durations(declaration)
 
 
 def _pools(declared: object, cluster_name: str) -> tuple[list[Pool], list[Problem]]:
@@ -108,6 +115,16 @@ def _limits(limits: object, pools: list[Pool]) -> Iterator[Problem]:
         found = f"min_size keeps {always} instances running, {always * 24} instance-hours a day"
         remedy = f"Lower min_size, or raise {variable}.instance_hours_per_day to {always * 24}, if that much may be paid for."
         yield Problem("", f"{variable}.instance_hours_per_day", found, f"at most {hours}", remedy)
+
+
+def _durations(declaration: Mapping[str, Any]) -> Iterator[Problem]:
+    for variable, least in (("cluster_fpga_outage_tolerance", SHORTEST_TOLERANCE), ("cluster_fpga_pod_deadline", 0)):
+        try:
+            if _duration.seconds(declaration.get(variable)) < least:
+                expected = f"at least {_duration.duration(least)}, what Kubernetes itself waits"
+                yield Problem("", variable, f"found {declaration.get(variable)}", expected, "Raise it.")
+        except _duration.DurationError as error:
+            yield Problem("", variable, str(error), _duration.EXAMPLE, "Write a unit with each number.")
 
 
 def _count(value: object) -> int | None:

@@ -33,8 +33,10 @@ VARIABLES = (
     "cluster_vpn_server_address",
     "cluster_vpn_endpoint",
     "cluster_vpn_port",
+    "cluster_vpn_dial_port",
     "cluster_vpn_protocol",
     "cluster_vpn_mtu",
+    "cluster_vpn_device",
     "cluster_vpn_instance_range",
     "cluster_on_prem_addresses",
     "cluster_lan_networks",
@@ -70,6 +72,7 @@ MIRROR_KEYS = ("url", "ca", "username", "password", "key")
 DNS_LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
 DNS_NAME = re.compile(rf"(?=.{{1,253}}$){DNS_LABEL}(\.{DNS_LABEL})*", re.IGNORECASE)
 CLUSTER_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
+DEVICE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,14}")
 USER_NAME = re.compile(r"[a-z_][a-z0-9_-]{0,31}")
 
 
@@ -141,6 +144,9 @@ def _texts(declaration: Mapping[str, Any]) -> Iterator[Problem]:
             yield Problem("", variable, _found(declaration.get(variable)), " or ".join(choices), remedy)
     yield from _control_plane_endpoint(declaration.get("cluster_control_plane_endpoint"))
     yield from _vpn_endpoint("", declaration.get("cluster_vpn_endpoint"))
+    device = declaration.get("cluster_vpn_device")
+    if not isinstance(device, str) or not DEVICE_NAME.fullmatch(device):
+        yield Problem("", "cluster_vpn_device", _found(device), "at most 15 letters, digits, '.', '_' and '-'", "Name the tunnel's device as tun0.")
     domain = declaration.get("cluster_dns_domain")
     if not isinstance(domain, str) or not DNS_NAME.fullmatch(domain):
         yield Problem("", "cluster_dns_domain", _found(domain), "a DNS name as cluster.local", "Mend the name.")
@@ -187,10 +193,13 @@ def _vpn_endpoint(host: str, value: object) -> Iterator[Problem]:
 def _numbers(declaration: Mapping[str, Any]) -> Iterator[Problem]:
     for variable, smallest, largest, remedy in (
         ("cluster_vpn_port", 1, 65535, "Mend the port."),
+        ("cluster_vpn_dial_port", 1, 65535, "Name the port that the site's gateway forwards, or leave it out where that is cluster_vpn_port."),
         ("cluster_vpn_mtu", SMALLEST_VPN_MTU, LARGEST_VPN_MTU, "Take 1400 unless you know the path: a larger packet would cross the Internet in fragments."),
         ("cluster_ready_timeout", 1, 3600, "Give the seconds that the slowest host may take; 240 suits most."),
     ):
         number = _integer(declaration.get(variable))
+        if variable == "cluster_vpn_dial_port" and declaration.get(variable) == declaration.get("cluster_vpn_port"):
+            continue  # said once
         if number is None or not smallest <= number <= largest:
             yield Problem("", variable, _found(declaration.get(variable)), f"a number from {smallest} to {largest}", remedy)
 

@@ -67,8 +67,8 @@ class Rule:
             data.get("protocol") or None,
             tuple(sorted(set(data.get("ports") or ()))),
         )
-        if rule.ports and not rule.protocol:
-            raise FirewallError(f"{rule}: ports need a protocol.")
+        if rule.ports and rule.protocol not in ("tcp", "udp"):
+            raise FirewallError(f"{rule}: ports need a protocol that has them: tcp or udp.")
         return rule
 
     def __str__(self) -> str:
@@ -174,7 +174,8 @@ def ufw_rule(kept: str) -> Rule:
 
 def plan_ufw(user_rules: str, rules: t.Sequence[Rule]) -> list[Step]:
     there = ufw_kept(user_rules)
-    wanted = {rule.ufw_tuple(): rule for rule in rules}
+    # ufw refuses `allow proto icmp`: what of it passes is up to its before.rules, which let echo through to the host and through it.
+    wanted = {rule.ufw_tuple(): rule for rule in rules if rule.protocol != "icmp"}
     # A rule of somebody else that says the same does as well. Adding ours would put our comment on theirs, and a reset would take it away.
     steps = [Step(f"ufw: {rule} allowed", (*rule.ufw("allow"), "comment", COMMENT)) for kept, rule in wanted.items() if kept not in there]
     gone = sorted(kept for kept, is_ours in there.items() if is_ours and kept not in wanted)

@@ -117,8 +117,8 @@ def _driver(wanted: Wanted, found: Found) -> t.Iterator[Problem]:
 def _device(wanted: Wanted, found: Found) -> t.Iterator[Problem]:
     conflict = openvpn.device_conflict(wanted.device, found.device, found.unit.main_pid, wanted.network)
     if conflict:
-        remedy = "It is left as it is. Take it away, or give this host another device: openvpn_device: tun1."
-        yield Problem(wanted.host, "openvpn_device", conflict, f"{wanted.device} free, or our OpenVPN's", remedy)
+        remedy = "It is left as it is. Take it away, or give this host another device: cluster_vpn_device: tun1."
+        yield Problem(wanted.host, "cluster_vpn_device", conflict, f"{wanted.device} free, or our OpenVPN's", remedy)
 
 
 def _port(wanted: Wanted, found: Found) -> t.Iterator[Problem]:

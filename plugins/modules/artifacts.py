@@ -47,12 +47,9 @@ options:
     description:
       - Ask the mirrors, or upstream where there is none, for digests, checksums, and what a version expression means now.
       - What cannot be reached is said, and the rest is listed nevertheless.
+      - CA and credentials of the mirrors are those of the variable C(cluster_mirrors), which is no option, because options are shown and logged.
     type: bool
     default: false
-  mirrors:
-    description: The declared mirrors, for their CA and credentials.
-    type: dict
-    default: {}
   dest:
     description: File on the controller for the list as JSON. Empty means none.
     type: str

@@ -12,7 +12,7 @@ author:
   - The fpga.hybrid maintainers (@fpga-hybrid)
 description:
   - Looks what refuses packets on the host, and puts rules of our own in front of that. Disables, replaces and reorders nothing.
-  - With ufw active these are ufw's rules, with the comment C(fpga-hybrid).
+  - With ufw active these are ufw's rules, with the comment C(fpga-hybrid). It takes none for V(icmp); its own C(/etc/ufw/before.rules) let echo through.
   - With iptables that refuses (Docker's C(FORWARD), say) chains of our own, jumped to first,
     from C(DOCKER-USER) where it exists. With nftables that refuses, chains of our own in the same tables. Without a firewall nothing is done.
   - What does not last by itself is put back at every start by the unit C(fpga-hybrid-firewall), after the firewall's own.

@@ -97,7 +97,7 @@ HOSTS = {
         "worker1",
         "systemctl stop openvpn-client@fpga-hybrid && ip link delete tun0 && ip tuntap add dev tun0 mode tap",
         "ip link delete tun0; systemctl start openvpn-client@fpga-hybrid",
-        ("worker1, openvpn_device", "another kind (tap"),
+        ("worker1, cluster_vpn_device", "another kind (tap"),
     ),
     "a control plane that another cluster's run has made": (
         "cp1",

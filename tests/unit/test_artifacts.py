@@ -27,12 +27,12 @@ from ansible_collections.fpga.hybrid.plugins.module_utils._artifacts import Arti
 from tests.unit.site import play
 
 
-def list_artifacts(folder: Path, variables: dict) -> tuple[list[dict], str]:
+def list_artifacts(folder: Path, variables: dict, *options: str) -> tuple[list[dict], str]:
     # nobody is asked but where a test says so
     variables = {"artifacts_dest": str(folder / "list.json"), "artifacts_resolve": False, "cluster_kubernetes_version": "1.36.3", **variables}
-    done = play(folder, "playbooks/artifacts.yml", variables)
+    done = play(folder, "playbooks/artifacts.yml", variables, *options)
     assert done.returncode == 0, done.stdout + done.stderr
-    return json.loads((folder / "list.json").read_text())["artifacts"], done.stdout
+    return json.loads((folder / "list.json").read_text())["artifacts"], done.stdout + done.stderr
 
 
 def named(artifacts: list[dict], kind: str) -> dict[str, dict]:
@@ -155,7 +155,7 @@ def test_digests_and_checksums_come_from_the_mirror_and_gaps_are_said(tmp_path, 
     mirrors = {"kubernetes": {"url": f"{url}/k8s", **login}, "images": {"url": url, **login}}
     # everything else leads to the mirror too, where it is missing: nothing outside is asked
     mirrors |= {name: {"url": f"{url}/{name}", **login} for name in ("docker", "helm", "charts", "files", "debian")}
-    artifacts, output = list_artifacts(tmp_path, {"artifacts_resolve": True, "cluster_mirrors": mirrors})
+    artifacts, output = list_artifacts(tmp_path, {"artifacts_resolve": True, "cluster_mirrors": mirrors}, "-vvv")
     assert named(artifacts, "package")["kubelet"]["checksum"] == "sha256:aa"
     assert named(artifacts, "key")["https://pkgs.k8s.io/core:/stable:/v1.36/deb/Release.key"]["checksum"] == f"sha256:{hashlib.sha256(b'a key').hexdigest()}"
     digest = hashlib.sha256(b"/v2/registry.k8s.io/pause/manifests/3.10.2").hexdigest()
@@ -166,6 +166,15 @@ def test_digests_and_checksums_come_from_the_mirror_and_gaps_are_said(tmp_path, 
     assert "chart crd.projectcalico.org.v1: its repository has no chart of this name" in " ".join(output.split())
     assert "package kubeadm" in output, "a package that the mirror lacks must be named"
     assert "secret-of-mirror" not in output
+
+
+def test_a_list_that_cannot_be_written_says_why(tmp_path):
+    mirrors = {name: {"url": "https://127.0.0.1:1"} for name in ("kubernetes", "images", "docker", "helm", "charts", "files", "debian")}
+    declared = {"cluster_kubernetes_version": "1.36.3", "cluster_mirrors": mirrors}
+    done = play(tmp_path, "playbooks/artifacts.yml", {**declared, "artifacts_dest": str(tmp_path / "nowhere" / "list.json")})
+    assert done.returncode != 0
+    assert "No such file or directory" in done.stdout
+    assert "Say a file in a folder that is there" in " ".join(done.stdout.split())
 
 
 def test_who_gives_no_answer_is_asked_once(tmp_path, monkeypatch):

@@ -7,7 +7,7 @@ from __future__ import annotations
 import json
 import statistics
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,8 @@ class Row:
     """One line of the table.
 
     ratio: how many times less than the peer's ours is (or, for a limit, ours as a share of the peer's), None where there is no peer.
-    goal: as a person would write it; met: None where the figure has none. times: whether ratio is the one or the other.
+    goal: as a person would write it; met: None where the figure has none; missed_by: as a share of the goal.
+    times: whether ratio is the one or the other.
     """
 
     figure: str
@@ -43,23 +44,28 @@ class Row:
     goal: str = ""
     met: bool | None = None
     times: bool = True
+    missed_by: float | None = None
 
     @property
     def verdict(self) -> str:
-        return "" if self.met is None else "met" if self.met else "MISSED"
+        if self.met is None or self.met:
+            return "met" if self.met else ""
+        return "missed" if self.missed_by is None else f"missed by {max(1, round(self.missed_by * 100))} %"
 
 
 def at_least(figure: str, ours: float, peer: float, goal: float | None, unit: str = "s", stretch: float | None = None) -> Row:
     """Ours has to be `goal` times less than the peer's."""
     ratio = peer / ours
     said = "" if goal is None else f">= {goal:g}x" + (f" (stretch {stretch:g}x)" if stretch else "")
-    return Row(figure, f"{ours:.2f} {unit}", f"{peer:.2f} {unit}", ratio, said, None if goal is None else ratio >= goal)
+    row = Row(figure, f"{ours:.2f} {unit}", f"{peer:.2f} {unit}", ratio, said)
+    return row if goal is None else replace(row, met=ratio >= goal, missed_by=1 - ratio / goal)
 
 
 def at_most(figure: str, ours: float, peer: float, share: float | None, unit: str = "MB") -> Row:
     """Ours may be at most this share of the peer's."""
     said = "" if share is None else f"<= {share:g}"
-    return Row(figure, f"{ours:.0f} {unit}", f"{peer:.0f} {unit}", ours / peer, said, None if share is None else ours / peer <= share, times=False)
+    row = Row(figure, f"{ours:.0f} {unit}", f"{peer:.0f} {unit}", ours / peer, said, times=False)
+    return row if share is None else replace(row, met=ours / peer <= share, missed_by=ours / peer / share - 1)
 
 
 def render(title: str, rows: Sequence[Row]) -> str:

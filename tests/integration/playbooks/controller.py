@@ -60,9 +60,18 @@ class Site:
         values = {**DECLARATION, "cluster_aws_endpoint_url": self.cloud.url, "cluster_aws_images": images, **variables}
         (self.folder / "vars.json").write_text(json.dumps({name: value for name, value in values.items() if value is not None}))
         extra = ["-i", str(self.folder / "site.yml"), "-e", f"@{self.folder / 'vars.json'}"]
-        command = [str(Path(sys.executable).parent / "ansible-playbook"), *extra, f"playbooks/{playbook}.yml", *options]
-        environment = {**os.environ, **self.cloud.environment(credentials), "ANSIBLE_NOCOLOR": "1", "no_proxy": "127.0.0.1"}
-        return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+        return self._ansible_playbook(*extra, f"playbooks/{playbook}.yml", *options, folder=ROOT, credentials=credentials)
+
+    def tasks(self, tasks: list[dict[str, Any]]) -> subprocess.CompletedProcess[str]:
+        """A play of these tasks on the controller, started in the site's folder."""
+        (self.folder / "tasks.yml").write_text(json.dumps([{"hosts": "localhost", "gather_facts": False, "tasks": tasks}]))
+        return self._ansible_playbook("-i", "localhost,", "-c", "local", "-e", f"ansible_python_interpreter={sys.executable}", "tasks.yml", folder=self.folder)
+
+    def _ansible_playbook(self, *arguments: str, folder: Path, credentials: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+        own = {"ANSIBLE_NOCOLOR": "1", "no_proxy": "127.0.0.1", "PWD": str(folder)}
+        environment = {**os.environ, **self.cloud.environment(credentials), **own}
+        command = [str(Path(sys.executable).parent / "ansible-playbook"), *arguments]
+        return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
     def does(self, playbook: str, *options: str, credentials: dict[str, str] | None = None, **variables: Any) -> str:
         done = self.play(playbook, *options, credentials=credentials, **variables)

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from tests.integration.playbooks.controller import ID, Site
+from tests.integration.playbooks.controller import ID, OTHER_ID, Site
 
 TAGS = [{"Key": "fpga.hybrid/cluster-id", "Value": ID}]
 
@@ -59,3 +59,19 @@ def test_an_audit_that_could_not_ask_says_so_and_is_no_clean_bill(site: Site) ->
     output = site.refuses("cloud_audit")
     assert "lacks the action ec2:DescribeVolumes" in output
     assert "in all" not in output
+
+
+def test_the_module_says_what_is_there_and_waits_only_for_what_is_this_clusters(site: Site) -> None:
+    volume = site.cloud.client("ec2").create_volume(AvailabilityZone="us-east-1a", Size=8, TagSpecifications=specified("volume"))["VolumeId"]
+    mine = {"cluster_id": ID, "ssm_prefix": "/fpga-hybrid/lab"}
+    found = site.module("cloud_audit", **mine)
+    assert [(one["kind"], one["id"]) for one in found["orphans"]] == [("volume", volume)]
+    assert site.module("cloud_audit", **{**mine, "cluster_id": OTHER_ID}, wait_until_gone=1)["resources"] == []
+    assert f"there still are {volume}" in site.module("cloud_audit", **mine, wait_until_gone=1)["msg"]
+
+
+def test_throttling_and_an_endpoint_that_is_down_are_told(site: Site) -> None:
+    mine = {"cluster_id": ID, "ssm_prefix": "/fpga-hybrid/lab"}
+    site.cloud.fault("throttle", action="DescribeVolumes")
+    assert "AWS still throttles after several attempts" in site.module("cloud_audit", **mine)["msg"]
+    assert "AWS could not be reached" in site.module("cloud_audit", **mine, endpoint_url="http://127.0.0.1:1")["msg"]

@@ -32,7 +32,7 @@ def value(tmp_path):
 
     def find(hosts: dict[str, dict[str, Any]], host: str, variable: str, **declaration: Any) -> Any:
         variables: dict[str, Any] = {}
-        for role in ("cluster", "host", "openvpn"):
+        for role in ("cluster", "host", "openvpn", "preflight", "verify"):
             for folder in ("defaults", "vars"):
                 variables |= yaml.safe_load((ROOT / "roles" / role / folder / "main.yml").read_text())
         first, *others = hosts
@@ -71,6 +71,17 @@ def test_in_lan_mode_every_node_lets_in_those_of_the_lan_and_those_behind_the_vp
     assert sources(value(IN_LAN, host, "__host_firewall_rules", cluster_on_prem_addresses="lan")) == {VPN, LAN}
 
 
+@pytest.mark.parametrize(("mode", "networks"), [("lan", {VPN, LAN}), ("vpn", {VPN})])
+def test_the_vpn_server_answers_every_node_and_nobody_else_has_to(value, mode, networks):
+    """openvpn_health has each of them ask it for an echo."""
+    hosts = {name: {"vpn_address": f"172.27.224.{number}", **IN_LAN[name]} for number, name in enumerate(IN_LAN, 1)}
+    rules = {host: value(hosts, host, "__host_firewall_rules", cluster_on_prem_addresses=mode) for host in hosts}
+    echo = {host: [rule for rule in found if rule.get("protocol") == "icmp"] for host, found in rules.items()}
+    assert {rule["source"] for rule in echo["cp1"]} == networks
+    assert all(rule["direction"] == "in" and "ports" not in rule for rule in echo["cp1"])
+    assert echo["worker1"] == echo["far"] == []
+
+
 def test_in_vpn_mode_nodes_come_from_the_vpn_alone(value):
     hosts = {name: {"vpn_address": f"172.27.224.{number}", **IN_LAN[name]} for number, name in enumerate(IN_LAN, 1)}
     assert sources(value(hosts, "worker1", "__host_firewall_rules", cluster_on_prem_addresses="vpn")) == {VPN}
@@ -87,7 +98,7 @@ def test_in_vpn_mode_nodes_come_from_the_vpn_alone(value):
 )
 def test_in_lan_mode_the_way_to_the_vpn_is_by_its_servers_node_address(value, server, gateway):
     hosts = {"cp1": server, "worker1": {"node_address": "10.0.0.11"}}
-    assert value(hosts, "worker1", "__openvpn_server_lan_address", cluster_on_prem_addresses="lan") == gateway
+    assert value(hosts, "worker1", "cluster_vpn_server_lan_address", cluster_on_prem_addresses="lan") == gateway
     assert sources(value(hosts, "worker1", "__host_firewall_rules", cluster_on_prem_addresses="lan")) == {VPN, LAN}
 
 
@@ -96,4 +107,31 @@ def test_in_lan_mode_the_way_to_the_vpn_is_by_its_servers_node_address(value, se
 )
 def test_in_vpn_mode_the_servers_own_address_is_named_as_the_inventory_has_it(value, server, shown):
     hosts = {"cp1": {"vpn_address": "172.27.224.1", **server}, "worker1": {"vpn_address": "172.27.224.11"}}
-    assert value(hosts, "worker1", "__openvpn_server_lan_address", cluster_on_prem_addresses="vpn") == shown
+    assert value(hosts, "worker1", "cluster_vpn_server_lan_address", cluster_on_prem_addresses="vpn") == shown
+
+
+BY_VPN = {
+    "cp1": {"ansible_host": "10.0.0.10", "vpn_address": "172.27.224.1"},
+    "worker1": {"vpn_address": "172.27.224.12", "cluster_vpn_dial_port": 1196},
+}
+
+
+@pytest.mark.parametrize(
+    ("hosts", "mode", "host", "side", "port"),
+    [
+        (IN_LAN, "lan", "cp1", "server", 1195),
+        (IN_LAN, "lan", "worker1", "routed", 1195),
+        (IN_LAN, "lan", "far", "client", 1195),
+        (BY_VPN, "vpn", "cp1", "server", 1195),
+        (BY_VPN, "vpn", "worker1", "client", 1196),
+    ],
+)
+def test_preflight_the_vpns_role_and_verify_agree_about_a_hosts_part_of_the_vpn(value, hosts, mode, host, side, port):
+    def of(variable):
+        return value(hosts, host, variable, cluster_on_prem_addresses=mode, cluster_vpn_port=1195)
+
+    wanted, verified = of("__preflight_vpn"), of("__verify_vpn")
+    assert (wanted["side"], verified["side"], of("cluster_vpn_side")) == (side, side, side)
+    assert (wanted["device"], verified["device"], of("cluster_vpn_device")) == ("tun0", "tun0", "tun0")
+    assert (int(verified["port"]), int(of("cluster_vpn_dial_port"))) == (port, port)
+    assert (verified["server_address"], of("cluster_vpn_server_lan_address")) == ("10.0.0.10", "10.0.0.10")

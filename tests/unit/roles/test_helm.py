@@ -25,7 +25,7 @@ def written(**fields):
 
 def adds(charts, repositories):
     """Whether the task that adds the repository would run."""
-    task = next(task for task in yaml.safe_load((ROLE / "tasks" / "mirror.yml").read_text()) if task["name"] == "Add the mirror of charts")
+    task = next(task for task in yaml.safe_load((ROLE / "tasks" / "mirror.yml").read_text()) if task["name"] == "Have helm know the mirror of charts")
     defined = yaml.safe_load((ROLE / "vars" / "main.yml").read_text())
     variables = {name: _trusted(value) for name, value in defined.items() if name.startswith(("__helm_charts", "__helm_repository"))}
     content = {"content": base64.b64encode(repositories.encode()).decode()} if repositories else {}

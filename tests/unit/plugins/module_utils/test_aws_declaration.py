@@ -19,6 +19,8 @@ GOOD = {
     "cluster_node_pools": [POOL, {**POOL, "name": "f2-12xlarge", "instance_type": "f2.12xlarge"}],
     "cluster_accelerators": {"adder": {"resource": "example.org/adder", "replicas": {"u250": 4}}},
     "cluster_cloud_limits": {"instances": 4, "instance_hours_per_day": 24},
+    "cluster_fpga_outage_tolerance": "30m",
+    "cluster_fpga_pod_deadline": "24h",
 }
 
 
@@ -49,6 +51,9 @@ def test_a_cluster_without_pools_needs_no_region():
         ({"cluster_node_pools": [{**POOL, "max_sise": 2}]}, "pool f2-6xlarge, max_sise: no such key"),
         ({"cluster_node_pools": [POOL, POOL]}, "pool f2-6xlarge, name: f2-6xlarge is that of another pool too"),
         ({"cluster_accelerators": {"adder": {"resource": "adder", "replicas": {"u250": 1}}}}, "cluster_accelerators['adder'].resource: found 'adder'"),
+        ({"cluster_fpga_outage_tolerance": 30}, "cluster_fpga_outage_tolerance: found 30; expected a duration as 45s, 30m or 1h30m. Write a unit"),
+        ({"cluster_fpga_outage_tolerance": "4m59s"}, "cluster_fpga_outage_tolerance: found 4m59s; expected at least 5m, what Kubernetes itself waits"),
+        ({"cluster_fpga_pod_deadline": "1 day"}, "cluster_fpga_pod_deadline: found '1 day'; expected a duration"),
         (
             {"cluster_cloud_limits": {"instances": 4}},
             "cluster_cloud_limits: found {'instances': 4}; expected a mapping with instances and",

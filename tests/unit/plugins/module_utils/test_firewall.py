@@ -229,6 +229,19 @@ def test_the_same_rule_of_somebody_else_does_as_well_and_stays_theirs(comment):
     assert fw.plan_ufw(theirs, []) == []
 
 
+def test_ufw_is_not_asked_for_icmp_which_it_takes_no_rules_for():
+    """Its before.rules let echo through already."""
+    icmp = Rule.parse({"direction": "in", "source": "172.27.224.0/20", "protocol": "icmp"})
+    assert fw.plan_ufw("", [icmp]) == []
+    assert [step.command[0:3] for step in fw.plan_ufw("", [icmp, VPN])] == [("ufw", "allow", "proto")]
+
+
+@pytest.mark.parametrize("protocol", [None, "icmp"])
+def test_ports_of_a_protocol_without_ports_are_refused(protocol):
+    with pytest.raises(FirewallError, match="ports need a protocol that has them"):
+        Rule.parse({"direction": "in", "protocol": protocol, "ports": [8]})
+
+
 @given(rules)
 def test_a_rule_kept_by_ufw_is_recognised_and_can_be_deleted(one):
     assert fw.plan_ufw(f"### tuple ### {one.ufw_tuple()} {OURS}\n", [one]) == []

@@ -37,8 +37,12 @@ def test_a_free_host_and_our_own_tunnel_are_no_obstacle(wanted, found):
 @pytest.mark.parametrize(
     ("wanted", "found", "said"),
     [
-        (CLIENT, host.Found(STOPPED, device=replace(TUN, owners=((7, "openvpn"),))), "worker1, openvpn_device: device tun0 is in use by openvpn (process 7)"),
-        (CLIENT, host.Found(STOPPED, device=replace(TUN, kind="tap")), "worker1, openvpn_device: device tun0 exists and is of another kind (tap"),
+        (
+            CLIENT,
+            host.Found(STOPPED, device=replace(TUN, owners=((7, "openvpn"),))),
+            "worker1, cluster_vpn_device: device tun0 is in use by openvpn (process 7)",
+        ),
+        (CLIENT, host.Found(STOPPED, device=replace(TUN, kind="tap")), "worker1, cluster_vpn_device: device tun0 exists and is of another kind (tap"),
         (CLIENT, host.Found(STOPPED, other="routed"), "fpga-hybrid-routes.service runs here, so this host is a host that reaches the VPN through its LAN"),
         (CLIENT, host.Found(STOPPED, driver=FileNotFoundError(2, "No such file or directory")), "Load the kernel module tun (modprobe tun)"),
         (CLIENT, host.Found(STOPPED, driver=PermissionError(1, "Operation not permitted")), "Look at the permissions of the file"),
