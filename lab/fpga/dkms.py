@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import sys
@@ -67,7 +68,7 @@ def main() -> None:
         if not folder.exists():
             fail(3, f"There is no instance of {MODULE} {VERSION} for kernel {KERNEL} ({MACHINE}) located in the DKMS tree.")
         shutil.rmtree(folder)
-        if not list(folder.parent.iterdir()):
+        with contextlib.suppress(OSError):  # another version stays
             folder.parent.rmdir()
     else:
         fail(1, f"Unknown action specified: {command!r}")

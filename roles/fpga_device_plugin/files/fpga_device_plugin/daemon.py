@@ -353,6 +353,11 @@ class Daemon:
         with contextlib.suppress(RefusalError):  # noted, and tried again
             self._save()
 
+    async def learn_owners(self) -> None:
+        """Before something is given out while nobody remembers who has what. A kubelet that admits a pod knows those that it runs."""
+        if not self.ownership.known:
+            await self.ask_pods()
+
     def _save(self) -> None:
         """Raises RefusalError: what cannot be remembered must not be given out."""
         try:

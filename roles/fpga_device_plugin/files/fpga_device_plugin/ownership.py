@@ -144,8 +144,8 @@ class Ownership:
         """
         self.conflicts = {}
         named: dict[str, set[str]] = {}
-        for resource in self._with_boards(held):
-            for device in held[resource]:
+        for resource, devices in held.items():
+            for device in filter(self._is_ours, devices):
                 self._found(resource, device)
                 named.setdefault(slot_of(device), set()).add(device)
         if not complete:
@@ -176,9 +176,9 @@ class Ownership:
         grace = self.grace.seen if hold.seen else self.grace.unseen
         return hold.missing_since is not None and now - hold.missing_since >= grace
 
-    def _with_boards(self, held: Mapping[str, Iterable[str]]) -> list[str]:
-        """Those of the kubelet's resources that are ours: published now, or owners from a time when they were."""
-        return [resource for resource in held if resource in self.resources or any(owner.resource == resource for owner in self.owners.values())]
+    def _is_ours(self, device: str) -> bool:
+        """By its board, under whatever resource: the host may have published it as something else when the pod came, and nobody may remember."""
+        return slot_of(device) in self.boards or slot_of(device) in self.owners
 
     def _by_board(self, resource: str, devices: Iterable[str]) -> dict[Board, set[str]]:
         if resource not in self.resources:

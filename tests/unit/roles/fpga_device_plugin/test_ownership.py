@@ -230,6 +230,16 @@ def test_an_owner_stays_when_its_resource_is_published_no_more():
     assert health(plugin, BOARD) == {SLOT: True}
 
 
+def test_an_owner_is_found_again_under_a_resource_that_is_published_no_more():
+    """The file was lost, and the host publishes the board as something else now."""
+    plugin = ownership(whole_board(), known=False)
+    plugin.observe({COPIES: [device(0)], "example.org/nic": ["0000:3b:00.1"]}, 0, complete=True)
+    assert health(plugin, BOARD) == {SLOT: False}
+    with pytest.raises(RefusalError, match=f"a pod has it as {COPIES}"):
+        plugin.allocate(BOARD, [SLOT])
+    assert list(plugin.owners) == [SLOT]
+
+
 # --- any sequence
 
 
@@ -292,6 +302,12 @@ class AnySequence(RuleBasedStateMachine):
         resource = data.draw(st.sampled_from(sorted(free)))
         size = data.draw(st.sampled_from([1, min(2, len(free[resource])), len(free[resource])]))
         chosen = prefer(free[resource], [], size, numa={}) if preferred else data.draw(st.permutations(free[resource]))[:size]
+        if not self.plugin.known:
+            # It is asked then, and knows the pods that run before it admits another.
+            held = {}
+            for other, devices in self.pods.values():
+                held.setdefault(other, set()).update(devices)
+            self.plugin.observe(held, self.now, complete=bool(held))
         try:
             self.plugin.allocate(resource, chosen)
         except RefusalError:
