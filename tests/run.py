@@ -114,7 +114,9 @@ def mypy() -> None:
     run("mypy", "-p", "ansible_collections.fpga.hybrid.plugins", cwd=ROOT / "collections")
     # Its cache would be shipped with the role.
     cache = f"--cache-dir={ROOT / '.mypy_cache'}"
-    run("mypy", cache, "-p", "fpga_hybrid", cwd=ROOT / "roles" / "bootstrap" / "files", environment={"MYPYPATH": str(ROOT / "collections")})
+    library, paths = ROOT / "roles" / "bootstrap" / "files", {"MYPYPATH": f"{ROOT / 'collections'}:{ROOT / 'roles' / 'bootstrap' / 'files'}"}
+    run("mypy", cache, "-p", "fpga_hybrid", cwd=library, environment=paths)
+    run("mypy", cache, "-p", "fpga_hybrid_keeper", cwd=ROOT / "roles" / "keeper" / "files", environment=paths)
     # The oldest Python that it runs on, Ubuntu 22.04's.
     oldest = ("--config-file", ROOT / "pyproject.toml", "--python-version", "3.10")
     run("mypy", cache, *oldest, "-p", "fpga_device_plugin", cwd=ROOT / "roles" / "fpga_device_plugin" / "files")

@@ -21,6 +21,7 @@ AWS_VARIABLES = (
     "cluster_aws_endpoint_url",
     "cluster_aws_account_id",
     "cluster_aws_images",
+    "cluster_aws_credentials",
     "cluster_ssm_prefix",
     "cluster_node_pools",
     "cluster_accelerators",
@@ -29,6 +30,8 @@ AWS_VARIABLES = (
     "cluster_fpga_pod_deadline",
 )
 LIMITS = ("instances", "instance_hours_per_day")
+#: Who has a file with a key on the control plane.
+HOLDERS = ("keeper", "autoscaler")
 
 #: Kubernetes' own wait before it gives up a node's pods: less would be worse than without us.
 SHORTEST_TOLERANCE = 300
@@ -57,6 +60,7 @@ def aws_problems(declaration: Mapping[str, Any]) -> Iterator[Problem]:
         yield from error.problems
     if pools or declaration.get("cluster_aws_region"):
         yield from _cluster(declaration)
+    yield from _credentials(declaration.get("cluster_aws_credentials", {}))
     yield from _reserved_prefix(declaration.get("cluster_ssm_prefix"))
     yield from _limits(declaration.get("cluster_cloud_limits"), pools)
     yield from _durations(declaration)
@@ -87,6 +91,19 @@ def _cluster(declaration: Mapping[str, Any]) -> Iterator[Problem]:
             for theirs, ours in _CALLED.items():
                 variable = variable.replace(theirs, ours)
             yield replace(problem, variable=variable)
+
+
+def _credentials(files: object) -> Iterator[Problem]:
+    variable = "cluster_aws_credentials"
+    if not isinstance(files, Mapping):
+        yield Problem("", variable, f"found {files!r}", f"a mapping with {' or '.join(HOLDERS)}", "Write {keeper: /root/keeper.aws}.")
+        return
+    for holder, path in files.items():
+        if holder not in HOLDERS:
+            yield Problem("", f"{variable}.{holder}", "found it", f"{' or '.join(HOLDERS)}", "Mend the name.")
+        elif not (isinstance(path, str) and path.startswith("/")):
+            # Not what stands there: it may be the key itself.
+            yield Problem("", f"{variable}.{holder}", "found no absolute path", "a file on the control plane, as /root/keeper.aws", "Name the file.")
 
 
 def _reserved_prefix(prefix: object) -> Iterator[Problem]:

@@ -35,6 +35,7 @@ ROLE_PATH = re.compile(r"/([\x21-\x7e]+/)?", re.ASCII)
 ROLE_NAME = re.compile(r"[\w+=,.@-]{1,64}", re.ASCII)
 ARN = re.compile(r"arn:[a-z-]+:[a-z0-9-]*:[a-z0-9-]*:(\d{12})?:\S+", re.ASCII)
 _PLACE = re.compile(r"(?<!\$)\{(\w+)\}")
+_VARIABLE = re.compile(r"\$\{([^}]+)\}")
 
 
 class IamError(Exception):
@@ -243,12 +244,19 @@ def simulations(policy: Document) -> Iterator[Simulation]:
     """What to ask so that every statement of a policy is tried once, on one resource of each kind and with its conditions met."""
     for statement in policy["Statement"]:
         resources = statement["Resource"]
-        context = tuple(
-            (key, _sample(value if isinstance(value, str) else value[0])) for pairs in statement.get("Condition", {}).values() for key, value in pairs.items()
-        )
+        conditions = [pair for pairs in statement.get("Condition", {}).values() for pair in pairs.items()]
+        context = tuple(met for key, value in conditions for met in _met(key, value if isinstance(value, str) else value[0]))
         for resource in [resources] if isinstance(resources, str) else resources:
             if "${" not in resource:
                 yield Simulation(tuple(statement["Action"]), resource if resource == "*" else _sample(resource), context)
+
+
+def _met(key: str, wanted: str) -> Iterator[tuple[str, str]]:
+    """What meets a condition; one that compares with a variable of IAM's is met by the same value on both sides."""
+    variable = _VARIABLE.fullmatch(wanted)
+    if variable:
+        yield variable[1], "x"
+    yield key, "x" if variable else _sample(wanted)
 
 
 def _sample(pattern: str) -> str:

@@ -23,6 +23,8 @@ LAUNCH_TEMPLATE, SECURITY_GROUP, VPC = f"{EC2}launch-template/*", f"{EC2}securit
 INSTANCE, VOLUME, NETWORK_INTERFACE = f"{EC2}instance/*", f"{EC2}volume/*", f"{EC2}network-interface/*"
 SUBNET, KEY_PAIR, IMAGE = f"{EC2}subnet/*", f"{EC2}key-pair/*", "arn:{partition}:ec2:{region}::image/*"
 PARAMETERS = "arn:{partition}:ssm:{region}:{account}:parameter{ssm_prefix}/*"
+#: Join bundles, each named after its instance; and what instances say of why they did not join.
+BUNDLES, EVIDENCE = (f"arn:{{partition}}:ssm:{{region}}:{{account}}:parameter{{ssm_prefix}}/{folder}/*" for folder in ("nodes", "failures"))
 QUOTAS = "arn:{partition}:servicequotas:{region}:{account}:ec2/*"
 SERVICE_LINKED_ROLE = "arn:{partition}:iam::{account}:role/aws-service-role/autoscaling.amazonaws.com/AWSServiceRoleForAutoScaling"
 
@@ -171,4 +173,38 @@ INVENTORY = Identity(
     AUDIT,
 )
 
-IDENTITIES: Mapping[str, Identity] = {identity.name: identity for identity in (POOLS, INVENTORY)}
+KEEPER = Identity(
+    "keeper",
+    "Runs fpga-hybrid-keeper on the control plane: gives each instance of the pools its join bundle, and tags it with its VPN address.",
+    (
+        Grant("LookAtGroupsAndInstances", ("autoscaling:DescribeAutoScalingGroups", "ec2:DescribeInstances")),
+        Grant(
+            "TellTheVpnAddress",
+            ("ec2:CreateTags",),
+            (INSTANCE,),
+            {**OURS, "ForAllValues:StringEquals": {"aws:TagKeys": "fpga.hybrid/vpn-address"}},
+        ),
+        # Who may read a parameter is said by its tags, so it is made with them; it is never written over.
+        Grant("WriteJoinBundles", ("ssm:AddTagsToResource", "ssm:PutParameter"), (BUNDLES,), MADE_OURS),
+        # Without a condition on tags: of a parameter that is gone already, AWS would say denied instead of not found.
+        Grant("RemoveJoinBundles", ("ssm:DeleteParameter",), (BUNDLES,)),
+    ),
+)
+
+#: The role of the instances themselves (a pool's instance_profile).
+INSTANCES = Identity(
+    "instance",
+    "What an instance of the pools may do: read its own join bundle, and say why it did not join.",
+    (
+        Grant(
+            "ReadTheOwnJoinBundle",
+            ("ssm:GetParameter",),
+            (BUNDLES,),
+            {"StringEquals": {"aws:ResourceTag/fpga.hybrid/instance-arn": "${ec2:SourceInstanceARN}"}},
+        ),
+        Grant("LeaveEvidence", ("ssm:PutParameter",), (EVIDENCE,)),
+    ),
+    trusted="ec2",
+)
+
+IDENTITIES: Mapping[str, Identity] = {identity.name: identity for identity in (POOLS, INVENTORY, KEEPER, INSTANCES)}

@@ -13,7 +13,7 @@ from botocore.exceptions import ClientError
 
 from tests.integration.playbooks.controller import ID, OTHER_ID, POOL, Site
 
-FILES = ["inventory.cloudformation.json", "inventory.policy.json", "pools.cloudformation.json", "pools.policy.json"]
+FILES = sorted(f"{name}.{kind}.json" for name in ("instance", "inventory", "keeper", "pools") for kind in ("cloudformation", "policy"))
 
 
 def actions(policy: dict[str, Any]) -> set[str]:
@@ -45,7 +45,7 @@ def test_it_says_where_the_policies_are_wider_than_need_be(site: Site) -> None:
     ("variables", "message"),
     [
         ({}, "expected an absolute path. Name the folder for the policies: -e dest=DIR."),
-        ({"dest": "/nowhere", "iam_identities": ["beekeeper"]}, "identities: found beekeeper; expected some of pools, inventory."),
+        ({"dest": "/nowhere", "iam_identities": ["beekeeper"]}, "identities: found beekeeper; expected some of pools, inventory, keeper, instance."),
         ({"dest": "/nowhere", "iam_path": "fpga"}, "iam_path: found 'fpga'; expected a path"),
         ({"dest": "/nowhere", "cluster_node_pools": [], "cluster_aws_region": None}, "cluster.region: found nothing"),
     ],
@@ -75,7 +75,7 @@ def test_every_granted_action_is_used_and_no_other_is_needed(site: Site) -> None
         {"cluster_node_pools": [pool(90, 20, max_size=3), {**old, "root_volume": {"size": 100}}], "pools_keep_versions": 1},
         {"cluster_node_pools": [pool(100, 20, max_size=3)], "pools_keep_versions": 1, "purge": True},
     ]
-    site.does("iam", dest=str(site.folder / "iam"), aws_iam="create", **steps[0])
+    site.does("iam", dest=str(site.folder / "iam"), aws_iam="create", iam_identities=["pools", "inventory"], **steps[0])
     granted = {name: json.loads((site.folder / "iam" / f"{name}.policy.json").read_text()) for name in ("pools", "inventory")}
     credentials = cloud.assume(iam.get_role(RoleName="lab-pools")["Role"]["Arn"], "ann")
     cloud.forget_calls()

@@ -9,8 +9,8 @@ import random
 import socket
 import sys
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeVar
 
@@ -62,6 +62,16 @@ class Log:
 
     def hide(self, *secrets: str) -> None:
         self._secrets += [secret for secret in secrets if secret]
+
+    @contextmanager
+    def hiding(self, *secrets: str) -> Iterator[None]:
+        """Masks them for a while: in a program that goes on, they would become more and more."""
+        before = self._secrets
+        self._secrets = [*before, *filter(None, secrets)]
+        try:
+            yield
+        finally:
+            self._secrets = before
 
     def masked(self, text: str) -> str:
         for secret in self._secrets:

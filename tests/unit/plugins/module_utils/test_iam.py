@@ -18,7 +18,7 @@ from ansible_collections.fpga.hybrid.plugins.module_utils._iam import (
     simulations,
     stack_of,
 )
-from ansible_collections.fpga.hybrid.plugins.module_utils._iam_identities import IDENTITIES, INVENTORY, POOLS, Grant, Identity
+from ansible_collections.fpga.hybrid.plugins.module_utils._iam_identities import IDENTITIES, INVENTORY, KEEPER, POOLS, Grant, Identity
 from lab.cloud.policies import evaluate, statements_of
 
 ID = "5c9e8f6a-0000-4000-8000-000000000001"
@@ -60,6 +60,14 @@ def test_only_reading_is_granted_on_everything(name):
             assert all(re.match(r"\w+:(Describe|Get|List)", action) for action in one["Action"])
 
 
+def test_keeper_may_give_no_tag_but_the_vpn_address():
+    policy = policy_of(KEEPER, scope())
+    instance = "arn:aws:ec2:us-east-1:123456789012:instance/i-1"
+    ours = {"aws:ResourceTag/fpga.hybrid/cluster-id": ID}
+    assert evaluate([policy], None, "ec2:CreateTags", instance, {**ours, "aws:TagKeys": ["fpga.hybrid/vpn-address"]}).allowed
+    assert not evaluate([policy], None, "ec2:CreateTags", instance, {**ours, "aws:TagKeys": ["fpga.hybrid/vpn-address", "fpga.hybrid/cluster-id"]}).allowed
+
+
 def test_the_inventory_only_reads():
     assert all(re.match(r"\w+:(Describe|Get)", action) for one in policy_of(INVENTORY, scope())["Statement"] for action in one["Action"])
 
@@ -74,7 +82,7 @@ def test_what_a_policy_says_of_itself_is_allowed_by_it(name):
             assert evaluate([policy], None, action, question.resource, dict(question.context)).allowed
             asked.add(action)
             if question.context:
-                others = {key: "something-else" for key, _value in question.context}
+                others = {key: f"something-else-{number}" for number, (key, _value) in enumerate(question.context)}
                 assert not evaluate([policy], None, action, question.resource, others).allowed
     assert asked == {action for one in policy["Statement"] for action in one["Action"]}
 

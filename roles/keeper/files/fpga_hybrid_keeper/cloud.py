@@ -1,0 +1,140 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""keeper's edge to AWS: what is looked at, and the four things that it writes there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from fpga_hybrid import imds
+from fpga_hybrid.aws import Answer, Aws, AwsError, NotFoundError
+from fpga_hybrid.bundle import Encoded
+from fpga_hybrid.credentials import Source
+from fpga_hybrid_keeper.plan import CLUSTER_ID_TAG, OWNED_PREFIX, POOL_TAG, Cloud, Group, Instance, Rules
+
+GROUP_OF_INSTANCE = "aws:autoscaling:groupName"
+ADDRESS_TAG, ARN_TAG = "fpga.hybrid/vpn-address", "fpga.hybrid/instance-arn"
+PROMISE_PREFIX = f"{OWNED_PREFIX}node-template/resources/"
+#: EC2 API, DescribeInstances: values of a filter; Auto Scaling API: groups in a page.
+IDS_PER_CALL, GROUPS_PER_CALL, INSTANCES_PER_CALL = 200, 100, 1000
+#: Seconds that one answer may take, and after which a call is not tried again within a pass.
+TIMEOUT, PATIENCE = 5.0, 10.0
+
+
+class WrongAccountError(AwsError):
+    """The credentials are another account's than the declaration says."""
+
+
+class ExistsError(AwsError):
+    """The parameter is there already."""
+
+
+class AwsEdge:
+    def __init__(self, region: str, source: Source, endpoint_url: str | None, ssm_prefix: str, account: str, rules: Rules) -> None:
+        self._aws = Aws(region, source, endpoint_url, timeout=TIMEOUT, patience=PATIENCE)
+        self._source, self._prefix, self._declared, self._rules = source, ssm_prefix, account, rules
+        self._account = ("", "")
+
+    # --- looking ------------------------------------------------------------------------------------------------------------------------
+
+    def look(self, known: Iterable[str], everywhere: bool) -> Cloud:
+        """Groups, their instances, and those that are known; everywhere: also instances that carry the cluster's id and are in no group of it."""
+        account = self._whose()
+        groups = {group.name: group for group in self._groups()}
+        found = {instance.id: instance for instance in self._tagged()} if everywhere else {}
+        asked = frozenset(known) | frozenset(one for group in groups.values() for one in group.instances)
+        found |= {instance.id: instance for instance in self._named(sorted(asked - set(found)))}
+        mine = f":{account}:instance/"
+        return Cloud(account, self._aws.region, groups, {name: one for name, one in found.items() if mine in one.arn}, asked)
+
+    def _whose(self) -> str:
+        """The account of the credentials that are in use now. An access key is one account's for ever."""
+        key = _key_of(self._source)
+        if self._account[0] != key or not key:
+            self._account = (key, str(self._aws.call("sts", "GetCallerIdentity")["Account"]))
+        account = self._account[1]
+        if self._declared and account != self._declared:
+            remedy = "Give keeper the credentials of that account."
+            raise WrongAccountError("sts:GetCallerIdentity", "", f"the credentials are of account {account}, expected {self._declared}. {remedy}")
+        return account
+
+    def _groups(self) -> Iterator[Group]:
+        rules = self._rules
+        filters = [{"Name": f"tag:{CLUSTER_ID_TAG}", "Values": [rules.cluster_id]}]
+        for page in self._aws.pages("autoscaling", "DescribeAutoScalingGroups", {"Filters": filters, "MaxRecords": GROUPS_PER_CALL}):
+            for group in page.get("AutoScalingGroups") or []:
+                tags = {tag["Key"]: tag.get("Value") or "" for tag in group.get("Tags") or []}
+                if tags.get(CLUSTER_ID_TAG) == rules.cluster_id:
+                    yield Group(
+                        name=str(group["AutoScalingGroupName"]),
+                        pool=tags.get(POOL_TAG) or str(group["AutoScalingGroupName"]),
+                        owned=tags.get(rules.owned_tag) == "owned",
+                        promise={key.removeprefix(PROMISE_PREFIX): value for key, value in tags.items() if key.startswith(PROMISE_PREFIX)},
+                        instances=frozenset(str(one["InstanceId"]) for one in group.get("Instances") or [] if _is_staying(one)),
+                    )
+
+    def _tagged(self) -> Iterator[Instance]:
+        yield from self._instances({"Filters": [{"Name": f"tag:{CLUSTER_ID_TAG}", "Values": [self._rules.cluster_id]}], "MaxResults": INSTANCES_PER_CALL})
+
+    def _named(self, ids: list[str]) -> Iterator[Instance]:
+        """By a filter: an id that is not there is left out of the answer, where in a list of ids it would fail the whole call."""
+        for start in range(0, len(ids), IDS_PER_CALL):
+            filters = [{"Name": "instance-id", "Values": ids[start : start + IDS_PER_CALL]}]
+            yield from self._instances({"Filters": filters, "MaxResults": INSTANCES_PER_CALL})
+
+    def _instances(self, params: Mapping[str, Any]) -> Iterator[Instance]:
+        for page in self._aws.pages("ec2", "DescribeInstances", params):
+            for reservation in page.get("reservationSet") or []:
+                for found in reservation.get("instancesSet") or []:
+                    if imds.INSTANCE_ID.fullmatch(found["instanceId"]):
+                        yield self._instance(found, str(reservation.get("ownerId") or ""))
+
+    def _instance(self, found: Answer, owner: str) -> Instance:
+        tags = {tag["key"]: tag.get("value") or "" for tag in found.get("tagSet") or []}
+        region = self._aws.region
+        partition = next((name for prefix, name in (("cn-", "aws-cn"), ("us-gov-", "aws-us-gov")) if region.startswith(prefix)), "aws")
+        return Instance(
+            id=found["instanceId"],
+            state=str((found.get("instanceState") or {}).get("name") or ""),
+            zone=str((found.get("placement") or {}).get("availabilityZone") or ""),
+            arn=f"arn:{partition}:ec2:{region}:{owner}:instance/{found['instanceId']}",
+            group=tags.get(GROUP_OF_INSTANCE, ""),
+            cluster_id=tags.get(CLUSTER_ID_TAG, ""),
+        )
+
+    # --- writing ------------------------------------------------------------------------------------------------------------------------
+
+    def parameter(self, instance: str) -> str:
+        return f"{self._prefix}/nodes/{instance}"
+
+    def put(self, instance: str, arn: str, value: Encoded) -> None:
+        """Never over one that is there: a parameter keeps the tags that it was made with, and they say who may read it."""
+        tags = [{"Key": CLUSTER_ID_TAG, "Value": self._rules.cluster_id}, {"Key": ARN_TAG, "Value": arn}]
+        params = {"Name": self.parameter(instance), "Value": value.text, "Type": "SecureString", "Tier": value.tier, "Tags": tags, "Overwrite": False}
+        try:
+            self._aws.call("ssm", "PutParameter", params)
+        except AwsError as error:
+            if error.code == "ParameterAlreadyExists":
+                raise ExistsError(error.call, error.code, f"parameter {self.parameter(instance)} is there already") from error
+            raise
+
+    def delete(self, instance: str) -> None:
+        try:
+            self._aws.call("ssm", "DeleteParameter", {"Name": self.parameter(instance)})
+        except NotFoundError:
+            return
+
+    def tell_address(self, instance: str, address: str) -> None:
+        self._aws.call("ec2", "CreateTags", {"Resources": [instance], "Tags": [{"Key": ADDRESS_TAG, "Value": address}]})
+
+
+def _key_of(source: Source) -> str:
+    try:
+        return source().access_key
+    except Exception:  # the call itself says what is wrong with them
+        return ""
+
+
+def _is_staying(instance: Mapping[str, Any]) -> bool:
+    return str(instance.get("LifecycleState") or "").startswith(("Pending", "InService", "Warmed", "Standby", "Entering"))

@@ -1,0 +1,109 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""keeper.json, which role keeper writes, and the command line. No secret stands in either."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ansible_collections.fpga.hybrid.plugins.module_utils._schema import violations
+
+PROGRAM = "fpga-hybrid-keeper"
+CONFIG = "/etc/fpga-hybrid/keeper.json"
+
+_TEXT = {"type": "string", "pattern": "."}
+_OPTIONAL = {"type": ["string", "null"]}
+SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "additionalProperties": False,
+    "properties": {
+        "schema": {"enum": [1]},
+        "cluster_name": _TEXT,
+        "cluster_id": _TEXT,
+        "region": _TEXT,
+        "endpoint_url": _OPTIONAL,
+        "account": _OPTIONAL,
+        "ssm_prefix": _TEXT,
+        "credentials": _TEXT,
+        "endpoint": _TEXT,
+        "endpoint_address": _OPTIONAL,
+        "kubeconfig": _TEXT,
+        "ca": _TEXT,
+        "vpn": {"type": "array", "items": _TEXT},
+        "state": _TEXT,
+        "interval": {"type": "integer"},
+        "grace": {"type": "integer"},
+    },
+}
+SCHEMA["required"] = list(SCHEMA["properties"])
+
+
+class SettingsError(Exception):
+    """What is wrong with what keeper was given, and what to do."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """account: empty for any. credentials: a file as AWS' own programs have it. endpoint, endpoint_address: as in a join bundle.
+
+    vpn: the command that is the VPN's authority, here or over ssh. state: the folder of record and status. interval, grace: seconds.
+    """
+
+    cluster_name: str
+    cluster_id: str
+    region: str
+    endpoint_url: str | None
+    account: str
+    ssm_prefix: str
+    credentials: str
+    endpoint: str
+    endpoint_address: str | None
+    kubeconfig: str
+    ca: str
+    vpn: tuple[str, ...]
+    state: str
+    interval: int
+    grace: int
+
+
+@dataclass(frozen=True)
+class Options:
+    config: str
+    once: bool
+    dry_run: bool
+
+
+def options(argv: Sequence[str]) -> Options:
+    parser = argparse.ArgumentParser(
+        prog=PROGRAM,
+        description="Enrols the cluster's EC2 instances, lifts the startup taints of their nodes, and clears away what is left of those that have gone.",
+        epilog=f"Exit status: 0 done; 1 something could not be asked or done (--once); 2 usage or configuration; 75 another {PROGRAM} is at work. "
+        f"What it knows: status.json in /var/lib/fpga-hybrid/keeper, journalctl -u {PROGRAM}.",
+    )
+    parser.add_argument("--config", default=CONFIG, metavar="FILE", help=f"default: {CONFIG}")
+    parser.add_argument("--once", action="store_true", help="one pass, then end")
+    parser.add_argument("--dry-run", action="store_true", help="one pass that changes nothing and prints what it would do")
+    found = parser.parse_args(argv)
+    return Options(found.config, found.once or found.dry_run, found.dry_run)
+
+
+def read(path: str) -> Settings:
+    remedy = "Role keeper writes it: run site.yml."
+    try:
+        with open(path, encoding="utf-8") as stream:
+            document = json.load(stream)
+    except OSError as error:
+        raise SettingsError(f"{path} cannot be read: {error.strerror}. {remedy}") from error
+    except ValueError as error:
+        raise SettingsError(f"{path} is no JSON ({error}). {remedy}") from error
+    wrong = list(violations(SCHEMA, document))
+    if not wrong and document["interval"] < 1:
+        wrong = [f"interval: found {document['interval']}, expected 1 second or more"]
+    if wrong:
+        raise SettingsError(f"{path} is not as a keeper.json must be: {'; '.join(wrong)}. {remedy}")
+    fields = {name: value for name, value in document.items() if name != "schema"}
+    return Settings(**{**fields, "vpn": tuple(document["vpn"]), "account": document["account"] or ""})
