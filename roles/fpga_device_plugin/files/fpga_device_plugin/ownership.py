@@ -199,15 +199,17 @@ class Ownership:
 
     def as_dict(self) -> dict[str, Any]:
         """To be kept over a restart. Times are not: after one, every grace begins anew."""
-        return {
+        owners = {
             slot: {"resource": owner.resource, "fresh": owner.fresh, "devices": {device: hold.seen for device, hold in owner.holds.items()}}
             for slot, owner in self.owners.items()
         }
+        return {"known": self.known, "owners": owners}
 
     def restore(self, kept: Mapping[str, Any]) -> None:
         """What as_dict gave. Raises KeyError, TypeError or AttributeError if it is nothing of the kind; then it knows nothing."""
         self.owners = {
             slot: Owner(one["resource"], {device: Hold(seen=bool(seen)) for device, seen in one["devices"].items()}, bool(one["fresh"]))
-            for slot, one in kept.items()
+            for slot, one in kept["owners"].items()
         }
-        self.known = True
+        # What was kept before the kubelet had told is no more certain than it was then.
+        self.known = bool(kept["known"])

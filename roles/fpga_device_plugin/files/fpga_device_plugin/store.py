@@ -30,7 +30,7 @@ class Store:
             kept = json.loads(self.path.read_text(encoding="utf-8"))
             if kept["format"] != FORMAT:
                 raise ValueError(f"found format {kept['format']!r}, expected {FORMAT}")
-            ownership.restore(kept["owners"])
+            ownership.restore(kept)
         except FileNotFoundError:
             log.info("%s is not there: the kubelet will tell who has which board", self.path)
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -38,10 +38,10 @@ class Store:
 
     def save(self, ownership: Ownership) -> None:
         """Raises OSError."""
-        owners = ownership.as_dict()
-        if owners == self._written:
+        state = ownership.as_dict()
+        if state == self._written:
             return
         unfinished = self.path.with_suffix(".new")
-        unfinished.write_text(json.dumps({"format": FORMAT, "owners": owners}, indent=1, sort_keys=True), encoding="utf-8")
+        unfinished.write_text(json.dumps({"format": FORMAT, **state}, indent=1, sort_keys=True), encoding="utf-8")
         os.replace(unfinished, self.path)
-        self._written = owners
+        self._written = state

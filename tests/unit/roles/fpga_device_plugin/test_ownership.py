@@ -204,9 +204,18 @@ def test_what_was_kept_over_a_restart_is_known_at_once():
 def test_what_is_damaged_is_not_believed(damaged):
     plugin = ownership(whole_board(), known=False)
     with pytest.raises((KeyError, TypeError, AttributeError)):
-        plugin.restore(damaged)
+        plugin.restore({"known": True, "owners": damaged})
     assert not plugin.known
     assert plugin.owners == {}
+
+
+def test_what_was_kept_before_the_kubelet_had_told_is_no_more_certain_after_a_restart():
+    plugin = ownership(whole_board(), copies(), known=False)
+    plugin.observe({}, 0, complete=False)
+    again = ownership(whole_board(), copies(), known=False)
+    again.restore(json.loads(json.dumps(plugin.as_dict())))
+    assert not again.known
+    assert set({**health(again, BOARD), **health(again, COPIES)}.values()) == {False}
 
 
 def test_a_board_that_two_pods_have_under_two_resources_is_offered_to_none():
