@@ -15,6 +15,8 @@ from typing import Any
 import pytest
 from ansible.module_utils.testing import patch_module_args
 from ansible.parsing.dataloader import DataLoader
+from ansible.playbook.block import Block
+from ansible.playbook.play import Play
 from ansible.playbook.play_context import PlayContext
 from ansible.playbook.task import Task
 from ansible.plugins.loader import connection_loader
@@ -38,7 +40,12 @@ DECLARED = {
 }
 
 
-def run(plugin: Any, name: str, arguments: dict[str, Any], variables: dict[str, Any]) -> dict[str, Any]:
+def task_of(name: str, arguments: dict[str, Any], play: Play) -> Task:
+    """The task as that play's, of which the gate remembers what its first host was told."""
+    return Task.load({f"fpga.hybrid.{name}": arguments}, block=Block(play=play))
+
+
+def run(plugin: Any, name: str, arguments: dict[str, Any], variables: dict[str, Any], play: Play | None = None) -> dict[str, Any]:
     class InProcess(plugin.ActionModule):  # type: ignore[misc]
         def _execute_module(self, module_name: str, module_args: dict[str, Any], task_vars: Any = None) -> dict[str, Any]:
             printed = io.StringIO()
@@ -47,16 +54,21 @@ def run(plugin: Any, name: str, arguments: dict[str, Any], variables: dict[str, 
                 main()
             return dict(json.loads(printed.getvalue()))
 
-    task, context = Task.load({f"fpga.hybrid.{name}": arguments}), PlayContext()
+    task, context = task_of(name, arguments, play or Play()), PlayContext()
     templar = Templar(loader=DataLoader(), variables=variables)
     result: dict[str, Any] = InProcess(task, connection_loader.get("ansible.builtin.local", context), context, None, templar, None).run(task_vars=variables)
     return result
 
 
 @pytest.fixture
-def gate(tmp_path, role_defaults):
-    def ask(**more: Any) -> dict[str, Any]:
-        return run(cluster_gate, "cluster_gate", {"folder": str(tmp_path)}, {**role_defaults, **DECLARED, **more})
+def gate(tmp_path, role_defaults, monkeypatch):
+    (tmp_path / "controller").mkdir()
+    monkeypatch.setattr("ansible.constants.DEFAULT_LOCAL_TMP", str(tmp_path / "controller"))
+    folder = tmp_path / "state"
+    folder.mkdir()
+
+    def ask(play: Play | None = None, **more: Any) -> dict[str, Any]:
+        return run(cluster_gate, "cluster_gate", {"folder": str(folder)}, {**role_defaults, **DECLARED, **more}, play)
 
     return ask
 
@@ -69,7 +81,7 @@ def role_defaults():
 
 def existing(folder, name):
     state = {"schema": 1, "cluster_id": ID, "cluster_name": name, "versions": {}}
-    (folder / "cluster.json").write_text(json.dumps(state))
+    (folder / "state" / "cluster.json").write_text(json.dumps(state))
 
 
 def test_the_gate_shows_the_cluster_that_is_there(gate, tmp_path):
@@ -78,8 +90,19 @@ def test_the_gate_shows_the_cluster_that_is_there(gate, tmp_path):
     assert gate()["ansible_facts"]["fpga_hybrid"]["record"]["cluster_id"] == ID
 
 
-def test_the_gate_works_on_the_play_s_first_host_only(gate):
-    assert gate(inventory_hostname="worker1") == {"changed": False}
+def test_a_play_s_other_hosts_do_as_the_first_is_told(gate):
+    play, refused = Play(), Play()
+    assert "ansible_facts" in gate(play)
+    assert gate(play, inventory_hostname="worker1") == {"changed": False}
+    assert gate(refused, cluster_vpn_network="172.27.224.0/33")["failed"]
+    told = gate(refused, inventory_hostname="worker1")
+    assert (told["failed"], told["msg"]) == (True, "Stopped, because cp1 was: see what it was told.")
+
+
+def test_without_the_control_plane_that_the_run_had_nobody_goes_on(gate):
+    play = Play()
+    play._removed_hosts.append("cp1")
+    assert gate(play, inventory_hostname="worker1")["msg"].startswith("Stopped, because cp1 failed earlier in this run")
 
 
 def test_the_gate_asks_nothing_of_a_play_that_is_the_controller_s_own(gate):
