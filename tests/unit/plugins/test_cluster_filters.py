@@ -7,10 +7,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-import yaml
 from ansible.errors import AnsibleFilterError
 from ansible.inventory.manager import InventoryManager
 from ansible.parsing.dataloader import DataLoader
+from ansible.template import Templar
 
 from ansible_collections.fpga.hybrid.plugins.filter.mirror_probes import mirror_probes
 from ansible_collections.fpga.hybrid.plugins.filter.node_address import FilterModule as NodeAddress
@@ -52,13 +52,15 @@ def test_a_problem_that_two_hosts_of_one_run_found_alike_is_told_once():
 
 def test_the_example_that_users_copy_is_sound():
     folder = ROOT / "inventories" / "example"
-    inventory = InventoryManager(loader=DataLoader(), sources=[str(folder / "cluster.hybrid.yml")])
-    defaults = yaml.safe_load((ROOT / "roles" / "cluster" / "defaults" / "main.yml").read_text())
-    settings = yaml.safe_load((folder / "group_vars" / "all.yml").read_text())
+    loader = DataLoader()
+    inventory = InventoryManager(loader=loader, sources=[str(folder / "cluster.hybrid.yml")])
+    defaults = loader.load_from_file(str(ROOT / "roles" / "cluster" / "defaults" / "main.yml"), trusted_as_template=True)
+    settings = loader.load_from_file(str(folder / "group_vars" / "all.yml"), trusted_as_template=True)
     declaration = {**defaults, "cluster_vpn_server_address": "172.27.224.1", **settings, **inventory.groups["all"].vars}
     hosts = [
         Host(host.name, host.name in inventory.groups["vpn_server"].get_hosts(), {name: host.vars[name] for name in HOST_VARIABLES if name in host.vars})
         for host in inventory.groups["on_prem"].get_hosts()
     ]
     assert declaration["cluster_on_prem_addresses"] == "lan"
-    assert [str(problem) for problem in validate({name: declaration.get(name) for name in VARIABLES}, hosts)] == []
+    declared = Templar(loader, declaration).template({name: declaration.get(name) for name in VARIABLES})
+    assert [str(problem) for problem in validate(declared, hosts)] == []

@@ -50,7 +50,9 @@ def test_a_kubeconfig_that_cannot_be_written_says_why(site):
 
 
 def test_a_mirror_of_charts_that_helm_cannot_use_says_why(site):
-    (site.folder / "helm").write_text("#!/bin/sh\necho 'Error: failed to fetch https://mirror.example.org/charts/index.yaml : 401 Unauthorized' >&2\nexit 1\n")
+    (site.folder / "helm").write_text(
+        "#!/bin/sh\ncat > /dev/null\necho 'Error: failed to fetch https://mirror.example.org/charts/index.yaml : 401 Unauthorized' >&2\nexit 1\n"
+    )
     (site.folder / "helm").chmod(0o755)
     charts = {"url": "https://mirror.example.org/charts", "username": "lab", "password": SECRET}
     (site.folder / "group_vars").mkdir()

@@ -52,7 +52,8 @@ class Reset:
         # The last play removes the folders.
         here = {f"cluster_{name}_folder": str(self.site.folder / name) for name in ("data", "program")}
         here.update(confirm="lab", __reset_roles=[], __reset_kubeconfig=str(self.kubeconfig))
-        return self.site.run([*PLAYS[:1], *SHOW, *PLAYS[1:]], *options, path=self.bin, **{**here, **variables})
+        # One after the other: all "hosts" have the same folders, which each of them removes.
+        return self.site.run([*PLAYS[:1], *SHOW, *PLAYS[1:]], "--forks=1", *options, path=self.bin, **{**here, **variables})
 
     def asked(self):
         log = self.site.folder / "kubectl.log"

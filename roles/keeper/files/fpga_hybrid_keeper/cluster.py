@@ -91,7 +91,9 @@ class Kubernetes:
                 if token:
                     return token
                 api.delete(path)
-            secret = token_secret(instance, "".join(secrets.choice(ALPHABET) for _ in range(16)), datetime.now(timezone.utc) + timedelta(seconds=lifetime))
+            secret = token_secret(
+                instance, "".join(secrets.choice(ALPHABET) for _position in range(16)), datetime.now(timezone.utc) + timedelta(seconds=lifetime)
+            )
             api.request("POST", SECRETS, secret)
             return f"{token_id(instance)}.{secret['stringData']['token-secret']}"
 

@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ansible_collections.fpga.hybrid.plugins.module_utils import _network_leftovers as leftovers
+from tests.unit.network_namespaces import namespace
 
 ROOT = Path(__file__).resolve().parents[4]
 OURS = st.sampled_from(["KUBE-SERVICES", "KUBE-SVC-ABC", "cali-FORWARD"])
@@ -75,18 +75,13 @@ def test_kube_proxys_own_nftables_tables():
 @pytest.fixture
 def host():
     """A network namespace that looks like a host after kubeadm reset, with an administrator's own rules."""
-    name = f"fpgah-test-left-{os.getpid()}"
-    if os.geteuid() != 0:
-        pytest.skip("making network namespaces needs root")
-    if subprocess.run(["ip", "netns", "add", name], capture_output=True, check=False).returncode:
-        pytest.skip("this machine makes no network namespaces")
+    with namespace("left") as name:
 
-    def inside(*command: str) -> str:
-        done = subprocess.run(["ip", "netns", "exec", name, *command], capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
+        def inside(*command: str) -> str:
+            done = subprocess.run(["ip", "netns", "exec", name, *command], capture_output=True, text=True, check=False)
+            assert done.returncode == 0, done.stderr
+            return done.stdout
 
-    try:
         try:
             inside("iptables", "-N", "DOCKER")
         except AssertionError as error:
@@ -95,8 +90,6 @@ def host():
         inside("iptables", "-A", "FORWARD", "-o", "docker0", "-j", "DOCKER")
         inside("iptables", "-A", "FORWARD", "-s", "192.0.2.0/24", "-j", "DROP")
         yield inside
-    finally:
-        subprocess.run(["ip", "netns", "del", name], check=True)
 
 
 def test_a_real_host_gets_back_exactly_what_it_had(host):

@@ -7,7 +7,6 @@ from __future__ import annotations
 import os
 import socket
 import struct
-import subprocess
 import threading
 import time
 from pathlib import Path
@@ -15,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.fpga.hybrid.plugins.module_utils import _verify_probe as probe
+from tests.unit.network_namespaces import ip, namespace
 
 SNMP = """\
 Ip: Forwarding DefaultTTL ReasmReqds FragOKs FragCreates
@@ -82,36 +82,22 @@ def test_nobody_to_ask_ends_in_a_sentence():
 
 # --- real namespaces
 
-PODS = {"a": "10.203.250.1", "b": "10.203.250.2"}
-
-
-def ip(*arguments: str) -> None:
-    subprocess.run(["ip", *arguments], check=True, capture_output=True)
+# Of each run its own: runs side by side look into the namespaces of the others, too.
+NETWORK = f"10.203.{64 + os.getpid() % 180}"
+PODS = {"a": f"{NETWORK}.1", "b": f"{NETWORK}.2"}
 
 
 @pytest.fixture(scope="module")
 def pods():
     """Two namespaces joined by a pair of devices with a pod's MTU: {name: path}."""
-    if os.geteuid() != 0:
-        pytest.skip("making network namespaces needs root")
-    names = {name: f"fpgah-test-{name}-{os.getpid()}" for name in PODS}
-    made = []
-    try:
-        for name in names.values():
-            try:
-                ip("netns", "add", name)
-            except subprocess.CalledProcessError as error:
-                pytest.skip(f"this machine makes no network namespaces: {error.stderr.decode().strip()}")
-            made.append(name)
-        ip("-n", names["a"], "link", "add", "eth0", "mtu", "1350", "type", "veth", "peer", "name", "eth0", "netns", names["b"])
+    with namespace("a") as a, namespace("b") as b:
+        names = {"a": a, "b": b}
+        ip("-n", a, "link", "add", "eth0", "mtu", "1350", "type", "veth", "peer", "name", "eth0", "netns", b)
         for name, address in PODS.items():
             ip("-n", names[name], "addr", "add", f"{address}/24", "dev", "eth0")
             ip("-n", names[name], "link", "set", "eth0", "mtu", "1350", "up")
             ip("-n", names[name], "link", "set", "lo", "up")
-        yield {name: f"/run/netns/{namespace}" for name, namespace in names.items()}
-    finally:
-        for name in made:
-            ip("netns", "del", name)
+        yield {name: f"/run/netns/{made}" for name, made in names.items()}
 
 
 @pytest.fixture
@@ -163,7 +149,7 @@ def test_a_silent_peer_costs_a_bounded_time(pods, tools):
     tools("b", "link", "set", "eth0", "down")
     started = time.monotonic()
     with probe.network_namespace(pods["a"]):
-        assert probe.observe([PODS["b"], "10.203.250.7"], 1322, attempts=2, wait=0.2)[PODS["b"]].small == "no answer"
+        assert probe.observe([PODS["b"], f"{NETWORK}.7"], 1322, attempts=2, wait=0.2)[PODS["b"]].small == "no answer"
     assert time.monotonic() - started < 5
 
 
@@ -179,17 +165,11 @@ def test_a_probe_answers_with_its_nodes_name_and_ends_with_its_time(pods):
 
 
 def test_a_probe_ends_with_its_pod():
-    if os.geteuid() != 0:
-        pytest.skip("making network namespaces needs root")
-    name = f"fpgah-test-gone-{os.getpid()}"
-    try:
-        ip("netns", "add", name)
-    except subprocess.CalledProcessError as error:
-        pytest.skip(f"this machine makes no network namespaces: {error.stderr.decode().strip()}")
-    pid = probe.answer(f"/run/netns/{name}", "worker9", seconds=60)
-    assert not gone(pid, within=0.2)
-    ip("netns", "del", name)
-    assert gone(pid, within=4)
+    with namespace("gone") as name:
+        pid = probe.answer(f"/run/netns/{name}", "worker9", seconds=60)
+        assert not gone(pid, within=0.2)
+        ip("netns", "del", name)
+        assert gone(pid, within=4)
 
 
 def gone(pid: int, within: float) -> bool:

@@ -15,11 +15,8 @@ from ansible_collections.fpga.hybrid.plugins.module_utils import _helm as helm
 from ansible_collections.fpga.hybrid.plugins.module_utils._autoscaler import parse_settings, upstream
 from ansible_collections.fpga.hybrid.plugins.module_utils._autoscaler_objects import chart_values, manifest
 from ansible_collections.fpga.hybrid.plugins.module_utils._kubectl import identity, run
-from lab.depot import golang
-from lab.depot.base import Cache
+from tests.unit import lab_programs
 from tests.unit.plugins.module_utils.test_autoscaler import ANYWHERE, CHART, ENDPOINTS, declared
-
-TABLE, CACHE = golang.read_table(), Cache.default()
 
 TYPES: dict[str, dict[str, Any]] = {"map": {"type": "object"}, "list": {"type": "array"}, "any": {}}
 # What of upstream's templates/deployment.yaml our values go through, in its way: flags out of a mapping whose keys end at the first underscore.
@@ -79,11 +76,7 @@ def schema(known: Mapping[str, Any] | str) -> dict[str, Any]:
 @pytest.fixture
 def double(tmp_path, monkeypatch) -> Path:
     """A folder with the double; the lab's helm and kubectl on PATH, without anybody's settings."""
-    folders = [TABLE.program(name).path(CACHE).parent for name in ("helm", "kubectl")]
-    if missing := [folder.name for folder in folders if not folder.exists()]:
-        pytest.skip(f"the lab has not built {' and '.join(missing)} yet: `make lab` does")
-    monkeypatch.setenv("PATH", ":".join([*map(str, folders), "/usr/bin:/bin"]))
-    monkeypatch.setenv("HOME", str(tmp_path))
+    lab_programs.use(monkeypatch, tmp_path, "helm", "kubectl")
     description = {"apiVersion": "v2", "name": "cluster-autoscaler", "version": CHART, "description": "A double of fpga.hybrid's tests, not upstream's chart."}
     files = {
         "Chart.yaml": json.dumps(description),

@@ -17,11 +17,9 @@ import yaml
 from ansible_collections.fpga.hybrid.plugins.module_utils import _helm as helm
 from ansible_collections.fpga.hybrid.plugins.module_utils._calico import Network
 from ansible_collections.fpga.hybrid.plugins.module_utils._kubectl import identity, run
-from lab.depot import golang
-from lab.depot.base import Cache
+from tests.unit import lab_programs
 
 RELEASES = yaml.safe_load((Path(__file__).parents[4] / "roles" / "cni" / "vars" / "main.yml").read_text())["__cni_releases"]
-TABLE, CACHE = golang.read_table(), Cache.default()
 VALUES = Network("10.244.0.0/16", 1350).chart_values
 DEFINITION = "apiextensions.k8s.io/v1 CustomResourceDefinition installations.operator.tigera.io"
 
@@ -113,11 +111,7 @@ spec:
 @pytest.fixture
 def programs(tmp_path, monkeypatch):
     """The lab's helm and kubectl on PATH, without anybody's settings."""
-    folders = [TABLE.program(name).path(CACHE).parent for name in ("helm", "kubectl")]
-    if missing := [folder.name for folder in folders if not folder.exists()]:
-        pytest.skip(f"the lab has not built {' and '.join(missing)} yet: `make lab` does")
-    monkeypatch.setenv("PATH", ":".join([*map(str, folders), "/usr/bin:/bin"]))
-    monkeypatch.setenv("HOME", str(tmp_path))
+    lab_programs.use(monkeypatch, tmp_path, "helm", "kubectl")
     monkeypatch.setenv("no_proxy", "127.0.0.1")
 
 
@@ -169,8 +163,8 @@ def test_charts_as_they_are_since_3_32_give_definitions_and_no_hook(programs, do
 
 
 def test_upstreams_chart_of_the_labs_release_gives_definitions_and_no_hook(programs):
-    version = TABLE.versions["calico"]
-    packed = CACHE.www / "charts" / f"tigera-operator-{version}.tgz"
+    version = lab_programs.TABLE.versions["calico"]
+    packed = lab_programs.CACHE.www / "charts" / f"tigera-operator-{version}.tgz"
     if not packed.exists():
         pytest.skip(f"the lab has not packed Calico's chart yet: `make lab` does ({packed})")
     objects = [value for chart in calico_charts(packed.parent, version, packed.name) for value in helm.render(run, chart)]

@@ -7,33 +7,18 @@ from __future__ import annotations
 import json
 import stat
 import uuid
-from collections.abc import Callable
 from dataclasses import asdict
-from importlib import import_module
 from pathlib import Path
-from typing import Any
 
 import pytest
-from ansible.module_utils.testing import patch_module_args
 
 from ansible_collections.fpga.hybrid.plugins.module_utils._cluster_state import NOT_YET
 from ansible_collections.fpga.hybrid.plugins.module_utils._controller import this_run
 from ansible_collections.fpga.hybrid.plugins.module_utils._record import Record
+from tests.unit.plugins.modules.calling import Call
 
-Call = Callable[..., dict[str, Any]]
 ME = asdict(this_run())
 OTHER = {**ME, "machine_id": "0" * 32, "user": "maria"}
-
-
-@pytest.fixture
-def call(capsys: pytest.CaptureFixture[str]) -> Call:
-    def run(name: str, check: bool = False, **options: Any) -> dict[str, Any]:
-        module = import_module(f"ansible_collections.fpga.hybrid.plugins.modules.{name}")
-        with patch_module_args({**options, "_ansible_check_mode": check}), pytest.raises(SystemExit):
-            module.main()
-        return dict(json.loads(capsys.readouterr().out))
-
-    return run
 
 
 # --- which cluster is it

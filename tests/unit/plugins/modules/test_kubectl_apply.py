@@ -4,29 +4,21 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
+import functools
 from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.module_utils.testing import patch_module_args
 
-from ansible_collections.fpga.hybrid.plugins.modules import kubectl_apply
+from tests.unit.plugins.modules.calling import Call
 
-Call = Callable[..., dict[str, Any]]
 SPACE = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "fpga"}}
 CHART = {"release": "r", "name": "autoscaler", "version": "1.0.0", "repository": "https://charts.example.org"}
 
 
 @pytest.fixture
-def apply(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Call:
-    def run(check: bool = False, **options: Any) -> dict[str, Any]:
-        with patch_module_args({"kubeconfig": str(tmp_path / "admin.conf"), **options, "_ansible_check_mode": check}), pytest.raises(SystemExit):
-            kubectl_apply.main()
-        return dict(json.loads(capsys.readouterr().out))
-
-    return run
+def apply(call: Call, tmp_path: Path) -> Call:
+    return functools.partial(call, "kubectl_apply", kubeconfig=str(tmp_path / "admin.conf"))
 
 
 @pytest.mark.parametrize(

@@ -4,30 +4,16 @@
 
 from __future__ import annotations
 
-import json
 import stat
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
-from ansible.module_utils.testing import patch_module_args
 
 from ansible_collections.fpga.hybrid.plugins.module_utils._record import Record
 from ansible_collections.fpga.hybrid.plugins.modules import owned_files
-
-Call = Callable[..., dict[str, Any]]
-
-
-@pytest.fixture
-def call(capsys: pytest.CaptureFixture[str]) -> Call:
-    def run(module: ModuleType, check: bool = False, **options: Any) -> dict[str, Any]:
-        with patch_module_args({**options, "_ansible_check_mode": check}), pytest.raises(SystemExit):
-            module.main()
-        return dict(json.loads(capsys.readouterr().out))
-
-    return run
+from tests.unit.plugins.modules.calling import Call
 
 
 @pytest.fixture
@@ -37,7 +23,7 @@ def files(call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callab
 
     def run(check: bool = False, state: str = "present", owner: str = "role", **contents: str) -> dict[str, Any]:
         wanted = [{"path": str(tmp_path / "etc" / name), "content": text, "mode": "0600"} for name, text in contents.items()]
-        return call(owned_files, owner=owner, check=check, state=state, folders=[{"path": str(tmp_path / "etc"), "mode": "0700"}], files=wanted)
+        return call("owned_files", owner=owner, check=check, state=state, folders=[{"path": str(tmp_path / "etc"), "mode": "0700"}], files=wanted)
 
     return run
 

@@ -4,9 +4,6 @@
 
 from __future__ import annotations
 
-import ast
-import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -15,26 +12,10 @@ import pytest
 import yaml
 
 from fpga_hybrid import failure
-from tests.unit.roles.bootstrap.world import ROOT
+from tests.unit.roles.rendered import ROOT, UTILITIES, imports, render
 
 ROLE = ROOT / "roles" / "bootstrap"
-UTILITIES = "ansible_collections.fpga.hybrid.plugins.module_utils"
 VARIABLES = yaml.safe_load((ROLE / "vars" / "main.yml").read_text())
-
-
-def imports(path: Path) -> tuple[set[str], set[str]]:
-    """(the collection's utilities, top-level names of everything else) that a file imports."""
-    utilities, others = set(), set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            others |= {alias.name.partition(".")[0] for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module == UTILITIES:
-            utilities |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith(f"{UTILITIES}."):
-            utilities.add((node.module or "").removeprefix(f"{UTILITIES}."))
-        elif isinstance(node, ast.ImportFrom):
-            others.add((node.module or "").partition(".")[0])
-    return utilities, others
 
 
 def files() -> list[Path]:
@@ -75,7 +56,6 @@ PLAY = """
 def installed(tmp_path_factory) -> Path:
     """The files as the role renders them, put where a test may; the role itself runs in check mode."""
     folder = tmp_path_factory.mktemp("role")
-    (folder / "play.yml").write_text(PLAY)
     variables = {
         "ansible_python_interpreter": sys.executable,
         "cluster_program_folder": str(folder / "opt"),
@@ -85,27 +65,8 @@ def installed(tmp_path_factory) -> Path:
         "cluster_vpn_endpoint": "vpn.example.org",
         "cluster_proxy": {"https": "http://proxy.example.org:3128"},
     }
-    (folder / "site.hybrid.yml").write_text(
-        yaml.safe_dump(
-            {
-                "plugin": "fpga.hybrid.cluster",
-                "cluster_name": "c",
-                "hosts": {"cp1": {"roles": ["control_plane", "vpn_server"], "vars": {"ansible_host": "10.0.0.10", "vpn_address": "172.27.224.1"}}},
-            }
-        )
-    )
-    environment = {
-        **os.environ,
-        "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
-        "ANSIBLE_COLLECTIONS_PATH": str(ROOT / "collections"),
-        "ANSIBLE_LOCAL_TEMP": str(folder / "tmp"),
-        "ROLE_PATH": str(ROLE),
-        "ROLE_RESULT": str(folder / "result.json"),
-    }
-    command = [str(Path(sys.executable).parent / "ansible-playbook"), "-i", str(folder / "site.hybrid.yml"), "-e", json.dumps(variables), "--check"]
-    done = subprocess.run([*command, str(folder / "play.yml")], cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    for file in json.loads((folder / "result.json").read_text())["files"]:
+    hosts = {"cp1": {"roles": ["control_plane", "vpn_server"], "vars": {"ansible_host": "10.0.0.10", "vpn_address": "172.27.224.1"}}}
+    for file in render(ROLE, PLAY, folder, hosts, variables, name="c")["files"]:
         path = folder / file["path"].lstrip("/") if file["path"].startswith("/etc") else Path(file["path"])
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(file["content"])

@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -17,8 +16,8 @@ import yaml
 from fpga_hybrid_keeper.keeper import WORDS
 from fpga_hybrid_keeper.plan import PHASES, Action
 from fpga_hybrid_keeper.settings import read
-from tests.unit.roles.bootstrap.test_role import VARIABLES, imports
-from tests.unit.roles.bootstrap.world import ROOT
+from tests.unit.roles.bootstrap.test_role import VARIABLES
+from tests.unit.roles.rendered import ROOT, imports, render
 
 ROLE = ROOT / "roles" / "keeper"
 PACKAGE = sorted((ROLE / "files" / "fpga_hybrid_keeper").glob("*.py"))
@@ -63,7 +62,6 @@ PLAY = """
 
 def run_role(folder: Path, hosts: dict[str, list[str]], **variables: object) -> list[dict[str, str]]:
     """What the role writes, as a run in check mode renders it."""
-    (folder / "play.yml").write_text(PLAY)
     declared = {
         "ansible_connection": "local",
         "ansible_python_interpreter": sys.executable,
@@ -77,22 +75,8 @@ def run_role(folder: Path, hosts: dict[str, list[str]], **variables: object) -> 
         "cluster_id": ID,
         **variables,
     }
-    inventory = {"plugin": "fpga.hybrid.cluster", "cluster_name": "lab", "hosts": {}}
-    for number, (name, roles) in enumerate(hosts.items(), 1):
-        inventory["hosts"][name] = {"roles": roles, "vars": {"vpn_address": f"172.27.224.{number}"}}
-    (folder / "site.hybrid.yml").write_text(yaml.safe_dump(inventory))
-    environment = {
-        **os.environ,
-        "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
-        "ANSIBLE_COLLECTIONS_PATH": str(ROOT / "collections"),
-        "ANSIBLE_LOCAL_TEMP": str(folder / "tmp"),
-        "ROLE_PATH": str(ROLE),
-        "ROLE_RESULT": str(folder / "result.json"),
-    }
-    command = [str(Path(sys.executable).parent / "ansible-playbook"), "-i", str(folder / "site.hybrid.yml"), "-e", json.dumps(declared), "--check"]
-    done = subprocess.run([*command, str(folder / "play.yml")], cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    result = json.loads((folder / "result.json").read_text())
+    declared_hosts = {name: {"roles": roles, "vars": {"vpn_address": f"172.27.224.{number}"}} for number, (name, roles) in enumerate(hosts.items(), 1)}
+    result = render(ROLE, PLAY, folder, declared_hosts, declared)
     assert result["pools"] == [], "what site.yml asks is known to the tasks of a play"
     return list(result["keeper"])
 
