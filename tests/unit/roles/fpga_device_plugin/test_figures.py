@@ -28,4 +28,4 @@ def test_sixteen_boards_are_published_with_less_than_a_second_of_processor(figur
 
 def test_an_answer_to_allocate_takes_less_than_50_ms(figures):
     """The median, since a single one may have to wait for the processor."""
-    assert figures.allocate < 0.05
+    assert figures.percentile(50) < 0.05
