@@ -43,23 +43,25 @@ def program() -> bytes:
     return b"#!/usr/bin/python3\n" + Path(tree.__file__).read_bytes()
 
 
+def _add_file(tar: tarfile.TarFile, name: str, content: bytes, mode: int = 0o644) -> None:
+    info = tarfile.TarInfo(name)
+    info.size, info.mode = len(content), mode
+    tar.addfile(info, io.BytesIO(content))
+
+
 def add_to(tar: tarfile.TarFile, boards: Sequence[Plugged]) -> None:
     """Program, unit and boards, for a host that is being made."""
-    record = json.dumps([asdict(one) for one in boards])
-    for name, content, mode in ((PROGRAM, program(), 0o755), (UNIT, UNIT_TEXT.encode(), 0o644), (str(tree.RECORD).lstrip("/"), record.encode(), 0o644)):
-        info = tarfile.TarInfo(name)
-        info.size, info.mode = len(content), mode
-        tar.addfile(info, io.BytesIO(content))
+    _add_program(tar)
+    _add_file(tar, str(tree.RECORD).lstrip("/"), json.dumps([asdict(one) for one in boards]).encode())
+
+
+def _add_program(tar: tarfile.TarFile) -> None:
+    """And the unit that starts it at each boot."""
+    _add_file(tar, PROGRAM, program(), 0o755)
+    _add_file(tar, UNIT, UNIT_TEXT.encode())
     enabled = tarfile.TarInfo("etc/systemd/system/sysinit.target.wants/lab-fpga.service")
     enabled.type, enabled.linkname = tarfile.SYMTYPE, f"/{UNIT}"
     tar.addfile(enabled)
-
-
-def boards_tar(boards: Sequence[Plugged]) -> bytes:
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w") as tar:
-        add_to(tar, boards)
-    return buffer.getvalue()
 
 
 def command(host: str, *arguments: str) -> list[str]:
@@ -76,10 +78,7 @@ def bring(host: str) -> None:
     """The program as it is here into a host that was made with an older one, or with none; its boards stay."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as tar:
-        info = tarfile.TarInfo(PROGRAM)
-        content = program()
-        info.size, info.mode = len(content), 0o755
-        tar.addfile(info, io.BytesIO(content))
+        _add_program(tar)
     run("podman", "cp", "--archive=false", "-", f"{PREFIX}{host}:/", stdin=buffer.getvalue())
 
 

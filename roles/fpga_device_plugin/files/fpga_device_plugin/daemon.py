@@ -40,13 +40,15 @@ _NEW = asyncinotify.Mask.CREATE | asyncinotify.Mask.MOVED_TO
 class Pace:
     """Seconds between two looks. What must be seen at once, the kubelet's start, is told by inotify.
 
-    pods: while somebody has a board, as far as we know; pods_idle: else.
+    pods: while somebody has a board, as far as we know; pods_idle: else. For as long as confirm after a board was given out, at every tick until the kubelet
+    names its pod: a short one that was never seen would keep its board for Grace.unseen.
     """
 
     tick: float = 1.0
     boards: float = 5.0
     pods: float = 5.0
     pods_idle: float = 60.0
+    confirm: float = 10.0
     labels: float = 60.0
 
 
@@ -101,6 +103,7 @@ class Daemon:
         self._wake = asyncio.Event()
         self._config_seen: tuple[int, int, int] | None = None
         self._cdi_written = ""
+        self._given_out = -self.options.pace.confirm
         self._tasks: set[asyncio.Task[None]] = set()
 
     # --- what is so
@@ -330,11 +333,16 @@ class Daemon:
     async def _pods_loop(self) -> None:
         asked = -self.options.pace.pods_idle
         while True:
-            in_use = bool(self.ownership.owners) or not self.ownership.known
-            if time.monotonic() - asked >= (self.options.pace.pods if in_use else self.options.pace.pods_idle) and self.kubelet.identity():
+            if time.monotonic() - asked >= self._until_pods_are_asked() and self.kubelet.identity():
                 asked = time.monotonic()
                 await self.ask_pods()
             await asyncio.sleep(self.options.pace.tick)
+
+    def _until_pods_are_asked(self) -> float:
+        pace = self.options.pace
+        if time.monotonic() - self._given_out < pace.confirm and self.ownership.unseen:
+            return pace.tick
+        return pace.pods if self.ownership.owners or not self.ownership.known else pace.pods_idle
 
     async def ask_pods(self) -> None:
         """Learns from the kubelet which pods have which devices, and tidies boards that nobody has any more."""
@@ -397,6 +405,7 @@ class Daemon:
                 self.ownership.owners = before
                 raise
             good = True
+            self._given_out = time.monotonic()
         finally:
             self.metrics.allocations.labels(resource, metrics.result(good)).inc()
             self.metrics.allocate_seconds.observe(time.monotonic() - started)

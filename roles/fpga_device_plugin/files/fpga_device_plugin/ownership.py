@@ -35,7 +35,7 @@ class Grace:
 
 @dataclass
 class Hold:
-    """A device in use, as far as known. cleared: whether the board was put in order for this user (PreStartContainer)."""
+    """A device in use, as far as known. seen: the kubelet has named it. missing_since: when it was first asked and did not."""
 
     seen: bool = False
     missing_since: float | None = None
@@ -97,6 +97,11 @@ class Ownership:
         if not owner and not self.known and sum(board.kind.name in other.copies for other in self.resources.values()) > 1:
             return f"board {board.slot} is published under several resources, and the kubelet has not said yet who has it"
         return ""
+
+    @property
+    def unseen(self) -> bool:
+        """Whether something is given out that the kubelet has not named yet."""
+        return any(not hold.seen for owner in self.owners.values() for hold in owner.holds.values())
 
     # --- what happens
 

@@ -11,12 +11,14 @@ import os
 import shutil
 import socket
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from fpga_device_plugin.ownership import Grace
 from tests.unit.roles.fpga_device_plugin.kubelet_double import AdmissionError, StartError, running
-from tests.unit.roles.fpga_device_plugin.site import ACCELERATOR, BOARD, F2, IMAGE, U250, Site, until
+from tests.unit.roles.fpga_device_plugin.site import ACCELERATOR, BOARD, F2, IMAGE, PACE, U250, Site, until
 
 SLOT = "0000:3b:00"
 
@@ -289,6 +291,21 @@ async def test_the_kubelet_restarts(site):
         await until(lambda: kubelet.allocatable() == {BOARD: 0, ACCELERATOR: 4})
         kubelet.end("job")
         await until(lambda: kubelet.allocatable() == {BOARD: 1, ACCELERATOR: 4})
+
+
+@scenario
+async def test_a_pod_is_looked_for_as_soon_as_it_has_its_board(site):
+    """However rarely pods are asked for else: one that ends before it was seen keeps its board for ten minutes."""
+    site.plug(U250)
+    site.publish({U250: "both"}, replicas={U250: 4})
+    rarely = replace(PACE, pods=3600, pods_idle=3600)
+    async with running(site.options.kubelet) as kubelet, site.daemon(pace=rarely, grace=Grace(0, 3600)) as daemon:
+        await until(lambda: kubelet.allocatable() == {BOARD: 1, ACCELERATOR: 4})
+        await kubelet.admit("job", {BOARD: 1})
+        await until(lambda: daemon.ownership.owners[SLOT].holds[SLOT].seen)
+        asked = kubelet.lists
+        await asyncio.sleep(PACE.tick * 5)
+        assert kubelet.lists == asked  # and not one time more
 
 
 @scenario
