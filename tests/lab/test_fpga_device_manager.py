@@ -143,7 +143,7 @@ def test_both_gives_a_board_to_one_resource(node):
     node.site.plug(U250)
     node.site.publish({U250: "both"}, replicas={U250: 4})
     # Here there is no PodResources to say who has what: a file says that nobody has anything.
-    node.site.options.state.write_text('{"format": 1, "owners": {}}')
+    node.site.options.state.write_text('{"format": 1, "known": true, "owners": {}}')
     ready(node, {BOARD: 1, ACCELERATOR: 4})
     node.ask("admit", pod="job", limits={ACCELERATOR: 1})
     node.until_allocatable({BOARD: 0, ACCELERATOR: 4})
