@@ -23,6 +23,11 @@ BOARDS = {"worker1": (Plugged("u250", "0000:3b:00", numa=0), Plugged("u280", "00
 
 PROGRAM = "usr/local/sbin/lab-fpga"
 UNIT = "etc/systemd/system/lab-fpga.service"
+DROP_IN = "etc/systemd/system/fpga-hybrid-device-plugin.service.d/lab-fpga.conf"
+DROP_IN_TEXT = """[Service]
+# The rest of the system is read-only to it. /sys is not where it may start AWS' tools, and the double of those writes here.
+ReadWritePaths=-/run/lab-fpga
+"""
 UNIT_TEXT = """[Unit]
 Description=Boards out of files, for which a real host has slots
 DefaultDependencies=no
@@ -59,6 +64,7 @@ def _add_program(tar: tarfile.TarFile) -> None:
     """And the unit that starts it at each boot."""
     _add_file(tar, PROGRAM, program(), 0o755)
     _add_file(tar, UNIT, UNIT_TEXT.encode())
+    _add_file(tar, DROP_IN, DROP_IN_TEXT.encode())
     enabled = tarfile.TarInfo("etc/systemd/system/sysinit.target.wants/lab-fpga.service")
     enabled.type, enabled.linkname = tarfile.SYMTYPE, f"/{UNIT}"
     tar.addfile(enabled)
