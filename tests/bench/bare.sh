@@ -49,7 +49,7 @@ S
     apt-get -qq update
     helm=\$([ $1 = cp1 ] && echo helm || true)
     apt-get -qq install -y --no-install-recommends -o Dpkg::Options::=--force-confold \
-      chrony openvpn openssl containerd.io kubelet=$version-* kubeadm=$version-* kubectl=$version-* kubernetes-cni \
+      ca-certificates chrony openvpn openssl containerd.io kubelet=$version-* kubeadm=$version-* kubectl=$version-* kubernetes-cni \
       kmod conntrack ethtool iptables iputils-ping socat \$helm >/dev/null
     apt-mark -qq hold kubelet kubeadm kubectl kubernetes-cni >/dev/null
     printf 'overlay\nbr_netfilter\n' > /etc/modules-load.d/k8s.conf

@@ -34,6 +34,7 @@ def manifest():
             {"name": "CALICO_IPV4POOL_IPIP", "value": "Always"},
             {"name": "CALICO_IPV4POOL_VXLAN", "value": "CrossSubnet"},
             from_config("FELIX_VXLANMTU", "veth_mtu"),
+            {"name": "FELIX_HEALTHENABLED", "value": "true"},
         ],
         "livenessProbe": {"exec": {"command": ["/bin/calico-node", "-felix-live", "-bird-live"]}},
         "readinessProbe": {"exec": {"command": ["/bin/calico-node", "-felix-ready", "-bird-ready"]}},
@@ -68,12 +69,13 @@ def test_calico_is_made_fit_for_a_tunnel(manifest):
         "CALICO_IPV4POOL_IPIP": "Never",
         "CALICO_IPV4POOL_VXLAN": "Always",
         "FELIX_VXLANMTU": None,
+        "FELIX_HEALTHENABLED": "true",
         "CALICO_IPV4POOL_CIDR": "10.244.0.0/16",
         "IP_AUTODETECTION_METHOD": "kubernetes-internal-ip",
     }
     container = result[2]["spec"]["template"]["spec"]["containers"][0]
     assert container["livenessProbe"]["exec"]["command"] == ["/bin/calico-node", "-felix-live"]
-    assert container["readinessProbe"]["exec"]["command"] == ["/bin/calico-node", "-felix-ready"]
+    assert container["readinessProbe"]["httpGet"] == {"host": "localhost", "port": 9099, "path": "/readiness"}
     assert container["image"] == "docker.io/calico/node:v3"
 
 
