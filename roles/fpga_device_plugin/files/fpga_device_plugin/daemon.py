@@ -361,9 +361,13 @@ class Daemon:
         with contextlib.suppress(RefusalError):  # noted, and tried again
             self._save()
 
-    async def learn_owners(self) -> None:
-        """Before something is given out while nobody remembers who has what. A kubelet that admits a pod knows those that it runs."""
-        if not self.ownership.known:
+    async def learn_owners(self, resource: str) -> None:
+        """Before something is given out, where nobody remembers who has what, or where it matters who has ended: an image is loaded anew if all have.
+
+        A kubelet that admits a pod knows those that it runs.
+        """
+        own = self.ownership.resources.get(resource)
+        if not self.ownership.known or (own and any(KINDS[kind].loads_images for kind in own.copies)):
             await self.ask_pods()
 
     def _save(self) -> None:
@@ -418,9 +422,11 @@ class Daemon:
         """Puts the boards in order before a container starts. Raises RefusalError or ImageError."""
         good = False
         try:
-            boards = self.ownership.confirm(resource, devices)
+            wanted = set(devices)
+            boards = self.ownership.confirm(resource, wanted)
             self._save()
-            prepared = await asyncio.gather(*(self._prepare(resource, board.slot) for board in boards if board.kind.loads_images), return_exceptions=True)
+            loaded = [board.slot for board in boards if board.kind.loads_images]
+            prepared = await asyncio.gather(*(self._prepare(resource, slot, wanted) for slot in loaded), return_exceptions=True)
             faults = [one for one in prepared if isinstance(one, BaseException)]
             for fault in faults:
                 if not isinstance(fault, ImageError):
@@ -433,7 +439,7 @@ class Daemon:
 
     # --- images
 
-    async def _prepare(self, resource: str, slot: str) -> None:
+    async def _prepare(self, resource: str, slot: str, devices: Iterable[str]) -> None:
         """The accelerator's image loaded, a whole board cleared: once for each new user, and whenever the image is not what it should be."""
         own = self.ownership.resources[resource]
         image = own.images.get(self.ownership.boards[slot].kind.name, "")
@@ -442,12 +448,13 @@ class Daemon:
 
         async def work(number: int) -> Status | None:
             fresh = self.ownership.owners[slot].fresh
-            if image:
-                # What is there already may hold in its memory what belongs to somebody who has gone.
-                found = None if fresh else await self._try_describe(number)
-                found = found if found and found.holds(image) else await self.tools.load(number, image)
-            else:
+            if not image:
                 found = await self._cleared(number) if fresh else None
+            elif fresh:
+                # What is there already may hold in its memory what belongs to somebody who has gone.
+                found = await self.tools.load(number, image)
+            else:
+                found = await self._kept(slot, number, image, devices)
             self.ownership.in_order(slot)
             return found
 
@@ -460,6 +467,22 @@ class Daemon:
             raise
         self._fault(f"image {slot}")
         self._save()
+
+    async def _kept(self, slot: str, number: int, image: str, devices: Iterable[str]) -> Status:
+        """A board in use still holds its image, or gets it again if nobody else uses it. Raises ImageError."""
+        try:
+            found = await self.tools.describe(number)
+            if found.holds(image):
+                return found
+            said = f"slot {number}: found {found}, expected {image} loaded"
+        except ImageError as error:
+            said = str(error)
+        if others := self.ownership.others(slot, devices):
+            raise ImageError(
+                f"{said}; another container has copies on it ({', '.join(others)}), so nothing is loaded under it. It is tried again when this container is; "
+                "end the other pod if it does not work either"
+            )
+        return await self.tools.load(number, image)
 
     async def _tidy(self, slot: str) -> None:
         """Clears a board when its last pod has gone: what was loaded into it, and what its memory holds."""

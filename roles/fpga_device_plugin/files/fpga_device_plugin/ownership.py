@@ -122,8 +122,10 @@ class Ownership:
                 )
         for board, wanted in by_board.items():
             owner = self.owners.setdefault(board.slot, Owner(resource))
-            # Who joins others on a board finds it in order; who is alone with what was given out before may be somebody new.
-            owner.fresh = owner.fresh or not set(owner.holds) - wanted
+            # Who joins others on a board finds it in order; who is alone with what was given out before may be somebody new. What the kubelet named no more
+            # when it was last asked is no neighbour: its pod has ended, and is only kept for its grace.
+            neighbours = {device for device, hold in owner.holds.items() if hold.missing_since is None} - wanted
+            owner.fresh = owner.fresh or not neighbours
             owner.holds.update({device: Hold() for device in wanted})
 
     def confirm(self, resource: str, devices: Iterable[str]) -> list[Board]:
@@ -136,6 +138,10 @@ class Ownership:
             for device in wanted:
                 owner.holds.setdefault(device, Hold())
         return list(by_board)
+
+    def others(self, slot: str, devices: Iterable[str]) -> list[str]:
+        """Devices on a board that somebody else may have: all that are held, since a board's image is nothing to take a chance with."""
+        return sorted(set(self.owners[slot].holds) - set(devices)) if slot in self.owners else []
 
     def in_order(self, slot: str) -> None:
         """The board has been put in order for who has it."""

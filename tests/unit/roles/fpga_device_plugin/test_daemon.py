@@ -610,6 +610,50 @@ async def test_a_new_pod_gets_the_image_anew_even_before_the_old_one_is_known_to
 
 
 @scenario
+async def test_who_gets_a_part_of_what_a_pod_had_that_has_ended_gets_the_image_anew(site):
+    """One of the two copies is still held by the pod that has gone, within its grace: that is no neighbour."""
+    f2(site)
+    async with running(site.options.kubelet) as kubelet, site.daemon(grace=Grace(3600, 3600)):
+        await until(lambda: kubelet.allocatable() == {ACCELERATOR: 2})
+        await kubelet.start_container(await kubelet.admit("both", {ACCELERATOR: 2}))
+        kubelet.end("both")
+        one = await kubelet.admit("one", {ACCELERATOR: 1})
+        await kubelet.start_container(one)
+        assert site.calls().count(f"load 0 {IMAGE}") == 2
+        await kubelet.start_container(await kubelet.admit("another", {ACCELERATOR: 1}))
+        await kubelet.start_container(one)
+        assert site.calls().count(f"load 0 {IMAGE}") == 2  # these are neighbours
+
+
+@scenario
+@pytest.mark.parametrize("how", ["the tool fails once", "node.json names another image", "somebody took it out"])
+async def test_nothing_is_loaded_under_a_neighbour(site, how):
+    f2(site)
+    another = "agfi-0aaaaaaaaaaaaaaaa"
+    site.images(**{another: {"vendor": 0x6789, "device": 0x1D51}})
+    async with running(site.options.kubelet) as kubelet, site.daemon() as daemon:
+        await until(lambda: kubelet.allocatable() == {ACCELERATOR: 2})
+        one, two = await kubelet.admit("one", {ACCELERATOR: 1}), await kubelet.admit("two", {ACCELERATOR: 1})
+        await kubelet.start_container(one)
+        if how == "the tool fails once":
+            site.faults(describe="fail 3")
+        elif how == "node.json names another image":
+            site.publish({F2: "a"}, replicas={F2: 2}, image=another)
+            await until(lambda: daemon.catalogue.resources[ACCELERATOR].images == {F2: another})
+        else:
+            (site.root / "aws" / "slot-0.json").write_text('{"image": "", "status": "cleared"}')
+        loads = [call for call in site.calls() if call.startswith("load")]
+        with pytest.raises(StartError, match=r"another container has copies on it .*0000:34:00/0.*, so nothing is loaded under it"):
+            await kubelet.start_container(two)
+        assert [call for call in site.calls() if call.startswith("load")] == loads
+        site.faults()
+        kubelet.end("one")
+        await until(lambda: len(daemon.ownership.owners["0000:34:00"].holds) == 1)
+        await kubelet.start_container(two)  # alone now, it gets what it should
+        assert site.holds() == (another if how == "node.json names another image" else IMAGE)
+
+
+@scenario
 async def test_an_image_that_somebody_took_out_is_loaded_again_when_the_container_is(site):
     f2(site)
     async with running(site.options.kubelet) as kubelet, site.daemon():
