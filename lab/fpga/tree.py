@@ -7,6 +7,7 @@ fpga_pci_sysfs.c) and its fpga_mgmt_tools/README.md; Documentation/ABI/testing/s
     lab-fpga plug u250 [--slot 0000:3b:00] [--state ready] [--numa 0] [--shell NAME]
     lab-fpga unplug SLOT         it vanishes from the bus
     lab-fpga set SLOT STATE      as if its driver or its card had changed
+    lab-fpga renumber            the driver numbers render nodes the other way round, as another order of probing would
     lab-fpga list
     lab-fpga restore             after a boot: /run is empty then, and a board is not
 
@@ -177,6 +178,19 @@ class Tree:
         else:
             shutil.rmtree(self.sys / "module" / "xocl", ignore_errors=True)
 
+    def renumber(self) -> None:
+        """All cards come back in another order, as after a boot or when a driver was loaded again."""
+        boards = self.plugged()
+        for slot in boards:
+            self.unplug(slot)
+        shutil.rmtree(self.sys / "class" / "drm", ignore_errors=True)
+        for _slot, plugged in sorted(boards.items(), reverse=True):
+            self.plug(plugged)
+
+    def _by_path(self, address: str) -> Path:
+        """The link that udev makes (60-drm.rules)."""
+        return self.dev / "dri" / "by-path" / f"pci-{address}-render"
+
     def _check(self, plugged: Plugged) -> None:
         if plugged.board not in MODELS:
             raise TreeError(f"no board {plugged.board!r}; there are: {', '.join(MODELS)}")
@@ -220,6 +234,9 @@ class Tree:
         (folder / "drm" / f"card{render - FIRST_RENDER_NODE}").mkdir()
         if plugged.state != "no-node":
             self._node(f"dri/renderD{render}", 0o666)
+            by_path = self._by_path(plugged.application)
+            by_path.parent.mkdir(exist_ok=True)
+            by_path.symlink_to(f"../renderD{render}")
 
     def _plug_aws(self, plugged: Plugged) -> None:
         model = plugged.model
@@ -273,6 +290,7 @@ class Tree:
             return
         for path in folder.glob("drm/renderD*"):
             (self.dev / "dri" / path.name).unlink(missing_ok=True)
+            self._by_path(address).unlink(missing_ok=True)
         if (folder / "instance").exists():
             (self.dev / f"xclmgmt{(folder / 'instance').read_text().strip()}").unlink(missing_ok=True)
         link.unlink()
@@ -332,6 +350,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     change.add_argument("slot")
     change.add_argument("state")
     verbs.add_parser("driver", help="load or unload xocl").add_argument("loaded", choices=("on", "off"))
+    verbs.add_parser("renumber", help="give render nodes other numbers")
     verbs.add_parser("list", help="the boards, as JSON")
     verbs.add_parser("restore", help="put in what was there before the boot")
     options = top.parse_args(arguments)
@@ -341,6 +360,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             tree.plug(Plugged(options.board, options.slot or tree.free_slot(options.board), options.state, options.numa, options.shell))
         elif options.verb == "unplug":
             tree.unplug(options.slot)
+        elif options.verb == "renumber":
+            tree.renumber()
         elif options.verb == "set":
             tree.set_state(options.slot, options.state)
         elif options.verb == "driver":

@@ -49,8 +49,12 @@ class Giver:
         return Answer(
             envs,
             mounts=tuple(mount for board in ordered for mount in self.mounts(board)),
-            devices=tuple(node for board in ordered for node in self.nodes(board)),
+            devices=tuple(node for board in ordered for node in self.lasting_nodes(board)),
         )
+
+    def lasting_nodes(self, board: Board) -> list[tuple[str, str]]:
+        """For an answer that the kubelet keeps, and uses for each start of a container, after a boot too, when another board may have this one's number."""
+        return [(str(self.dev / board.by_path) if board.by_path and inside.startswith("/dev/dri/") else host, inside) for host, inside in self.nodes(board)]
 
     def nodes(self, board: Board) -> list[tuple[str, str]]:
         own = [*board.nodes, *(board.management if self.management else ())]

@@ -29,6 +29,7 @@ class Board:
 
     slot: domain:bus:device, by which it is called everywhere, since it stays when an image changes ids. reason: why it is not ready, else "".
     address: the function that programs use. nodes: device nodes for it; management: those that could flash it; both as paths below /dev.
+    by_path: udev's link to its render node, which is this board's whatever number the driver gives it; "" where there is none.
     bars: files to be mapped, as paths below /sys. image_slot: its number for AWS' tools. shell: what it holds beneath the user's logic.
     """
 
@@ -42,6 +43,7 @@ class Board:
     bars: tuple[str, ...] = ()
     image_slot: int | None = None
     shell: str = ""
+    by_path: str = ""
 
     @property
     def ready(self) -> bool:
@@ -162,6 +164,7 @@ class Host:
             nodes=(*render, *self._qdma_nodes(folder, user.address)),
             management=self._management_nodes(functions.get(Role.MANAGEMENT)),
             shell=next((text for path in sorted(folder.glob("rom*/VBNV")) if (text := _text(path))), ""),
+            by_path=self._by_path(user.address, render),
         )
         return board.unready(self._xocl_complaint(folder, render))
 
@@ -179,6 +182,15 @@ class Host:
 
     def _render_nodes(self, folder: Path) -> tuple[str, ...]:
         return tuple(f"dri/{path.name}" for path in sorted((folder / "drm").glob("renderD*")))
+
+    def _by_path(self, address: str, render: tuple[str, ...]) -> str:
+        """udev's rules: 60-drm.rules."""
+        link = f"dri/by-path/pci-{address}-render"
+        try:
+            named = os.readlink(self.dev / link)
+        except OSError:
+            return ""
+        return link if render == (f"dri/{os.path.basename(named)}",) else ""
 
     def _qdma_nodes(self, folder: Path, address: str) -> tuple[str, ...]:
         """For shells with QDMA. XRT numbers such nodes by the address (pcidev.cpp, get_subdev_path)."""

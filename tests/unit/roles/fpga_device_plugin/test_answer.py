@@ -51,6 +51,13 @@ def test_a_board_of_aws_is_mounted_where_its_library_looks():
     assert answer.devices == ()
 
 
+def test_cdi_names_the_node_itself():
+    """Its library takes no link for a device; the file is written anew when numbers change."""
+    one = Board("0000:3b:00", KINDS["u250"], nodes=("dri/renderD128",), by_path="dri/by-path/pci-0000:3b:00.1-render")
+    (device,) = Giver().cdi_specification([one])["devices"]
+    assert device["containerEdits"]["deviceNodes"] == [{"hostPath": "/dev/dri/renderD128", "path": "/dev/dri/renderD128", "permissions": "rw"}]
+
+
 def test_a_cdi_specification_has_no_device_without_edits():
     """The runtime would refuse the whole file."""
     ready = Board("0000:3b:00", KINDS["u250"], nodes=("dri/renderD128",))

@@ -119,10 +119,28 @@ async def test_a_pod_gets_the_boards_node_and_is_told_its_address(site):
         pod = await kubelet.admit("job", {BOARD: 1})
         answer = pod.answers["main", BOARD]
         (node,) = answer.devices
-        assert (node.host_path, node.container_path, node.permissions) == (str(site.tree.dev / "dri/renderD128"), "/dev/dri/renderD128", "rw")
+        by_path = str(site.tree.dev / "dri/by-path/pci-0000:3b:00.1-render")
+        assert (node.host_path, node.container_path, node.permissions) == (by_path, "/dev/dri/renderD128", "rw")
         assert dict(answer.envs) == {"PCIDEVICE_XILINX_U250": "0000:3b:00.1"}
         assert not answer.mounts
         assert not answer.cdi_devices
+
+
+@scenario
+async def test_a_pod_has_its_own_board_when_the_driver_numbers_them_anew(site):
+    """The kubelet asks once, and starts containers with that answer, after a boot too. A number would be another pod's board by then."""
+    own, other = site.plug(U250, SLOT), site.plug(U250)
+    site.publish({U250: "boards"})
+    async with running(site.options.kubelet) as kubelet, site.daemon():
+        await until(lambda: kubelet.allocatable() == {BOARD: 2})
+        pods = [await kubelet.admit("one", {BOARD: 1}), await kubelet.admit("two", {BOARD: 1})]
+        given = {next(iter(pod.all(BOARD))): pod.answers["main", BOARD].devices[0].host_path for pod in pods}
+        before = {slot: os.path.realpath(path) for slot, path in given.items()}
+        site.tree.renumber()
+        now = {slot: os.path.realpath(path) for slot, path in given.items()}
+        assert now == {own: before[other], other: before[own]}
+        for slot, path in now.items():
+            assert (site.tree.devices / f"{slot}.1" / "drm" / os.path.basename(path)).exists()
 
 
 @scenario

@@ -213,3 +213,14 @@ def test_no_two_boards_share_an_id():
     kinds = [(one, kind.name) for one, (kind, _role) in BY_ID.items()]
     assert len(kinds) == len(dict(kinds))
     assert {role for _kind, role in BY_ID.values()} == set(Role)
+
+
+@pytest.mark.parametrize("link", ["", "../renderD129"])
+def test_a_link_that_is_missing_or_names_another_node_is_not_handed_out(tree, host, link):
+    tree.plug(Plugged("u250", "0000:3b:00"))
+    by_path = tree.dev / "dri" / "by-path" / "pci-0000:3b:00.1-render"
+    assert only(host).by_path == "dri/by-path/pci-0000:3b:00.1-render"
+    by_path.unlink()
+    if link:
+        by_path.symlink_to(link)
+    assert only(host).by_path == ""
