@@ -125,9 +125,13 @@ class Tools:
             raise ImageError(f"slot {slot}: an earlier tool (process {stuck.pid}) was killed and has not ended; if it stays so, the instance has to go")
         started = time.monotonic()
         # A group of its own, because AWS' tools are scripts around a program.
-        process = await asyncio.create_subprocess_exec(
-            program, "-S", str(slot), *options, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT, start_new_session=True
-        )
+        try:
+            process = await asyncio.create_subprocess_exec(
+                program, "-S", str(slot), *options, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT, start_new_session=True
+            )
+        except OSError as error:  # no memory, no interpreter, too many files open
+            self.count(tool, time.monotonic() - started, False)
+            raise ImageError(f"slot {slot}: {program} cannot be started: {error.strerror}") from error
         try:
             output, _nothing = await process.communicate()
         except BaseException:

@@ -49,6 +49,17 @@ def is_ours(label: str) -> bool:
     return label == DRIVER or label.startswith(SHELL)
 
 
+def _labels(text: str) -> dict[str, str]:
+    """What kubectl printed. Raises LabelError."""
+    try:
+        found = json.loads(text)
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise LabelError(f"kubectl get: found {text[:100]!r}, expected the node's labels as JSON")
+    return found
+
+
 @dataclass
 class Labeller:
     """kubeconfig: the kubelet's. The node's name is who these credentials say we are."""
@@ -69,7 +80,7 @@ class Labeller:
             if not who.startswith("system:node:"):
                 raise LabelError(f"{self.kubeconfig} is that of {who!r}, expected system:node:NAME")
             self._node = who.removeprefix("system:node:")
-        found = json.loads(await self._run("get", "node", self._node, "--output=jsonpath={.metadata.labels}") or "{}")
+        found = _labels(await self._run("get", "node", self._node, "--output=jsonpath={.metadata.labels}") or "{}")
         stale = {label: None for label in found if is_ours(label) and label not in labels}
         wrong = {label: text for label, text in labels.items() if found.get(label) != text}
         if stale or wrong:
@@ -81,14 +92,11 @@ class Labeller:
         program = shutil.which(self.kubectl)
         if program is None:
             raise LabelError(f"{self.kubectl} is not installed")
-        process = await asyncio.create_subprocess_exec(
-            program,
-            f"--kubeconfig={self.kubeconfig}",
-            f"--request-timeout={SECONDS / 2:g}s",
-            *arguments,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
+        command = [program, f"--kubeconfig={self.kubeconfig}", f"--request-timeout={SECONDS / 2:g}s", *arguments]
+        try:
+            process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE)
+        except OSError as error:
+            raise LabelError(f"{program} cannot be started: {error.strerror}") from error
         try:
             output, errors = await asyncio.wait_for(process.communicate(), SECONDS)
         except asyncio.TimeoutError:

@@ -114,6 +114,14 @@ def test_no_output_is_too_strange(text):
     images.parse(text)
 
 
+def test_a_tool_that_cannot_be_started_is_named(tmp_path):
+    tool = tmp_path / "fpga-describe-local-image"
+    tool.write_text("#!/no/such/shell\n")
+    tool.chmod(0o755)
+    with pytest.raises(images.ImageError, match="slot 0: .*fpga-describe-local-image cannot be started: No such file or directory"):
+        asyncio.run(images.Tools(str(tmp_path)).describe(0))
+
+
 # --- labels
 
 
@@ -182,6 +190,9 @@ def test_the_node_gets_our_labels_and_loses_what_is_true_no_more(node):
         (lambda folder: (folder / "kubelet.conf").unlink(), "kubelet.conf is not there: this host is no node yet"),
         (lambda folder: (folder / "who").write_text("kubernetes-admin"), "is that of 'kubernetes-admin', expected system:node:NAME"),
         (lambda folder: (folder / "refuse").touch(), "kubectl patch: forbidden: not yours"),
+        (lambda folder: (folder / "labels.json").write_text("<html>"), "kubectl get: found '<html>', expected the node's labels as JSON"),
+        (lambda folder: (folder / "labels.json").write_text("[1]"), r"kubectl get: found '\[1\]', expected the node's labels as JSON"),
+        (lambda folder: (folder / "kubectl").write_text("#!/no/such/shell\n"), "kubectl cannot be started: No such file or directory"),
     ],
 )
 def test_why_the_node_cannot_be_labelled_is_said(node, prepare, says):
