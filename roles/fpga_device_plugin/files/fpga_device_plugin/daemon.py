@@ -60,6 +60,7 @@ class Options:
     sysfs: Path = Path("/sys")
     dev: Path = Path("/dev")
     kubelet: Path = Path("/var/lib/kubelet")
+    cgroups: Path = Path("/sys/fs/cgroup")
     state: Path = Path("/var/lib/fpga-hybrid/device-plugin/owners.json")
     metrics: tuple[str, int] | None = ("127.0.0.1", 9406)
     management: bool = False
@@ -89,7 +90,7 @@ class Daemon:
     def __init__(self, options: Options) -> None:
         self.options = options
         self.host = Host(options.sysfs, options.dev, options.slots)
-        self.kubelet = Kubelet(options.kubelet)
+        self.kubelet = Kubelet(options.kubelet, options.cgroups)
         self.catalogue = Catalogue()
         self.ownership = Ownership(options.grace)
         self.store = Store(options.state)

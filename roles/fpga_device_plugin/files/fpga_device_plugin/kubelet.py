@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The kubelet: what it is told (Register), what it is asked (PodResources), and what it asks (one endpoint a resource)."""
+"""The kubelet: what it is told (Register), what it is asked (PodResources, its checkpoint), and what it asks (one endpoint a resource)."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import hashlib
 import itertools
+import json
 import logging
 import re
 import socket
@@ -38,6 +39,10 @@ STOP_SECONDS = 1.0
 #: grpc would name the socket's path as the authority, which servers written in Go may refuse.
 _CHANNEL = (("grpc.default_authority", "localhost"), ("grpc.enable_retries", 0))
 
+_UID = re.compile(r"[0-9a-f-]+", re.ASCII)
+#: Cgroups of pods: guaranteed ones, others; the second two with a hierarchy's name before (version 1), or with the kubelet's option cgroup-root.
+_PODS = ("kubepods*/*pod*", "kubepods*/*/*pod*", "*/*kubepods*/*pod*", "*/*kubepods*/*/*pod*")
+
 Identity = tuple[int, int]
 #: A socket's name is never used twice, since grpc may remove an old one late.
 _numbers = itertools.count(1)
@@ -49,9 +54,10 @@ class KubeletError(Exception):
 
 @dataclass(frozen=True)
 class Kubelet:
-    """folder: its root directory, /var/lib/kubelet."""
+    """folder: its root directory, /var/lib/kubelet. cgroups: where cgroups are mounted."""
 
     folder: Path
+    cgroups: Path = Path("/sys/fs/cgroup")
 
     @property
     def plugins(self) -> Path:
@@ -103,7 +109,32 @@ class Kubelet:
             for container in pod.containers:
                 for devices in container.devices:
                     held.setdefault(devices.resource_name, set()).update(devices.device_ids)
+        for pod, resource, devices in self._checkpoint():
+            if not devices <= held.get(resource, set()) and self.runs(pod):
+                held.setdefault(resource, set()).update(devices)
         return held, bool(answer.pod_resources)
+
+    def _checkpoint(self) -> list[tuple[str, str, set[str]]]:
+        """(pod, resource, devices) of each container that got any, init containers too, which PodResources does not name. It names pods that have ended, too,
+        until another pod gets something. Of no use: nothing.
+        """
+        path = self.plugins / "kubelet_internal_checkpoint"
+        try:
+            entries = json.loads(path.read_text(encoding="utf-8"))["Data"]["PodDeviceEntries"] or []
+            return [(str(one["PodUID"]), str(one["ResourceName"]), {str(id_) for ids in one["DeviceIDs"].values() for id_ in ids}) for one in entries]
+        except FileNotFoundError:
+            return []  # no pod has got a device yet
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            log.debug("%s is of no use (%s): init containers' boards are not seen", path, error)
+            return []
+
+    def runs(self, pod: str) -> bool:
+        """Whether a pod, by its UID, has a cgroup: from its start until its end, and whether or not the kubelet has heard of it again after its own restart."""
+        if not _UID.fullmatch(pod):
+            return False
+        names = {f"pod{pod}", f"pod{pod.replace('-', '_')}.slice"}  # drivers cgroupfs and systemd
+        pods = (folder for pattern in _PODS for folder in self.cgroups.glob(pattern))
+        return any(f"pod{folder.name.rpartition('pod')[2]}" in names for folder in pods)
 
 
 def _told(error: grpc.aio.AioRpcError) -> str:

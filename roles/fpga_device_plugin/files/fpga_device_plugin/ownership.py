@@ -25,8 +25,8 @@ class RefusalError(Exception):
 class Grace:
     """Seconds until a device that the kubelet does not name is taken for free.
 
-    seen: one that it named before. unseen: one that it never named, which is a pod that was refused in the end, or one whose init containers alone
-    ask for it: the kubelet does not list those.
+    seen: one that it named before. unseen: one that it never named, which is a pod that was refused in the end, or, where its checkpoint cannot be read,
+    one whose init containers alone ask for it.
     """
 
     seen: float = 30.0

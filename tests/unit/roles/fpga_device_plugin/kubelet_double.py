@@ -4,14 +4,18 @@
 
 It does what k8s.io/kubernetes 1.36, pkg/kubelet/cm/devicemanager (manager.go, endpoint.go, plugin/v1beta1/*.go) and pkg/kubelet/apis/podresources do, in their
 order, the traps among it: it removes all sockets of its folder when it starts; it refuses what it refuses there; it gives an init container's devices to the
-next container of the pod; the end of an old stream takes a new registration with it; after its start it knows no pods until somebody tells it.
+next container of the pod; the end of an old stream takes a new registration with it; after its start it knows no pods until somebody tells it, but static
+ones. Its checkpoint names what pods got, init containers too, and forgets a pod only when another gets something; a pod that runs has a cgroup.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
+import shutil
 import stat
+import uuid
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -52,6 +56,7 @@ class Pod:
     devices: dict[tuple[str, str], set[str]] = field(default_factory=dict)
     answers: dict[tuple[str, str], api.ContainerAllocateResponse] = field(default_factory=dict)
     visible: set[str] = field(default_factory=set)
+    uid: str = field(default_factory=lambda: str(uuid.uuid4()))
 
     def all(self, resource: str) -> set[str]:
         return {device for (_container, own), devices in self.devices.items() if own == resource for device in devices}
@@ -70,6 +75,7 @@ class KubeletDouble(deviceplugin_pb2_grpc.RegistrationServicer, podresources_pb2
     pre_start_seconds: float = 30.0
     knows_its_pods: bool = True
     other_pods: int = 1
+    static_pods: int = 0
     pods: dict[str, Pod] = field(default_factory=dict)
     devices: dict[str, dict[str, api.Device]] = field(default_factory=dict)
     healthy: dict[str, set[str]] = field(default_factory=dict)
@@ -82,6 +88,10 @@ class KubeletDouble(deviceplugin_pb2_grpc.RegistrationServicer, podresources_pb2
     @property
     def folder(self) -> Path:
         return self.root / "device-plugins"
+
+    @property
+    def cgroups(self) -> Path:
+        return self.root.parent / "cgroup"
 
     # --- its life
 
@@ -185,6 +195,9 @@ class KubeletDouble(deviceplugin_pb2_grpc.RegistrationServicer, podresources_pb2
                 reusable.setdefault(resource, set()).update(given)
         pod.visible = {container}
         self.pods[name] = pod
+        self._write_checkpoint()
+        if self.cgroups.exists():  # not where it plays on a host that has its own
+            self._cgroup(pod).mkdir(parents=True)
         return pod
 
     async def _allocate(self, pod: Pod, container: str, resource: str, number: int, reusable: set[str]) -> set[str]:
@@ -234,14 +247,30 @@ class KubeletDouble(deviceplugin_pb2_grpc.RegistrationServicer, podresources_pb2
                 raise StartError(f"Error: device plugin PreStartContainer rpc failed with err: {said}") from error
 
     def end(self, name: str) -> None:
-        del self.pods[name]
+        """Its checkpoint names it still."""
+        shutil.rmtree(self._cgroup(self.pods.pop(name)), ignore_errors=True)
+
+    def _cgroup(self, pod: Pod) -> Path:
+        """As containerd's and the kubelet's driver systemd has it (pkg/kubelet/cm, CgroupName.ToSystemd)."""
+        name = f"kubepods-burstable-pod{pod.uid.replace('-', '_')}.slice"
+        return self.cgroups / "kubepods.slice" / "kubepods-burstable.slice" / name
+
+    def _write_checkpoint(self) -> None:
+        entries = [
+            {"PodUID": pod.uid, "ContainerName": container, "ResourceName": resource, "DeviceIDs": {"-1": sorted(devices)}, "AllocResp": ""}
+            for pod in self.pods.values()
+            for (container, resource), devices in pod.devices.items()
+        ]
+        known = {resource: sorted(devices) for resource, devices in self.devices.items()}
+        (self.folder / CHECKPOINT).write_text(json.dumps({"Data": {"PodDeviceEntries": entries or None, "RegisteredDevices": known}, "Checksum": 0}))
 
     # --- PodResources
 
     async def List(self, _request: Any, _context: Any) -> podresources_pb2.ListPodResourcesResponse:
         self.lists += 1
+        static = [podresources_pb2.PodResources(name=f"etcd-{number}", namespace="kube-system") for number in range(self.static_pods)]
         if not self.knows_its_pods:
-            return podresources_pb2.ListPodResourcesResponse()
+            return podresources_pb2.ListPodResourcesResponse(pod_resources=static)
         pods = [
             podresources_pb2.PodResources(
                 name=pod.name,
@@ -255,7 +284,7 @@ class KubeletDouble(deviceplugin_pb2_grpc.RegistrationServicer, podresources_pb2
             for pod in self.pods.values()
         ]
         pods += [podresources_pb2.PodResources(name=f"kube-proxy-{number}", namespace="kube-system") for number in range(self.other_pods)]
-        return podresources_pb2.ListPodResourcesResponse(pod_resources=pods)
+        return podresources_pb2.ListPodResourcesResponse(pod_resources=[*pods, *static])
 
 
 @contextlib.asynccontextmanager

@@ -54,7 +54,7 @@ class Site:
 
     def __post_init__(self) -> None:
         self.tree = Tree(self.root, real_nodes=False)
-        for folder in ("kubelet", "state", "bin"):
+        for folder in ("kubelet", "cgroup", "state", "bin"):
             (self.root / folder).mkdir(exist_ok=True)
         for name, command in COMMANDS.items():
             script = self.root / "bin" / name
@@ -66,6 +66,7 @@ class Site:
             sysfs=self.tree.sys,
             dev=self.tree.dev,
             kubelet=self.root / "kubelet",
+            cgroups=self.root / "cgroup",
             state=self.root / "state" / "owners.json",
             metrics=None,
             tools=str(self.root / "bin"),

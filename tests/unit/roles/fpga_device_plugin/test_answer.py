@@ -291,6 +291,26 @@ def test_a_kubelet_that_is_gone_does_not_listen(tmp_path):
     assert not one.listens()
 
 
+@pytest.mark.parametrize(
+    "folder",
+    [
+        "kubepods.slice/kubepods-besteffort.slice/kubepods-besteffort-pod0a_1b.slice",
+        "kubepods.slice/kubepods-pod0a_1b.slice",
+        "kubepods/burstable/pod0a-1b",
+        "kubepods/pod0a-1b",
+        "systemd/kubepods/burstable/pod0a-1b",  # version 1
+        "kubelet.slice/kubelet-kubepods.slice/kubelet-kubepods-pod0a_1b.slice",  # kubelet --cgroup-root
+    ],
+)
+def test_a_pod_that_runs_has_a_cgroup_whatever_the_driver(tmp_path, folder):
+    one = kubelet.Kubelet(tmp_path, tmp_path / "cgroup")
+    assert not one.runs("0a-1b")
+    (tmp_path / "cgroup" / folder).mkdir(parents=True)
+    assert one.runs("0a-1b")
+    assert not one.runs("0a-1")
+    assert not one.runs("*")
+
+
 def test_the_command_lines_defaults_are_the_options():
     assert command_line.options([]) == Options()
 

@@ -342,6 +342,53 @@ async def test_a_kubelet_without_its_api_server_frees_nobodys_board(site):
 
 
 @scenario
+async def test_a_kubelet_that_knows_only_its_static_pods_frees_nobodys_board(site):
+    site.plug(U250)
+    site.publish({U250: "both"}, replicas={U250: 4})
+    async with running(site.options.kubelet, static_pods=1) as kubelet, site.daemon() as daemon:
+        await until(lambda: kubelet.allocatable() == {BOARD: 1, ACCELERATOR: 4})
+        await kubelet.admit("job", {ACCELERATOR: 4})
+        await until(lambda: all(hold.seen for owner in daemon.ownership.owners.values() for hold in owner.holds.values()))
+        await kubelet.restart(api_server=False)
+        asked = kubelet.lists
+        await until(lambda: kubelet.lists > asked + 8)  # well beyond both graces
+        assert kubelet.allocatable()[BOARD] == 0
+        assert daemon.ownership.owners
+
+
+@scenario
+async def test_a_board_that_an_init_container_alone_asked_for_is_the_pods_until_it_ends(site):
+    """PodResources does not name init containers; the kubelet's checkpoint does."""
+    slot = site.plug(U250)
+    site.publish({U250: "both"}, replicas={U250: 4})
+    async with running(site.options.kubelet) as kubelet, site.daemon(grace=Grace(0.05, 0.1)) as daemon:
+        await until(lambda: kubelet.allocatable() == {BOARD: 1, ACCELERATOR: 4})
+        await kubelet.admit("job", {}, init={BOARD: 1})
+        asked = kubelet.lists
+        await until(lambda: kubelet.lists > asked + 25)  # well beyond both graces
+        assert daemon.ownership.owners[slot].resource == BOARD
+        kubelet.end("job")
+        await until(lambda: not daemon.ownership.owners)  # although the checkpoint names it still
+
+
+@scenario
+@pytest.mark.parametrize("damaged", ["", "{", "[]", '{"Data": {"PodDeviceEntries": [{"PodUID": 1}]}}', '{"Data": null}'])
+async def test_a_checkpoint_that_cannot_be_read_changes_nothing(site, damaged):
+    site.plug(U250)
+    site.publish({U250: "boards"})
+    async with running(site.options.kubelet) as kubelet, site.daemon() as daemon:
+        await until(lambda: kubelet.allocatable() == {BOARD: 1})
+        await kubelet.admit("job", {BOARD: 1})
+        (site.options.kubelet / "device-plugins" / "kubelet_internal_checkpoint").write_text(damaged)
+        asked = kubelet.lists
+        await until(lambda: kubelet.lists > asked + 1)
+        assert daemon.ownership.owners
+        assert daemon.problems() == []
+        kubelet.end("job")
+        await until(lambda: not daemon.ownership.owners)
+
+
+@scenario
 @pytest.mark.parametrize("file", ["kept", "lost", "damaged"])
 async def test_the_plugin_restarts_and_finds_again_who_has_what(site, file):
     site.plug(U250)
