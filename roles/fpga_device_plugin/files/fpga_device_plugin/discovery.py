@@ -214,6 +214,13 @@ class Host:
             return board.unready(f"{address} is not there: see fpga-describe-local-image-slots, which looks for it again")
         real, root = Path(os.path.realpath(folder)), os.path.realpath(self.sysfs)
         bars = tuple(os.path.relpath(real / name, root) for name in BARS if (folder / name).exists())
+        if image_slot is None:
+            # Whatever it is: no image could be loaded or cleared, and a slot that was declared by mistake may be another device.
+            ids = ":".join(_text(folder / name).removeprefix("0x") for name in ("vendor", "device"))
+            return board.unready(
+                f"{address} ({ids}) has no management function of AWS' beside it, so AWS' tools do not know it: see lspci -d 1d0f: and "
+                "fpga_device_plugin_slots, whose slots must be those of boards"
+            )
         reason = "" if bars else f"{address} has no BAR to map (resource0, 1, 2, 4 in {folder}): see fpga-describe-local-image"
         return replace(board, bars=bars, reason=reason)
 

@@ -126,10 +126,10 @@ def test_an_image_may_call_the_board_what_it_likes(tree, host, name):
 
 
 def test_a_declared_slot_is_a_board_whatever_it_shows(tree):
+    tree.plug(Plugged("aws-vu47p-f2", "0000:34:00"))
     tree.add_function("0000:34:00.0", 0x6789, 0x1D50, bars={"resource0": 4096})
-    assert Host(tree.sys, tree.dev).look() == {}
     board = only(Host(tree.sys, tree.dev, {"0000:34:00": KINDS["aws-vu47p-f2"]}))
-    assert (board.kind.name, board.reason, board.image_slot) == ("aws-vu47p-f2", "", None)
+    assert (board.kind.name, board.reason, board.image_slot) == ("aws-vu47p-f2", "", 0)
 
 
 def test_a_declared_slot_with_nothing_in_it_is_a_board_that_is_missing(tree):
@@ -224,3 +224,21 @@ def test_a_link_that_is_missing_or_names_another_node_is_not_handed_out(tree, ho
     if link:
         by_path.symlink_to(link)
     assert only(host).by_path == ""
+
+
+def test_a_slot_that_was_declared_and_holds_something_else_is_not_given_to_a_pod(tree):
+    """A typo would hand out a network card's registers."""
+    tree.add_function("0000:05:00.0", 0x1D0F, 0xEC20, pci_class=0x020000, bars={"resource0": 16 << 10})
+    board = only(Host(tree.sys, tree.dev, {"0000:05:00": KINDS["aws-vu47p-f2"]}))
+    assert "0000:05:00.0 (1d0f:ec20) has no management function of AWS' beside it" in board.reason
+    assert "fpga_device_plugin_slots" in board.reason
+
+
+@pytest.mark.parametrize("name", AWS)
+def test_an_application_function_alone_is_not_ready(tree, host, name):
+    """No tool could load or clear it."""
+    plugged = Plugged(name, tree.free_slot(name))
+    tree.plug(plugged)
+    assert only(host).ready
+    tree.remove_function(plugged.management)
+    assert "has no management function of AWS' beside it" in only(host).reason
