@@ -57,7 +57,9 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--sysfs-root", type=Path, default=default.sysfs, help="where /sys is")
     top.add_argument("--dev-root", type=Path, default=default.dev, help="where /dev is")
     top.add_argument("--kubelet-root", type=Path, default=default.kubelet, help="the kubelet's root directory")
-    top.add_argument("--cgroup-root", type=Path, default=default.cgroups, help="where cgroups are mounted, by which a pod that runs is told from one that ended")
+    top.add_argument(
+        "--cgroup-root", type=Path, default=default.cgroups, help="where cgroups are mounted, by which a pod that runs is told from one that ended"
+    )
     top.add_argument("--state", type=Path, default=default.state, help="file that says over a restart who has which board")
     top.add_argument("--metrics", type=address, default=default.metrics, metavar="ADDRESS:PORT", help="where /metrics and /healthz are; none for nowhere")
     top.add_argument("--hand-out-management", action="store_true", help="give pods the function that can flash a card, too")

@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import copy
+import functools
 import json
 import logging
 import os
@@ -450,10 +451,10 @@ class Daemon:
         async def work(number: int) -> Status | None:
             fresh = self.ownership.owners[slot].fresh
             if not image:
-                found = await self._cleared(number) if fresh else None
+                found = await self._cleared(slot, number) if fresh else None
             elif fresh:
                 # What is there already may hold in its memory what belongs to somebody who has gone.
-                found = await self.tools.load(number, image)
+                found = await self.tools.load(number, image, self.ownership.boards[slot].address)
             else:
                 found = await self._kept(slot, number, image, devices)
             self.ownership.in_order(slot)
@@ -472,7 +473,7 @@ class Daemon:
     async def _kept(self, slot: str, number: int, image: str, devices: Iterable[str]) -> Status:
         """A board in use still holds its image, or gets it again if nobody else uses it. Raises ImageError."""
         try:
-            found = await self.tools.describe(number)
+            found = await self.tools.describe(number, self.ownership.boards[slot].address)
             if found.holds(image):
                 return found
             said = f"slot {number}: found {found}, expected {image} loaded"
@@ -483,7 +484,7 @@ class Daemon:
                 f"{said}; another container has copies on it ({', '.join(others)}), so nothing is loaded under it. It is tried again when this container is; "
                 "end the other pod if it does not work either"
             )
-        return await self.tools.load(number, image)
+        return await self.tools.load(number, image, self.ownership.boards[slot].address)
 
     async def _tidy(self, slot: str) -> None:
         """Clears a board when its last pod has gone: what was loaded into it, and what its memory holds."""
@@ -493,7 +494,7 @@ class Daemon:
 
         async def work(number: int) -> Status | None:
             # Somebody new who has it already puts it in order.
-            return None if slot in self.ownership.owners else await self._cleared(number)
+            return None if slot in self.ownership.owners else await self._cleared(slot, number)
 
         try:
             await self._with_image_slot(slot, "clearing it", work)
@@ -501,14 +502,14 @@ class Daemon:
         except ImageError as error:
             self._fault(f"image {slot}", f"board {slot} could not be cleared after its last pod: {error}")
 
-    async def _cleared(self, number: int) -> Status:
-        found = await self._try_describe(number)
-        return found if found and found.empty else await self.tools.clear(number)
+    async def _cleared(self, slot: str, number: int) -> Status:
+        found = await self._try_describe(slot, number)
+        return found if found and found.empty else await self.tools.clear(number, self.ownership.boards[slot].address)
 
-    async def _try_describe(self, number: int) -> Status | None:
+    async def _try_describe(self, slot: str, number: int) -> Status | None:
         """None if it cannot be described: it may still be loaded or cleared, and that may put it right."""
         with contextlib.suppress(ImageError):
-            return await self.tools.describe(number)
+            return await self.tools.describe(number, self.ownership.boards[slot].address)
         return None
 
     async def _with_image_slot(self, slot: str, what: str, work: Callable[[int], Awaitable[Status | None]]) -> None:
@@ -552,4 +553,4 @@ class Daemon:
         for slot, board in list(self.ownership.boards.items()):
             if board.kind.loads_images and board.ready and slot not in self._image_shells:
                 with contextlib.suppress(ImageError):
-                    await self._with_image_slot(slot, "asking what it holds", self._try_describe)
+                    await self._with_image_slot(slot, "asking what it holds", functools.partial(self._try_describe, slot))

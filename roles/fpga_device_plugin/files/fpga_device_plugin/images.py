@@ -26,6 +26,7 @@ T = TypeVar("T")
 _AFI = re.compile(
     r"^AFI\s+\d+\s+(?P<image>agfi-[0-9a-f]+|No AFI|none)\s+(?P<status>[a-z-]+)\s+\d+\s+(?P<error>[a-z-]+)\s+\d+\s+(?P<shell>0x[0-9a-f]+)", re.MULTILINE
 )
+_DEVICE = re.compile(r"^AFIDEVICE\s+(?P<slot>\d+)\s+0x[0-9a-f]+\s+0x[0-9a-f]+\s+(?P<address>[0-9a-f:.]+)", re.MULTILINE)
 LOADED, CLEARED = "loaded", "cleared"
 #: Of what a tool says, so much goes into an error: it ends up in a pod's events.
 SAID = 400
@@ -96,16 +97,32 @@ class Tools:
         except asyncio.TimeoutError as error:
             raise ImageError(f"slot {slot}: {what} took more than {self.bound:g} s and was broken off; it is tried again when the container is") from error
 
-    async def load(self, slot: int, image: str) -> Status:
-        output = await self._run(slot, "fpga-load-local-image", "-I", image)
+    async def load(self, slot: int, image: str, address: str) -> Status:
+        await self._same_board(slot, address)
+        output = await self._run(slot, "fpga-load-local-image", "-S", str(slot), "-I", image)
         return self._expect(output, slot, f"{image} loaded", lambda status: status.holds(image))
 
-    async def clear(self, slot: int) -> Status:
-        output = await self._run(slot, "fpga-clear-local-image")
+    async def clear(self, slot: int, address: str) -> Status:
+        await self._same_board(slot, address)
+        output = await self._run(slot, "fpga-clear-local-image", "-S", str(slot))
         return self._expect(output, slot, "the slot cleared", lambda status: status.empty)
 
-    async def describe(self, slot: int) -> Status:
-        return self._expect(await self._run(slot, "fpga-describe-local-image"), slot, "a line that begins with AFI", lambda _status: True)
+    async def describe(self, slot: int, address: str) -> Status:
+        output = await self._run(slot, "fpga-describe-local-image", "-S", str(slot))
+        found = self._expect(output, slot, "a line that begins with AFI", lambda _status: True)
+        self._expect_board(output, slot, address)
+        return found
+
+    async def _same_board(self, slot: int, address: str) -> None:
+        """Numbers are given by whoever looks: before one is used to change something, AWS' tools have to mean the same board. Raises ImageError."""
+        self._expect_board(await self._run(slot, "fpga-describe-local-image-slots"), slot, address)
+
+    @staticmethod
+    def _expect_board(output: str, slot: int, address: str) -> None:
+        found = {int(one["slot"]): one["address"] for one in _DEVICE.finditer(output)}.get(slot)
+        if found != address:
+            said = f"AWS' tools call {found} slot {slot}" if found else f"AWS' tools know no slot {slot} ({' '.join(output.split())[:SAID]})"
+            raise ImageError(f"{said}, expected {address}: nothing is loaded or cleared. Compare fpga-describe-local-image-slots with lspci -d 1d0f:")
 
     @staticmethod
     def _expect(output: str, slot: int, wanted: str, fulfilled: Callable[[Status], bool]) -> Status:
@@ -127,7 +144,7 @@ class Tools:
         # A group of its own, because AWS' tools are scripts around a program.
         try:
             process = await asyncio.create_subprocess_exec(
-                program, "-S", str(slot), *options, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT, start_new_session=True
+                program, *options, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT, start_new_session=True
             )
         except OSError as error:  # no memory, no interpreter, too many files open
             self.count(tool, time.monotonic() - started, False)

@@ -109,6 +109,16 @@ def test_the_tools_words(output, status):
     assert images.parse(output) == status
 
 
+def test_what_a_slot_holds_is_not_believed_of_another_board(tmp_path):
+    tool = tmp_path / "fpga-describe-local-image"
+    tool.write_text(f"#!/bin/sh\ncat << EOF\n{LOADED}EOF\n")
+    tool.chmod(0o755)
+    tools = images.Tools(f"{tmp_path}:/bin")
+    assert asyncio.run(tools.describe(0, "0000:34:00.0")).image == "agfi-0fedcba9876543210"
+    with pytest.raises(images.ImageError, match=r"AWS' tools call 0000:34:00\.0 slot 0, expected 0000:36:00\.0"):
+        asyncio.run(tools.describe(0, "0000:36:00.0"))
+
+
 @given(st.text())
 def test_no_output_is_too_strange(text):
     images.parse(text)
@@ -118,8 +128,8 @@ def test_a_tool_that_cannot_be_started_is_named(tmp_path):
     tool = tmp_path / "fpga-describe-local-image"
     tool.write_text("#!/no/such/shell\n")
     tool.chmod(0o755)
-    with pytest.raises(images.ImageError, match="slot 0: .*fpga-describe-local-image cannot be started: No such file or directory"):
-        asyncio.run(images.Tools(str(tmp_path)).describe(0))
+    with pytest.raises(images.ImageError, match=r"slot 0: .*fpga-describe-local-image cannot be started: No such file or directory"):
+        asyncio.run(images.Tools(str(tmp_path)).describe(0, "0000:34:00.0"))
 
 
 # --- labels

@@ -751,7 +751,10 @@ async def test_a_whole_board_comes_cleared_once_for_each_pod(site):
 @pytest.mark.parametrize(
     ("fault", "says"),
     [
-        ({"load": "fail 5"}, r"fpga-load-local-image -I agfi-0fedcba9876543210 ended with status 5: Error: \(5\) invalid-afi-id The agfi id passed is invalid"),
+        (
+            {"load": "fail 5"},
+            r"fpga-load-local-image -S 0 -I agfi-0fedcba9876543210 ended with status 5: Error: \(5\) invalid-afi-id The agfi id passed is invalid",
+        ),
         ({"load": "fail 16"}, r"ended with status 16: Error: \(16\) shell-version-not-supported"),
         ({"load": "lie"}, "found no image, cleared, ok, expected agfi-0fedcba9876543210 loaded"),
         ({"load": "garble"}, "found 'Segmentation fault', expected agfi-0fedcba9876543210 loaded"),
@@ -773,6 +776,29 @@ async def test_an_image_that_does_not_load_is_told_in_the_pods_events_and_tried_
         await kubelet.start_container(pod)
         assert site.holds() == IMAGE
         assert daemon.problems() == []
+
+
+@scenario
+@pytest.mark.parametrize("image", [IMAGE, ""])
+async def test_nothing_is_loaded_or_cleared_where_awss_tools_number_boards_otherwise(site, image):
+    """What they call slot 0 is another pod's board."""
+    slot = site.plug(F2)
+    site.publish({F2: "a" if image else "boards"}, replicas={F2: 2}, image=image)
+    resource = ACCELERATOR if image else f"xilinx/{F2}"
+    own = site.root / "bin" / "fpga-describe-local-image-slots"
+    right = own.read_text()
+    own.write_text("#!/bin/sh\necho 'AFIDEVICE    0       0x1d0f      0x9048      0000:99:00.0'\n")
+    async with running(site.options.kubelet) as kubelet, site.daemon():
+        (site.root / "aws").mkdir(exist_ok=True)
+        (site.root / "aws" / "slot-0.json").write_text(json.dumps({"image": IMAGE, "status": "loaded"}))
+        await until(lambda: kubelet.allocatable().get(resource))
+        pod = await kubelet.admit("job", {resource: 1})
+        with pytest.raises(StartError, match=rf"AWS' tools call 0000:99:00\.0 slot 0, expected {slot}\.0"):
+            await kubelet.start_container(pod)
+        assert not [call for call in site.calls() if call.startswith(("load", "clear"))]
+        own.write_text(right)
+        await kubelet.start_container(pod)
+        assert site.holds() == image
 
 
 @scenario
@@ -810,7 +836,7 @@ async def test_a_board_that_cannot_be_cleared_is_a_problem_until_it_is(site):
         site.faults(clear="fail 14")
         kubelet.end("job")
         await until(daemon.problems)
-        assert "could not be cleared after its last pod: slot 0: fpga-clear-local-image ended with status 14" in daemon.problems()[0]
+        assert "could not be cleared after its last pod: slot 0: fpga-clear-local-image -S 0 ended with status 14" in daemon.problems()[0]
         site.faults()
         await kubelet.start_container(await kubelet.admit("next", {ACCELERATOR: 2}))
         assert daemon.problems() == []
