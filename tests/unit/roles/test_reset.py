@@ -131,3 +131,9 @@ def test_the_vpn_server_of_a_cluster_that_stays_is_not_taken_out(reset):
     assert not reset.site.lock.path.exists()
     reset.gone()
     assert reset.run("--limit", "gate,worker1").returncode == 0
+
+
+def test_no_driver_is_taken_from_under_pods():
+    """kubeadm's reset ends them."""
+    order = yaml.safe_load((ROOT / "roles" / "reset" / "vars" / "main.yml").read_text())["__reset_roles"]
+    assert all(order.index(role) > order.index("kubeadm") for role in ("fpga_device_plugin", "xrt", "aws_fpga"))
