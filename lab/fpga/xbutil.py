@@ -1,14 +1,20 @@
-"""xbutil and xbmgmt for boards out of files: `examine` says what XRT's say of them (2023.2), `xbmgmt program` notes that it was called."""
+"""xbutil and xbmgmt for boards out of files: `examine` says what XRT's say of them (2023.2), `xbmgmt program` notes that it was called.
+
+/run/lab-fpga/faults/xbutil and /run/lab-fpga/faults/xbmgmt make the command fail that is named there, examine or program, each until it is taken out.
+"""
 
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 XRT = "2.16.204"
+ROOT = Path(os.environ.get("LAB_FPGA_ROOT", "/run/lab-fpga"))
+SAID = {"examine": "ERROR: Failed to find any devices: Operation not permitted", "program": "ERROR: No shells found on the system. Operation canceled."}
 
 
 def boards() -> list[dict[str, Any]]:
@@ -33,10 +39,14 @@ def examine(management: bool) -> None:
 def main() -> None:
     management = sys.argv[0].endswith("xbmgmt")
     command = sys.argv[1] if len(sys.argv) > 1 else ""
+    fault = ROOT / "faults" / Path(sys.argv[0]).name
+    if fault.exists() and fault.read_text().strip() == command:
+        print(SAID[command], file=sys.stderr)
+        sys.exit(1)
     if command == "examine":
         examine(management)
     elif management and command == "program":
-        with Path("/run/lab-fpga/xbmgmt.log").open("a") as log:
+        with (ROOT / "xbmgmt.log").open("a") as log:
             log.write(" ".join(sys.argv[1:]) + "\n")
         print("****************************************************\nCold reboot machine to load the new image on device.\n" + "*" * 52)
     else:

@@ -12,12 +12,13 @@ author:
   - The fpga.hybrid maintainers (@fpga-hybrid)
 description:
   - Flashes a card only if its serial number is named, and only while it holds the image that it was sold with, or, where a shell has two parts, the first.
+  - Where C(xbmgmt) fails, its card counts as not flashed, and the next run flashes it.
   - A card shows what it holds after a cold boot, that is, power off and on; until then it is not flashed again. What is due stands in
     C(/var/lib/fpga-hybrid/xrt-flashed.json).
 attributes:
   check_mode:
     support: full
-    description: Predicts.
+    description: Predicts. Numbers that no driver can tell yet are taken for right.
   diff_mode:
     support: full
     description: Shows the calls of C(xbmgmt).
@@ -88,14 +89,26 @@ def main() -> None:
     cards = alveo_cards(host.sysfs, host.dev)
     before = host.pending()
     pending = _xrt.still_pending(cards, before)
+    serials = params["serials"]
+    if module.check_mode and not all(card.serial for card in cards):
+        there = {card.serial for card in cards}
+        unread = [serial for serial in serials if serial not in there]
+        serials = [serial for serial in serials if serial in there]
+        if unread:
+            module.warn(f"{params['host']}: whether a card has the number {', '.join(unread)} cannot be read before the driver is there; a run looks then.")
     try:
-        steps = _xrt.plan_flash(params["host"], cards, params["serials"], params["partitions"], pending)
+        steps = _xrt.plan_flash(params["host"], cards, serials, params["partitions"], pending) if serials or not module.check_mode else []
         for step in steps:
             if not module.check_mode:
                 # Before the call: one that is killed may have written.
+                earlier = dict(pending)
                 pending[step.card.serial] = step.stage
                 host.remember(pending)
-                host.flash(step)
+                try:
+                    host.flash(step)
+                except FlashError:  # it ended by itself, and says that it did not
+                    host.remember(earlier)
+                    raise
         if pending != before and not module.check_mode:
             host.remember(pending)
     except (ValueError, FlashError, OSError) as error:

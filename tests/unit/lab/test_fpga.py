@@ -16,7 +16,7 @@ from ipaddress import IPv4Address
 
 import pytest
 
-from lab.fpga import aws_tools, hosts, tree
+from lab.fpga import aws_tools, hosts, tree, xbutil
 from lab.fpga.tree import MODELS, Plugged, Tree, TreeError
 from lab.hosts import container
 from lab.settings import HOSTS, ONPREM, Host
@@ -240,3 +240,15 @@ def test_a_large_image_takes_its_time(f2):
     started = time.monotonic()
     assert tool(f2, "LoadFpgaImage", "-S", "0", "-I", "agfi-1").returncode == 0
     assert time.monotonic() - started > 0.3
+
+
+@pytest.mark.parametrize(("program", "command"), [("xbutil", "examine"), ("xbmgmt", "examine"), ("xbmgmt", "program")])
+def test_xrts_tools_fail_when_they_are_told_to(tmp_path, program, command):
+    (tmp_path / "faults").mkdir()
+    (tmp_path / "faults" / program).write_text(f"{command}\n")
+    link = tmp_path / program
+    link.symlink_to(xbutil.__file__)
+    done = subprocess.run([sys.executable, str(link), command], env={**os.environ, "LAB_FPGA_ROOT": str(tmp_path)}, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("ERROR: ")
+    assert not (tmp_path / "xbmgmt.log").exists()
