@@ -16,7 +16,7 @@ from ansible_collections.fpga.hybrid.plugins.module_utils._aws_declaration impor
 from ansible_collections.fpga.hybrid.plugins.module_utils._labels import EFFECTS, Taint, TaintError, is_key, is_value
 from ansible_collections.fpga.hybrid.plugins.module_utils._node import FPGA_STACK
 from ansible_collections.fpga.hybrid.plugins.module_utils._node_pool import PoolError, parse_accelerators
-from ansible_collections.fpga.hybrid.plugins.module_utils._on_prem_fpga import on_prem_fpga
+from ansible_collections.fpga.hybrid.plugins.module_utils._on_prem_fpga import on_prem_fpga, stack_label_problems
 from ansible_collections.fpga.hybrid.plugins.module_utils._problems import Problem
 from ansible_collections.fpga.hybrid.plugins.module_utils._versions import load_table, resolve
 
@@ -465,11 +465,13 @@ def _fpgas(declaration: Mapping[str, Any], hosts: list[Host]) -> list[Problem]:
         accelerators = parse_accelerators(declaration.get("cluster_accelerators"))
     except PoolError as error:
         return error.problems
-    problems = []
+    problems: list[Problem] = []
     for host in hosts:
         if host.is_worker:
+            stack = host.variables.get("fpga_stack", FPGA_STACK)
+            problems += stack_label_problems(host.name, host.variables.get("node_labels"), stack)
             try:
-                on_prem_fpga(host.name, host.variables.get("fpga_publish", {}), host.variables.get("fpga_stack", FPGA_STACK), accelerators)
+                on_prem_fpga(host.name, host.variables.get("fpga_publish", {}), stack, accelerators)
             except PoolError as error:
                 problems += error.problems
     return problems

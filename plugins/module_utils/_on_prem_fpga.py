@@ -21,6 +21,21 @@ KNOWN_BOARDS = ("u200", "u250", "u280", "u50", "u55c", "aws-vu9p-f1", "aws-vu47p
 BOTH, NO_STACK = "both", "none"
 #: Who publishes a host's boards. The latter two publish under names of their own, and are told nothing by us.
 STACKS = (FPGA_STACK, "inaccel", "amd", NO_STACK)
+#: Labels that make a stack run on a node. Role kubeadm gives them by C(fpga_stack), and who writes one himself has a second stack there.
+STACK_LABEL = "fpga.hybrid/stack"
+INACCEL_LABEL, INACCEL_ENABLED = "inaccel/fpga", "enabled"
+
+
+def stack_label_problems(host: str, labels: object, stack: object) -> Iterator[Problem]:
+    """A second stack that comes with C(node_labels). A label that says what C(fpga_stack) says is none."""
+    if not isinstance(labels, Mapping):
+        return
+    chosen = {STACK_LABEL: labels.get(STACK_LABEL), INACCEL_LABEL: "inaccel" if labels.get(INACCEL_LABEL) == INACCEL_ENABLED else None}
+    for label, brought in chosen.items():
+        if brought not in (None, stack):
+            found = f"found {labels[label]} beside fpga_stack: {stack}, which would be two stacks on one node"
+            remedy = "Take the label out, or say which of the two the host has by fpga_stack."
+            yield Problem(host, f"node_labels.{label}", found, "exactly one stack a node, whose labels follow from fpga_stack", remedy)
 
 
 def on_prem_fpga(host: str, publish: object, stack: object, accelerators: Mapping[str, Accelerator]) -> dict[str, Any] | None:

@@ -118,6 +118,35 @@ def test_the_declarations_check_reads_both_host_variables():
     assert set(HOST_VARIABLES) >= DECLARED
 
 
+@pytest.mark.parametrize(
+    ("variables", "says"),
+    [
+        ({"fpga_stack": ["inaccel", "amd"]}, "worker1, fpga_stack: found ['inaccel', 'amd']"),
+        ({"fpga_stack": "amd", "fpga_publish": {"u250": "boards"}}, "worker1, fpga_publish: found u250 beside fpga_stack: amd"),
+        ({"node_labels": {"fpga.hybrid/stack": "amd"}}, "worker1, node_labels.fpga.hybrid/stack: found amd beside fpga_stack: fpga_device_plugin"),
+        ({"node_labels": {"inaccel/fpga": "enabled"}}, "worker1, node_labels.inaccel/fpga: found enabled beside fpga_stack: fpga_device_plugin"),
+        ({"fpga_stack": "amd", "node_labels": {"inaccel/fpga": "enabled"}}, "worker1, node_labels.inaccel/fpga: found enabled beside fpga_stack: amd"),
+        ({"fpga_stack": "none", "node_labels": {"fpga.hybrid/stack": "inaccel"}}, "worker1, node_labels.fpga.hybrid/stack: found inaccel"),
+    ],
+)
+def test_two_stacks_on_one_node_are_refused_by_host_and_variable(variables, says):
+    found = validate({"cluster_accelerators": {}}, [Host("worker1", False, variables)])
+    assert [problem for problem in map(str, found) if says in problem]
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {"fpga_stack": "amd", "node_labels": {"fpga.hybrid/stack": "amd"}},
+        {"fpga_stack": "inaccel", "node_labels": {"inaccel/fpga": "enabled", "fpga.hybrid/stack": "inaccel"}},
+        {"node_labels": {"inaccel/fpga": "disabled"}},
+    ],
+)
+def test_a_label_that_brings_no_second_stack_stays(variables):
+    found = validate({"cluster_accelerators": {}}, [Host("worker1", False, variables)])
+    assert [problem for problem in found if "stack" in str(problem)] == []
+
+
 def test_a_worker_is_checked_and_a_control_plane_alone_is_not():
     ambiguous = [Host("worker1", False, {}), Host("cp1", True, {}, is_worker=False)]
     assert [problem.host for problem in problems(ambiguous, TWO)] == ["worker1"]
