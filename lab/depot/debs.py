@@ -52,7 +52,7 @@ class Spec:
 
 
 def read_specs(path: Path = TABLE) -> tuple[Spec, ...]:
-    return tuple(Spec(name=name, **entry) for name, entry in tomllib.loads(path.read_text())["package"].items())
+    return tuple(Spec(**{"name": name, **entry}) for name, entry in tomllib.loads(path.read_text())["package"].items())
 
 
 def version_of(spec: Spec, table: golang.Table, suite: str = "", release: str = "") -> str:
@@ -238,6 +238,12 @@ def publish(cache: Cache, made: Mapping[str, Mapping[str, Sequence[Path]]]) -> N
     for path in made["xilinx"][""]:
         write_atomically(cache.www / "files/xrt" / path.name, path.read_bytes())
     write_atomically(cache.www / "files/xrt/SHA256SUMS", "".join(f"{file_digest(path)}  {path.name}\n" for path in made["xilinx"][""]))
+    # As InAccel's two have them: by suite since 2021, flat before.
+    inaccel = cache.www / "inaccel"
+    for suite in suites:
+        publish_suite(inaccel / "deb/debian", suite, "main", {path.name: path for path in made["inaccel"][""]}, key, pool="pool/main")
+    publish_flat(inaccel / "debian", {path.name: path for path in made["inaccel-2020"][""]}, key, label="inaccel")
+    write_atomically(inaccel / "gpg", key.public_key())
     publish_suite(cache.www / "aws-fpga", "any", "main", {path.name: path for path in made["aws-fpga"][""]}, key, pool="pool/any/main")
     write_atomically(cache.www / "aws-fpga/gpgkey", key.public_key())
     write_atomically(cache.www / "helm/gpgkey", key.public_key())

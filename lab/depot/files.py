@@ -16,6 +16,8 @@ from lab.files import write_atomically
 from lab.fpga import aws_sources
 
 ROLES = HERE.parents[1] / "roles"
+#: Stand-ins for charts that cannot be had, each in a folder of its version.
+CHARTS = HERE / "charts"
 #: Of the hosts: Debian 12's and 13's.
 PYTHONS = ("3.11", "3.13")
 #: What pip takes for wheels of these hosts: the names of glibc's age, up to Debian 12's 2.36.
@@ -55,7 +57,7 @@ def labelled(chart: str) -> str:
 
 
 def publish_charts(cache: Cache, module: Path) -> None:
-    """Package the chart as upstream's release does, version given from outside, and index the folder."""
+    """Package Calico's chart as upstream's release does, version given from outside, the lab's stand-ins as they are, and index the folder."""
     table = golang.read_table()
     helm = table.program("helm").path(cache)
     version = table.versions["calico"]
@@ -69,9 +71,12 @@ def publish_charts(cache: Cache, module: Path) -> None:
             path.chmod(0o755 if path.is_dir() else 0o644)
         description = chart / "Chart.yaml"
         description.write_text(labelled(description.read_text()))
+        stand_ins = sorted(CHARTS.glob("*/*/"))
         # Nothing of the user's own helm settings, plugins or caches.
         env = {"PATH": "/usr/bin:/bin", "HOME": str(folder)}
         run([helm, "package", chart, "--version", version, "--app-version", version, "--destination", folder], env=env)
+        for stand_in in stand_ins:
+            run([helm, "package", stand_in, "--destination", folder], env=env)
         for stale in target.glob("*.tgz"):
             stale.unlink()
         for packed in folder.glob("*.tgz"):
@@ -163,6 +168,7 @@ def build(cache: Cache) -> None:
         *PLATFORMS,
         *requirements(),
         CHART_NOTE,
+        *(part for path in sorted(CHARTS.rglob("*.*")) if path.is_file() for part in (str(path.relative_to(CHARTS)), path)),
         aws_sources.archive(),
     )
     if stamp.is_current(inputs, target / "SHA256SUMS", cache.www / "charts" / "index.yaml", index):

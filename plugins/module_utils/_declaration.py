@@ -65,8 +65,8 @@ SERVICE_PREFIXES = range(12, 29)
 POD_PREFIXES = range(8, 25)
 NODE_PREFIX = 24
 
-MIRRORS = ("debian", "kubernetes", "docker", "helm", "xilinx", "images", "charts", "files", "python")
-PACKAGE_MIRRORS = ("debian", "kubernetes", "docker", "helm", "xilinx")
+MIRRORS = ("debian", "kubernetes", "docker", "helm", "xilinx", "inaccel", "images", "charts", "files", "python")
+PACKAGE_MIRRORS = ("debian", "kubernetes", "docker", "helm", "xilinx", "inaccel")
 MIRROR_KEYS = ("url", "ca", "username", "password", "key")
 
 DNS_LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
