@@ -1,7 +1,7 @@
 """Stand-in for InAccel's daemon (inaccel/daemon, 2024): its sockets, and of what Docker asks a volume plugin the handshake. Nothing in it is InAccel's.
 
-It heeds DOCKER and KUBELET as that one does, and ends where that one would: on a configuration that is no JSON. /run/lab-fpga/faults/inacceld makes it end, too.
-The kubelet finds a socket that says nothing: no pod gets a volume of it.
+It heeds DOCKER and KUBELET as that one does, and ends where that one would: on a configuration that is no JSON. A text in
+/run/lab-fpga/faults/inacceld makes it end, too. The kubelet finds a socket that says nothing: no pod gets a volume of it.
 """
 
 from __future__ import annotations

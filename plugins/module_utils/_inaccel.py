@@ -58,7 +58,9 @@ def chart_values(version: str, extra: object, license_key: str, https_proxy: str
     if problems:
         raise InaccelError(problems)
     # Since 2.6.0 the chart chooses its nodes by this label itself.
-    ours: dict[str, Any] = {"nodeSelector": {INACCEL_LABEL: INACCEL_ENABLED}} if selects else {"driver": {"enabled": False}, "fpga-discovery": {"enabled": False}}
+    ours: dict[str, Any] = {"nodeSelector": {INACCEL_LABEL: INACCEL_ENABLED}}
+    if not selects:
+        ours = {"driver": {"enabled": False}, "fpga-discovery": {"enabled": False}}
     if license_key:
         ours["license"] = license_key
     if https_proxy and "httpsProxy" in known["coral"]:

@@ -5,11 +5,13 @@
 from __future__ import annotations
 
 import pytest
+import yaml
 
 from ansible_collections.fpga.hybrid.plugins.module_utils import _helm as helm
 from ansible_collections.fpga.hybrid.plugins.module_utils._inaccel import chart_values
-from ansible_collections.fpga.hybrid.plugins.module_utils._kubectl import ServerSideApply, run
+from ansible_collections.fpga.hybrid.plugins.module_utils._kubectl import ServerSideApply, identity, run
 from lab.depot.files import CHARTS
+from tests.integration.admission.conftest import ROOT
 from tests.unit import lab_programs
 from tests.unit.roles.test_inaccel import seen
 
@@ -24,6 +26,15 @@ def test_the_chart_is_taken_and_a_second_run_changes_nothing_also_with_a_license
         wanted = helm.render(run, helm.Chart("inaccel", str(CHARTS / version / "fpga-operator"), version, namespace="kube-system", values=values))
     apply.apply(wanted, apply.plan(wanted))
     assert not apply.plan(wanted).changed
+    reset(kubectl)
+    assert apply.plan(wanted).created == [identity(value) for value in wanted], "what the reset left"
+
+
+def reset(kubectl):
+    """The calls of tasks/operator_reset.yml."""
+    (task,) = yaml.safe_load((ROOT / "roles" / "inaccel" / "tasks" / "operator_reset.yml").read_text())
+    for names in task["loop"]:
+        kubectl.call("--namespace", "kube-system", "delete", "--ignore-not-found", *names)
 
 
 def test_the_csi_driver_alone_is_taken(api):

@@ -64,7 +64,10 @@ def test_the_kubelet_finds_a_socket_where_it_is_to(tmp_path, monkeypatch):
         assert not Path(DOCKER).exists()
 
 
-@pytest.mark.parametrize(("path", "content", "says"), [("etc/inaccel/daemon.json", "{", "daemon.json"), ("lab/faults/inacceld", "no such platform", "no such platform")])
+@pytest.mark.parametrize(
+    ("path", "content", "says"),
+    [("etc/inaccel/daemon.json", "{", "daemon.json"), ("lab/faults/inacceld", "no such platform", "no such platform")],
+)
 def test_it_ends_on_a_bad_configuration_and_when_told_to(path, content, says, tmp_path):
     (tmp_path / path).parent.mkdir(parents=True)
     (tmp_path / path).write_text(content)

@@ -119,7 +119,7 @@ def test_the_runtime_is_described_beside_the_users_own_settings(role):
     assert "inaccel-runc" in str(found)
 
 
-def test_a_mirror_is_told_of_packages_images_and_chart(monkeypatch):
+def test_a_mirror_is_told_of_packages_images_and_chart():
     found = seen("{{ inaccel_artifacts }}", inaccel_extra_values={"daemon": {"tag": "1.0"}, "coral": {"image": "registry.example.org/coral"}})
     assert found["charts"] == [{"name": "fpga-operator", "version": "2.8.2", "repository": "https://setup.inaccel.com/helm"}]
     assert set(found["images"]) == {
@@ -150,7 +150,11 @@ def test_a_license_is_read_from_a_file_of_roots_and_told_to_nobody(tmp_path):
 
 @pytest.mark.parametrize(
     ("mode", "variables", "says"),
-    [(0o640, {}, "found mode 0640; expected one license"), (None, {}, "found no such file"), (0o600, {"inaccel_license": "x"}, "found inaccel_license beside it")],
+    [
+        (0o640, {}, "found mode 0640; expected one license"),
+        (None, {}, "found no such file"),
+        (0o600, {"inaccel_license": "x"}, "found inaccel_license beside it"),
+    ],
 )
 def test_a_license_that_others_can_read_or_that_is_said_twice_is_refused(mode, variables, says, tmp_path):
     if mode is not None:
