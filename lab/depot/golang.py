@@ -42,6 +42,7 @@ class Program:
     def inputs(self, toolchain: str) -> str:
         """Changes when, and only when, the program would."""
         sources = sorted(path for path in self.folder.rglob("*") if path.is_file() and (path.suffix == ".go" or path.name in {"go.mod", "go.sum"}))
+        sources = [path for path in sources if not path.name.endswith("_test.go")]
         named = [part for path in sources for part in (str(path.relative_to(self.folder)), path)]
         return digest_of(toolchain, self.package, self.ldflags, *named)
 

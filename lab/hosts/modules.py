@@ -6,6 +6,7 @@ import gzip
 import os
 import re
 import shutil
+import threading
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -57,12 +58,21 @@ def built_in(options: Iterable[str]) -> list[str]:
     return [f"kernel/{path}.ko" for path, option in KNOWN.items() if option in present]
 
 
+# Hosts are made side by side.
+ONE_AT_A_TIME = threading.Lock()
+
+
 def folder() -> Path:
     """The folder to mount read-only at /lib/modules: the machine's own if it has one for its kernel, else one that tells what is built in."""
     release = os.uname().release
     own = Path("/lib/modules")
     if (own / release / "modules.dep").exists():
         return own
+    with ONE_AT_A_TIME:
+        return made_up(release)
+
+
+def made_up(release: str) -> Path:
     made = STATE / "modules"
     target = made / "lib/modules" / release
     builtin = "".join(f"{line}\n" for line in built_in(kernel_config(release)))

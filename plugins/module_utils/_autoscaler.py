@@ -372,7 +372,8 @@ def _secret_problems(kind: str, secret: str, found: Mapping[str, Any]) -> Iterat
     if kind == "roles_anywhere":
         make = f"kubectl -n {NAMESPACE} create secret tls {secret} --cert=FILE --key=FILE"
     else:
-        make = f"kubectl -n {NAMESPACE} create secret generic {secret} --from-env-file=FILE, FILE (0600) with a line NAME=value for each"
+        make = f"kubectl -n {NAMESPACE} create secret generic {secret} --from-env-file=FILE, FILE (0600) with a line NAME=value for each; "
+        make += "or name a file there with the key, as AWS' programs have it, and the role makes it: cluster_aws_credentials.autoscaler"
     there = "there is no such Secret" if keys is None else f"it has {', '.join(keys) or 'no keys'}"
     replace = "" if keys is None else f"Delete it first (kubectl -n {NAMESPACE} delete secret {secret}). "
     variable, expected = f"autoscaler_secret, Secret {NAMESPACE}/{secret}", f"the keys {' and '.join(wanted)}"

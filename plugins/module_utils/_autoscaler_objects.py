@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+import base64
+import configparser
 import copy
 import hashlib
 from collections.abc import Iterator, Mapping
@@ -137,6 +139,41 @@ _PLACE: Object = {
     "priorityClassName": "system-cluster-critical",
 }
 _RESOURCES: Object = {"requests": {"cpu": "50m", "memory": "200Mi"}, "limits": {"memory": "600Mi"}}
+
+
+# --- its key ------------------------------------------------------------------------------------------------------------------------------------
+
+
+def secret(text: str, name: str) -> Object:
+    """The Secret that SECRET_KEYS names, from a file as AWS' own programs have it. Raises AutoscalerError, which quotes nothing of it."""
+    keys = {key: _from_file(text).get(key.lower(), "") for key in SECRET_KEYS["secret"]}
+    missing = [key.lower() for key, value in keys.items() if not value]
+    if missing:
+        raise _key_file(f"section default has no {' and no '.join(missing)}", "Mend the file, or name another.")
+    if _from_file(text).get("aws_session_token"):
+        # The pod would have it for an hour, and then be denied for ever.
+        raise _key_file("it has an aws_session_token, so its key ends by itself", "Give the autoscaler the key of a user of its own (playbook iam.yml).")
+    data = {key: base64.b64encode(value.encode()).decode() for key, value in keys.items()}
+    metadata = {"name": name, "namespace": NAMESPACE}
+    return {"apiVersion": "v1", "kind": "Secret", "type": "Opaque", "metadata": metadata, "data": data}
+
+
+def _from_file(text: str) -> dict[str, str]:
+    # Values are taken as they are: a secret key may hold what other readers take for a reference.
+    parser = configparser.RawConfigParser()
+    try:
+        parser.read_string(text)
+        return dict(parser["default"])
+    except KeyError:
+        return {}
+    except configparser.Error as error:
+        # Not the parser's own words: they quote the line.
+        raise _key_file(f"it is no credentials file ({type(error).__name__})", "Write [default] above the two lines.") from None
+
+
+def _key_file(found: str, remedy: str) -> AutoscalerError:
+    expected = "section [default] with aws_access_key_id and aws_secret_access_key"
+    return AutoscalerError([Problem("", "cluster_aws_credentials.autoscaler", found, expected, remedy)])
 
 
 # --- the chart ----------------------------------------------------------------------------------------------------------------------------------

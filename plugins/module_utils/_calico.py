@@ -122,8 +122,10 @@ def patch(objects: list[Object], network: Network) -> list[Object]:
     _add(node, "IP_AUTODETECTION_METHOD", "kubernetes-internal-ip")
     alive = node["livenessProbe"]["exec"]
     alive["command"] = [word for word in alive["command"] if word != "-bird-live"]
+    if "exec" not in node.get("readinessProbe", {}):
+        raise CalicoError("Calico's manifest: container calico-node is no longer asked by a program whether it is ready (readinessProbe.exec).")
     _set(node, "FELIX_HEALTHENABLED", "true")
-    node["readinessProbe"] = dict(READINESS)
+    node["readinessProbe"] = copy.deepcopy(READINESS)
 
     # Pods read the ConfigMap when they start: a new annotation in their template starts them anew exactly when it changes.
     digest = hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()

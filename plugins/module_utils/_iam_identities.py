@@ -191,6 +191,25 @@ KEEPER = Identity(
     ),
 )
 
+#: All that upstream's calls (cloudprovider/aws/aws_wrapper.go), but for EKS' node groups and types chosen by requirements, which no pool has.
+AUTOSCALER = Identity(
+    "autoscaler",
+    "Runs the Cluster Autoscaler on the control plane: says how many instances each of the pools' groups shall have, and ends those that are idle.",
+    (
+        Grant(
+            "LookAtGroupsAndTheirTypes",
+            (
+                "autoscaling:DescribeAutoScalingGroups",
+                "autoscaling:DescribeScalingActivities",
+                "ec2:DescribeInstanceTypes",
+                "ec2:DescribeLaunchTemplateVersions",
+            ),
+        ),
+        Grant("LookAtLaunchConfigurations", ("autoscaling:DescribeLaunchConfigurations",), needs=LAUNCH_CONFIGURATIONS),
+        Grant("MoveGroups", ("autoscaling:SetDesiredCapacity", "autoscaling:TerminateInstanceInAutoScalingGroup"), (GROUP,), OURS),
+    ),
+)
+
 #: The role of the instances themselves (a pool's instance_profile).
 INSTANCES = Identity(
     "instance",
@@ -207,4 +226,4 @@ INSTANCES = Identity(
     trusted="ec2",
 )
 
-IDENTITIES: Mapping[str, Identity] = {identity.name: identity for identity in (POOLS, INVENTORY, KEEPER, INSTANCES)}
+IDENTITIES: Mapping[str, Identity] = {identity.name: identity for identity in (POOLS, INVENTORY, KEEPER, AUTOSCALER, INSTANCES)}

@@ -23,7 +23,8 @@ options:
     description:
       - Which identities. By default all.
       - V(pools) runs pools.yml. V(inventory) only reads, for the inventory plugin and cloud_audit.yml.
-      - V(keeper) is the program of role C(fpga.hybrid.keeper). V(instance) is the role of the instances themselves.
+      - V(keeper) is the program of role C(fpga.hybrid.keeper), V(autoscaler) what role C(fpga.hybrid.autoscaler) runs.
+        V(instance) is the role of the instances themselves.
     type: list
     elements: str
     default: []

@@ -14,7 +14,8 @@ description:
   - Starts the pull of the images that are not there, as a unit of systemd (C(fpga-hybrid-images.service)) that goes on by itself, and waits for nothing.
     So a host that will join later has its images by then.
   - Nothing depends on the result. An image that cannot be pulled is the kubelet's to report, with its pod; the unit's journal says the same.
-  - Pulls in the kubelet's namespace and by containerd's own settings for registries (C(config_path)), so mirrors and credentials are those of the kubelet.
+    So it never fails, but warns where the pull cannot be started.
+  - Pulls in the kubelet's namespace and by containerd's settings of registries, so mirrors and credentials are those of the kubelet.
 attributes:
   check_mode:
     support: full
@@ -28,10 +29,6 @@ options:
     type: list
     elements: str
     required: true
-  registry_folder:
-    description: Containerd's folder with the settings of registries (C(hosts.toml)).
-    type: path
-    default: /etc/containerd/certs.d
 """
 
 EXAMPLES = r"""
@@ -54,34 +51,43 @@ pulled:
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.fpga.hybrid.plugins.module_utils._command import run
+from ansible_collections.fpga.hybrid.plugins.module_utils._containerd import CERTS
 
 UNIT = "fpga-hybrid-images"
 #: One after the other, as the kubelet does, and going on after one that fails.
-SCRIPT = 'folder=$1; shift; for image; do ctr --namespace k8s.io images pull --hosts-dir "$folder" "$image" >/dev/null || failed=1; done; exit "${failed:-0}"'
+SCRIPT = """\
+folder=$1
+shift
+for image; do
+  ctr --namespace k8s.io images pull --skip-metadata --hosts-dir "$folder" "$image" >/dev/null || failed=1
+done
+exit "${failed:-0}"
+"""
 
 
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "images": {"type": "list", "elements": "str", "required": True},
-            "registry_folder": {"type": "path", "default": "/etc/containerd/certs.d"},
         },
         supports_check_mode=True,
     )
     listed = run(["ctr", "--namespace", "k8s.io", "images", "list", "--quiet"], timeout=30)
-    # Without an answer (a check of a fresh host, a containerd that does not run) none is there.
+    # Without an answer (a check of a fresh host has no containerd yet) none is there.
     there = set(listed.out.split())
     missing = [image for image in module.params["images"] if image not in there]
-    result = {"changed": bool(missing), "pulled": missing, "diff": {"before": "", "after": "".join(f"{image}\n" for image in missing)}}
-    if missing and not module.check_mode:
-        if listed.code != 0:
-            module.fail_json(msg=f"containerd does not answer ({listed.err.strip() or listed.out.strip()}). Look at: systemctl status containerd")
-        command = ["systemd-run", "--quiet", "--no-block", "--collect", f"--unit={UNIT}", "sh", "-c", SCRIPT, "sh"]
-        started = run([*command, module.params["registry_folder"], *missing], timeout=30)
-        # The unit of an earlier run that still pulls is as good.
-        if started.code != 0 and "already" not in started.err:
-            module.fail_json(msg=f"systemd-run did not start the pull: {started.err.strip()}")
-    module.exit_json(**result)
+    if missing and not module.check_mode and (refusal := start(missing) if listed.code == 0 else f"containerd does not answer: {listed.err.strip()}"):
+        module.warn(f"{refusal}. The kubelet pulls these images when it needs them: {', '.join(missing)}")
+        missing = []
+    module.exit_json(changed=bool(missing), pulled=missing, diff={"before": "", "after": "".join(f"{image}\n" for image in missing)})
+
+
+def start(images: list[str]) -> str:
+    """Why the unit that pulls them was not started, or ""."""
+    command = ["systemd-run", "--quiet", "--no-block", "--collect", f"--unit={UNIT}", "sh", "-c", SCRIPT, "sh", CERTS, *images]
+    started = run(command, timeout=30)
+    # The unit of an earlier run that still pulls is as good.
+    return "" if started.code == 0 or "already" in started.err else f"systemd-run did not start the pull: {started.err.strip()}"
 
 
 if __name__ == "__main__":

@@ -238,6 +238,8 @@ ip link set outer addrgenmode none up
 ip link set beyond addrgenmode none up
 ip address add 192.0.2.2/24 dev outer
 ip route add default via 192.0.2.1
+# A new network namespace begins with the machine's own value, which is 1 while a lab runs there.
+echo 0 > proc/sys/net/ipv4/ip_forward
 mkdir old
 pivot_root . old
 cd /
@@ -484,4 +486,4 @@ def test_clean_leaves_the_machine_as_it_was(sandbox):
     assert [str(difference) for difference in machine.differences(before, sandbox.record())] == []
     assert sandbox.containers() == {}
     assert sandbox.run("podman", "images", "--quiet") == ""
-    assert sandbox.run("ls", str(settings.STATE)) == ""
+    sandbox.run("test", "!", "-e", str(settings.STATE))

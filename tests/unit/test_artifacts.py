@@ -92,6 +92,22 @@ def test_the_declaration_decides(tmp_path):
     assert "calico-vxlan.yaml" in named(artifacts, "file")
 
 
+POOL = {"name": "f2", "instance_type": "f2.6xlarge", "max_size": 1, "availability_zones": ["us-east-1a"]}
+
+
+@pytest.mark.parametrize(
+    ("pools", "method", "charts"),
+    [([], "chart", set()), ([POOL], "chart", {"cluster-autoscaler"}), ([POOL], "manifest", set())],
+    ids=["no pools", "chart", "manifest"],
+)
+def test_node_pools_want_the_autoscaler_of_the_clusters_minor(pools, method, charts, tmp_path):
+    declared = {"cluster_node_pools": pools, "cluster_aws_region": "us-east-1", "cni_method": "manifest", "autoscaler_method": method}
+    artifacts, _output = list_artifacts(tmp_path, declared)
+    assert set(named(artifacts, "chart")) == charts
+    images = [f"{item['origin']}/{item['name']}:{item['version']}" for item in artifacts if item["kind"] == "image" and "autoscaler" in item["name"]]
+    assert images == (["registry.k8s.io/autoscaling/cluster-autoscaler:v1.36.1"] if pools else [])
+
+
 class Mirror(http.server.BaseHTTPRequestHandler):
     """An apt repository, a registry and a file server that want a password."""
 

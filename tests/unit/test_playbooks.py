@@ -43,6 +43,22 @@ def test_a_playbook_that_changes_hosts_looks_first_and_holds_the_lock_from_then_
     assert entry_points(plays[-1]) & {"end", "record"}
 
 
+@pytest.mark.parametrize("name", CHANGING)
+def test_every_play_that_changes_hosts_begins_with_the_gate_whatever_part_was_asked_for(name):
+    """By a role in `roles`: of one that is included, the play's first host may have nothing to do, and the others would wait for its verdict."""
+    without = [play["name"] for play in PLAYBOOKS[name][2:] if not play.get("roles") and entry_points(play) != {"end"}]
+    assert without == []
+
+
+def test_the_gate_that_a_role_brings_belongs_to_every_part():
+    """The same tags everywhere, too: Ansible runs a role once a play, and takes one with other tags for another one."""
+    metas = {path.parts[-3]: yaml.safe_load(path.read_text())["dependencies"] for path in (ROOT / "roles").glob("*/meta/main.yml")}
+    gates = [{"role": "fpga.hybrid.cluster", "tags": ["always"]}]
+    assert {role: dependencies for role, dependencies in metas.items() if dependencies not in ([], gates)} == {}
+    named = [role for plays in PLAYBOOKS.values() for play in plays for role in play.get("roles", []) if "fpga.hybrid.cluster" in str(role)]
+    assert [role for role in named if role not in gates] == []
+
+
 @pytest.mark.parametrize("name", PLAYBOOKS)
 def test_no_play_gathers_facts(name):
     assert [play["name"] for play in PLAYBOOKS[name] if "hosts" in play and play.get("gather_facts", True)] == []

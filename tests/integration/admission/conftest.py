@@ -17,6 +17,7 @@ for path in (str(ROOT / "collections"), str(ROOT)):
     if path not in sys.path:
         sys.path.insert(0, path)
 
+from lab.cloud.testing import cloud, cloud_process  # noqa: E402, F401
 from tests.integration.admission.server import ApiServer, missing, serve  # noqa: E402
 
 

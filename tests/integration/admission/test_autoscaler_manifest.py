@@ -4,8 +4,6 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 import yaml
 from ansible.parsing.dataloader import DataLoader
@@ -13,7 +11,7 @@ from ansible.template import Templar, trust_as_template
 
 from ansible_collections.fpga.hybrid.plugins.filter.fpga_policy import fpga_policy
 from ansible_collections.fpga.hybrid.plugins.module_utils._autoscaler import parse_settings
-from ansible_collections.fpga.hybrid.plugins.module_utils._autoscaler_objects import manifest
+from ansible_collections.fpga.hybrid.plugins.module_utils._autoscaler_objects import manifest, secret
 from ansible_collections.fpga.hybrid.plugins.module_utils._kubectl import KubeError, ServerSideApply
 from tests.integration.admission.conftest import ROOT
 from tests.unit.plugins.module_utils.test_autoscaler import ANYWHERE, ENDPOINTS, declared
@@ -68,17 +66,15 @@ def evaluated(value, **variables):
     return Templar(loader=DataLoader(), variables=variables).template(trust_as_template(value))
 
 
-def test_a_secret_of_the_file_is_seen_by_its_keys_and_never_by_its_values(api, tmp_path):
-    """The calls of tasks/secret.yml."""
-    (tmp_path / "autoscaler.env").write_text("AWS_ACCESS_KEY_ID=planted-id\nAWS_SECRET_ACCESS_KEY=planted-key\n")
+def test_a_secret_of_the_file_is_seen_by_its_keys_and_never_by_its_values(api):
+    """What tasks/secret.yml does."""
     kubectl = api.kubectl()
     view = evaluated(yaml.safe_load((ROOT / "roles" / "autoscaler" / "vars" / "main.yml").read_text())["__autoscaler_secret_view"])
     look = ("--namespace", "kube-system", "get", "secret", "cluster-autoscaler-aws", "--output", view)
     code, _out, err = kubectl.try_call(*look)
     assert code != 0
     assert "(NotFound)" in err
-    options = (f"--from-env-file={tmp_path / 'autoscaler.env'}", "--dry-run=client", "--output=json")
-    made = json.loads(kubectl.call("--namespace", "kube-system", "create", "secret", "generic", "cluster-autoscaler-aws", *options))
+    made = secret("[default]\naws_access_key_id = planted-id\naws_secret_access_key = planted-key\n", "cluster-autoscaler-aws")
     apply = ServerSideApply(kubectl)
     apply.apply([made], apply.plan([made]))
     assert not apply.plan([made]).changed
@@ -97,7 +93,7 @@ def test_reset_names_kinds_that_there_are_and_a_second_one_finds_nothing(api, ro
             task["ansible.builtin.command"]["argv"],
             __autoscaler_kubectl=["--namespace", "kube-system"],
             ansible_check_mode=False,
-            autoscaler_credentials_file="/root/autoscaler.env",
+            __autoscaler_key_file="/root/autoscaler.aws",
             autoscaler_secret="cluster-autoscaler-aws",
         )
     else:

@@ -77,9 +77,10 @@ def test_a_changed_source_builds_it_again(build: Callable[[], None], go: Path, c
     assert calls(go) == 2
 
 
-def test_a_note_beside_the_sources_builds_nothing(build: Callable[[], None], go: Path, component: Path) -> None:
+def test_a_note_or_a_test_beside_the_sources_builds_nothing(build: Callable[[], None], go: Path, component: Path) -> None:
     build()
     (component / "README.md").write_text("why\n")
+    (component / "main_test.go").write_text("package main\n")
     build()
     assert calls(go) == 1
 

@@ -7,8 +7,11 @@ from __future__ import annotations
 import io
 import resource
 import tarfile
+import time
+from concurrent.futures import ThreadPoolExecutor
 from ipaddress import IPv4Address
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -135,6 +138,21 @@ def test_the_image_has_no_package_source_and_no_identity():
 
 def test_nothing_is_in_the_image_that_a_role_should_install():
     assert not {"kmod", "openvpn", "containerd", "runc", "iptables", "conntrack", "curl", "gnupg", "chrony"} & set(image.PACKAGES)
+
+
+def test_hosts_that_are_made_side_by_side_get_one_folder_of_modules(monkeypatch, tmp_path):
+    monkeypatch.setattr(modules, "STATE", tmp_path)
+
+    def depmod(*_words):
+        time.sleep(0.01)
+        (tmp_path / "lib").mkdir()  # a second one at the same time, or after it, would fail here
+        (tmp_path / "modules" / "lib" / "modules" / "6.1" / "modules.builtin.bin").touch()
+        return ""
+
+    monkeypatch.setattr(modules, "run", depmod)
+    monkeypatch.setattr(modules.os, "uname", lambda: SimpleNamespace(release="6.1"))
+    with ThreadPoolExecutor(8) as pool:
+        assert set(pool.map(lambda _: modules.folder(), range(8))) == {tmp_path / "modules" / "lib" / "modules"}
 
 
 def test_built_in_modules_are_those_of_the_kernels_options():

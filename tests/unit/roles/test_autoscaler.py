@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 
 import pytest
+import tomllib
 import yaml
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
@@ -62,13 +63,36 @@ NONE = {"revision": "", "keys": None}
         ({"rc": 0, "stdout": "uid.7", "stderr": ""}, False, "", {"revision": "uid.7", "keys": []}),
         (NOT_FOUND, False, "", NONE),
         (NOT_FOUND, True, "", NONE),
-        (NOT_FOUND, False, "/root/autoscaler.env", NONE),
-        (NOT_FOUND, True, "/root/autoscaler.env", None),  # the run would make it
+        (NOT_FOUND, False, "/root/autoscaler.aws", NONE),
+        (NOT_FOUND, True, "/root/autoscaler.aws", None),  # the run would make it
         ({"rc": 2, "msg": "No such file or directory: kubectl"}, True, "", None),  # a host without a cluster
         ({"skipped": True, "changed": False}, False, "", None),
     ],
 )
 def test_what_is_known_of_the_secret(answer, check, file, found):
     defined = yaml.safe_load((ROOT / "roles" / "autoscaler" / "vars" / "main.yml").read_text())["__autoscaler_secret_found"]
-    variables = {"__autoscaler_secret": answer, "ansible_check_mode": check, "autoscaler_credentials_file": file}
+    variables = {"__autoscaler_secret": answer, "ansible_check_mode": check, "__autoscaler_key_file": file}
     assert Templar(loader=DataLoader(), variables=variables).template(trust_as_template(defined)) == found
+
+
+@pytest.mark.parametrize(
+    ("declared", "kind", "file"),
+    [
+        ({"autoscaler": "/root/autoscaler.aws", "keeper": "/root/keeper.aws"}, "secret", "/root/autoscaler.aws"),
+        ({"keeper": "/root/keeper.aws"}, "secret", ""),
+        ({}, "secret", ""),
+        ({"autoscaler": "/root/autoscaler.aws"}, "roles_anywhere", ""),  # whose Secret holds a certificate
+        ({"autoscaler": "/root/autoscaler.aws"}, "none", ""),
+    ],
+)
+def test_the_key_is_where_the_declaration_says(declared, kind, file):
+    defined = yaml.safe_load((ROOT / "roles" / "autoscaler" / "vars" / "main.yml").read_text())["__autoscaler_key_file"]
+    variables = {"cluster_aws_credentials": declared, "autoscaler_credentials": kind}
+    assert Templar(loader=DataLoader(), variables=variables).template(trust_as_template(defined)) == file
+
+
+def test_the_labs_stand_in_has_the_version_that_the_role_wants():
+    images = tomllib.loads((ROOT / "lab" / "depot" / "images" / "images.toml").read_text())["image"]
+    reference = images["cluster-autoscaler-stand-in"]["reference"]
+    versions = yaml.safe_load((ROOT / "roles" / "cluster" / "vars" / "versions.yml").read_text())["cluster_known_versions"]["autoscaler"]
+    assert reference.rpartition(":")[2] in [row["version"] for row in versions if "1.36" in row["kubernetes"]]

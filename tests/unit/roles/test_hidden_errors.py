@@ -60,3 +60,20 @@ def test_a_mirror_of_charts_that_helm_cannot_use_says_why(site):
     said = failing(site, "cp1", [{"ansible.builtin.include_role": {"name": "fpga.hybrid.helm", "tasks_from": "mirror"}}])
     assert "cluster_mirrors.charts: helm cannot use https://mirror.example.org/charts: Error: failed to fetch" in said
     assert "401 Unauthorized. Check its url, ca, username and password." in said
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (None, "File not found: {file} on cp1; expected a file there with section [default] and in it aws_access_key_id"),
+        (f"AWS_SECRET_ACCESS_KEY={SECRET}\n", "it is no credentials file (MissingSectionHeaderError); expected section [default] with aws_access_key_id"),
+        (f"[default]\naws_secret_access_key = {SECRET}\n", "section default has no aws_access_key_id; expected section [default] with"),
+    ],
+)
+def test_a_key_of_the_autoscaler_that_is_none_says_why(site, text, said):
+    key = site.folder / "autoscaler.aws"
+    if text is not None:
+        key.write_text(text)
+    variables = {"__autoscaler_key_file": str(key), "autoscaler_secret": "cluster-autoscaler-aws"}
+    found = failing(site, "cp1", tasks("autoscaler/tasks/secret.yml")[:3], **variables)
+    assert f"cluster_aws_credentials.autoscaler: {said.format(file=key)}" in found

@@ -9,6 +9,8 @@ import re
 
 import pytest
 import yaml
+from ansible.parsing.dataloader import DataLoader
+from ansible.template import Templar, trust_as_template
 
 from ansible_collections.fpga.hybrid.plugins.module_utils._cluster_state import ClusterState
 from tests.unit.playbook_site import LOCAL, ROOT, UNREACHABLE, Site
@@ -17,10 +19,12 @@ PLAYS = yaml.safe_load((ROOT / "playbooks" / "reset.yml").read_text())
 SHOW = [
     {"hosts": "on_prem", "gather_facts": False, "tasks": [{"ansible.builtin.debug": {"msg": "{{ inventory_hostname }} stays {{ __reset_cluster_stays }}"}}]}
 ]
+CLUSTER = "3b9d4e6b-fe0d-4945-bba3-114c6a4a81cb"
 # Knows worker1 and worker2; what it is asked is written down. A pod on worker1 does not leave.
 KUBECTL = """#!/bin/sh
 echo "$*" >> {folder}/kubectl.log
 case "$*" in
+*"get configmap fpga-hybrid"*) cat {folder}/cluster-id ;;
 *"get node"*) echo node/asked ;;
 *"drain worker1"*) echo "error when evicting pods: PodDisruptionBudget web" >&2; exit 1 ;;
 esac
@@ -35,7 +39,8 @@ class Reset:
         self.kubeconfig = folder / "admin.conf"
         self.kubeconfig.write_text("x")
         self.site.state.mkdir()
-        (self.site.state / "cluster.json").write_text(ClusterState("3b9d4e6b-fe0d-4945-bba3-114c6a4a81cb", "lab").text())
+        (self.site.state / "cluster.json").write_text(ClusterState(CLUSTER, "lab").text())
+        (folder / "cluster-id").write_text(CLUSTER)
         self.bin = folder / "bin"
         self.bin.mkdir()
         (self.bin / "kubectl").write_text(KUBECTL.format(folder=folder))
@@ -137,3 +142,78 @@ def test_no_driver_is_taken_from_under_pods():
     """kubeadm's reset ends them. The device plugin goes before it: it only gives boards out, and would make its folder in the kubelet's anew."""
     order = yaml.safe_load((ROOT / "roles" / "reset" / "vars" / "main.yml").read_text())["__reset_roles"]
     assert order.index("fpga_device_plugin") < order.index("kubeadm") < min(order.index("xrt"), order.index("aws_fpga"))
+
+
+IN_CLUSTER = yaml.safe_load((ROOT / "roles" / "reset" / "vars" / "main.yml").read_text())["__reset_in_cluster"]
+
+
+def removed(reset):
+    return [word for line in reset.asked() if " delete " in f" {line}" for word in line.split() if "/" in word]
+
+
+def test_what_runs_in_the_cluster_only_is_taken_out_of_it(reset):
+    done = reset.run("--limit", "cp1", __reset_roles=IN_CLUSTER, cluster_aws_credentials={"autoscaler": "/root/autoscaler.aws"})
+    assert done.returncode == 0, done.stdout
+    assert removed(reset).count("deployment/cluster-autoscaler") == 1
+    assert "secret/cluster-autoscaler-aws" in removed(reset)
+    assert any(name.startswith("validatingadmissionpolicy/") for name in removed(reset))
+
+
+def test_a_secret_that_somebody_else_made_stays(reset):
+    assert reset.run("--limit", "cp1", __reset_roles=IN_CLUSTER).returncode == 0
+    assert [name for name in removed(reset) if name.startswith("secret/")] == []
+
+
+def test_nothing_is_taken_out_of_another_cluster(reset):
+    (reset.site.folder / "cluster-id").write_text("6b1f0f5e-94c9-4d5e-8a55-0a7f0c1e2d3b")
+    assert reset.run("--limit", "cp1", __reset_roles=IN_CLUSTER).returncode == 0
+    assert removed(reset) == []
+
+
+def test_a_control_plane_that_does_not_answer_is_taken_out_all_the_same(reset):
+    (reset.site.folder / "cluster-id").unlink()
+    assert reset.run("--limit", "cp1", __reset_roles=IN_CLUSTER).returncode == 0
+    assert removed(reset) == []
+
+
+def test_a_worker_that_leaves_takes_nothing_out_of_the_cluster(reset):
+    assert reset.run("--limit", "worker2", __reset_roles=IN_CLUSTER).returncode == 0
+    assert removed(reset) == []
+
+
+def brought(tasks):
+    """Roles of a list of tasks, in order, also in blocks."""
+    for task in tasks:
+        yield from brought(task.get("block", []))
+        if "ansible.builtin.include_role" in task:
+            yield task["ansible.builtin.include_role"]["name"]
+
+
+def test_all_that_site_brings_is_taken_out_and_the_cluster_s_own_in_the_reverse_order():
+    plays = yaml.safe_load((ROOT / "playbooks" / "site.yml").read_text())
+    names = [role if isinstance(role, str) else role["role"] for play in plays for role in play.get("roles", [])]
+    names += [name for play in plays for name in brought(play.get("tasks", []))]
+    order = [name for name in dict.fromkeys(name.removeprefix("fpga.hybrid.") for name in names) if (ROOT / "roles" / name / "tasks" / "reset.yml").exists()]
+    listed = yaml.safe_load((ROOT / "roles" / "reset" / "vars" / "main.yml").read_text())["__reset_roles"]
+    assert set(order) <= set(listed)
+    in_cluster = [name for name in order if name in {*IN_CLUSTER, "keeper"}]
+    assert in_cluster == ["keeper", *IN_CLUSTER[::-1]]
+    assert [name for name in listed if name in in_cluster] == in_cluster[::-1]
+
+
+def test_what_needs_the_control_plane_is_brought_there_only():
+    plays = yaml.safe_load((ROOT / "playbooks" / "site.yml").read_text())
+    blocks = [task for play in plays for task in play.get("tasks", []) if set(brought([task])) & {f"fpga.hybrid.{name}" for name in IN_CLUSTER}]
+    (block,) = blocks
+    assert block["when"] == "inventory_hostname in groups.control_plane"
+
+
+@pytest.mark.parametrize("answers", [True, False])
+def test_roles_go_in_the_order_of_the_list_whoever_answers(answers):
+    """Ansible's `difference` keeps none: containerd went before the pods that ran in it."""
+    (step,) = [task for task in yaml.safe_load((ROOT / "roles/reset/tasks/host.yml").read_text()) if "loop" in task]
+    variables = yaml.safe_load((ROOT / "roles/reset/vars/main.yml").read_text()) | {"__reset_answers": answers}
+    order = variables["__reset_roles"]
+    found = Templar(loader=DataLoader(), variables=variables).template(trust_as_template(step["loop"]))
+    assert found == [role for role in order if answers or role not in variables["__reset_in_cluster"]]
+    assert order.index("kubeadm") < order.index("containerd")

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import base64
 import configparser
 import json
 from typing import Any
@@ -14,6 +15,7 @@ from ansible.errors import AnsibleFilterError
 from ansible_collections.fpga.hybrid.plugins.filter.autoscaler_arguments import autoscaler_arguments
 from ansible_collections.fpga.hybrid.plugins.filter.autoscaler_chart_values import autoscaler_chart_values
 from ansible_collections.fpga.hybrid.plugins.filter.autoscaler_objects import autoscaler_objects
+from ansible_collections.fpga.hybrid.plugins.filter.autoscaler_secret import autoscaler_secret
 from ansible_collections.fpga.hybrid.plugins.filter.autoscaler_version import autoscaler_version
 from ansible_collections.fpga.hybrid.plugins.module_utils._autoscaler import AutoscalerError, known_flags, parse_settings, resolve_version, upstream
 from ansible_collections.fpga.hybrid.plugins.module_utils._versions import load_table
@@ -277,8 +279,40 @@ def test_a_secret_that_is_not_there_is_refused_with_how_to_make_it():
     assert problem == (
         "autoscaler_secret, Secret kube-system/cluster-autoscaler-aws: there is no such Secret; expected the keys AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY. "
         "Make it on the control plane: kubectl -n kube-system create secret generic cluster-autoscaler-aws --from-env-file=FILE, "
-        "FILE (0600) with a line NAME=value for each."
+        "FILE (0600) with a line NAME=value for each; or name a file there with the key, as AWS' programs have it, and the role makes it: "
+        "cluster_aws_credentials.autoscaler."
     )
+
+
+KEY_FILE = "# of iam.yml\n[default]\naws_access_key_id = AKIAPLANTED\naws_secret_access_key=planted/%(x)s+=\nregion = us-east-1\n"
+
+
+def test_the_key_file_becomes_the_secret_that_the_pod_reads():
+    made = autoscaler_secret(KEY_FILE, "aws")
+    assert made["metadata"] == {"name": "aws", "namespace": "kube-system"}
+    assert {key: base64.b64decode(value).decode() for key, value in made["data"].items()} == {
+        "AWS_ACCESS_KEY_ID": "AKIAPLANTED",
+        "AWS_SECRET_ACCESS_KEY": "planted/%(x)s+=",
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("", "section default has no aws_access_key_id and no aws_secret_access_key"),
+        (KEY_FILE.replace("[default]", "[autoscaler]"), "section default has no aws_access_key_id and no aws_secret_access_key"),
+        (KEY_FILE.replace("aws_secret_access_key=", "secret="), "section default has no aws_secret_access_key"),
+        (KEY_FILE.replace("AKIAPLANTED", ""), "section default has no aws_access_key_id"),
+        (KEY_FILE + "aws_session_token = planted\n", "it has an aws_session_token, so its key ends by itself"),
+        ("AWS_ACCESS_KEY_ID=planted\nAWS_SECRET_ACCESS_KEY=planted\n", "it is no credentials file (MissingSectionHeaderError)"),
+        ("[default]\nplanted\n", "it is no credentials file (ParsingError)"),
+    ],
+)
+def test_a_key_file_that_is_none_is_refused_without_a_word_of_what_stands_in_it(text, found):
+    with pytest.raises(AnsibleFilterError) as error:
+        autoscaler_secret(text, "aws")
+    assert str(error.value).startswith(f"cluster_aws_credentials.autoscaler: {found}; expected section [default] with aws_access_key_id and")
+    assert "planted" not in str(error.value).lower()
 
 
 def test_a_secret_with_other_keys_is_told_apart_from_none():

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from ansible_collections.fpga.hybrid.plugins.filter.calico_chart_values import calico_chart_values
-from ansible_collections.fpga.hybrid.plugins.module_utils._calico import CONFIGURATION_ANNOTATION, CalicoError, Network, check_digest, patch
+from ansible_collections.fpga.hybrid.plugins.module_utils._calico import CONFIGURATION_ANNOTATION, READINESS, CalicoError, Network, check_digest, patch
 
 NETWORK = Network("10.244.0.0/16", 1350)
 SINCE_3_30 = {"assignmentMode": "Automatic", "disableNewAllocations": False}
@@ -75,7 +75,7 @@ def test_calico_is_made_fit_for_a_tunnel(manifest):
     }
     container = result[2]["spec"]["template"]["spec"]["containers"][0]
     assert container["livenessProbe"]["exec"]["command"] == ["/bin/calico-node", "-felix-live"]
-    assert container["readinessProbe"]["httpGet"] == {"host": "localhost", "port": 9099, "path": "/readiness"}
+    assert container["readinessProbe"] == READINESS
     assert container["image"] == "docker.io/calico/node:v3"
 
 
@@ -114,6 +114,12 @@ def test_a_variable_that_upstream_has_renamed_is_refused_by_its_name(manifest, n
 def test_a_key_of_the_configuration_that_upstream_has_renamed_is_refused_by_its_name(manifest, key):
     manifest[1]["data"]["new"] = manifest[1]["data"].pop(key)
     with pytest.raises(CalicoError, match=f"calico-config has no key {key} any more"):
+        patch(manifest, NETWORK)
+
+
+def test_a_readiness_that_is_asked_in_another_way_is_refused(manifest):
+    manifest[2]["spec"]["template"]["spec"]["containers"][0]["readinessProbe"] = {"grpc": {"port": 1}}
+    with pytest.raises(CalicoError, match="readinessProbe"):
         patch(manifest, NETWORK)
 
 
