@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import resource
 import socket
@@ -259,8 +260,9 @@ def remove(host: Host) -> None:
     for name in VOLUMES:
         remove_volume(volume(host, name))
     for file in completed("").glob("*"):
-        if file.read_text().strip() == host.name:
-            file.unlink()
+        with contextlib.suppress(FileNotFoundError):  # that of a host that is removed at the same time
+            if file.read_text().strip() == host.name:
+                file.unlink()
 
 
 def remove_volume(name: str) -> None:

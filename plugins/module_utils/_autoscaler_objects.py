@@ -146,11 +146,12 @@ _RESOURCES: Object = {"requests": {"cpu": "50m", "memory": "200Mi"}, "limits": {
 
 def secret(text: str, name: str) -> Object:
     """The Secret that SECRET_KEYS names, from a file as AWS' own programs have it. Raises AutoscalerError, which quotes nothing of it."""
-    keys = {key: _from_file(text).get(key.lower(), "") for key in SECRET_KEYS["secret"]}
+    found = _from_file(text)
+    keys = {key: found.get(key.lower(), "") for key in SECRET_KEYS["secret"]}
     missing = [key.lower() for key, value in keys.items() if not value]
     if missing:
         raise _key_file(f"section default has no {' and no '.join(missing)}", "Mend the file, or name another.")
-    if _from_file(text).get("aws_session_token"):
+    if found.get("aws_session_token"):
         # The pod would have it for an hour, and then be denied for ever.
         raise _key_file("it has an aws_session_token, so its key ends by itself", "Give the autoscaler the key of a user of its own (playbook iam.yml).")
     data = {key: base64.b64encode(value.encode()).decode() for key, value in keys.items()}

@@ -155,6 +155,16 @@ def test_hosts_that_are_made_side_by_side_get_one_folder_of_modules(monkeypatch,
         assert set(pool.map(lambda _: modules.folder(), range(8))) == {tmp_path / "modules" / "lib" / "modules"}
 
 
+def test_a_host_is_removed_while_another_one_is(monkeypatch, tmp_path):
+    monkeypatch.setattr(container, "run", lambda *_words, **_options: "")
+    monkeypatch.setattr(container, "succeeds", lambda *_words: False)
+    monkeypatch.setattr(container, "completed", lambda name: tmp_path / name)
+    (tmp_path / "0-others").symlink_to("gone")  # listed, and then not there
+    (tmp_path / "1-own").write_text(f"{HOST.name}\n")
+    container.remove(HOST)
+    assert [path.name for path in tmp_path.iterdir()] == ["0-others"]
+
+
 def test_built_in_modules_are_those_of_the_kernels_options():
     assert modules.built_in({"BRIDGE_NETFILTER", "TUN", "UNKNOWN"}) == ["kernel/net/bridge/br_netfilter.ko", "kernel/drivers/net/tun.ko"]
 

@@ -210,3 +210,14 @@ def test_a_proxys_password_is_refused_before_any_host_and_not_shown(site):
     assert "cluster_proxy.http: found credentials in the URL" in done.stdout
     assert "S3CRET-of-proxy" not in done.stdout + done.stderr
     assert not site.state.exists()
+
+
+@pytest.mark.parametrize("tags", [(), ("--tags", "vpn")])
+def test_the_last_play_of_site_yml_stops_where_the_control_plane_was_lost(site, tags):
+    """Else it would wait for nodes that have no network, and say that instead."""
+    last = yaml.safe_load((ROOT / "playbooks" / "site.yml").read_text())[-1]
+    fails = {"hosts": "on_prem", "gather_facts": False, "tags": ["always"], "tasks": [{"command": "false", "when": "inventory_hostname == 'cp1'"}]}
+    done = site.run([*BEGIN, fails, last], *tags) if not tags else site.run([fails, last], *tags)
+    assert done.returncode != 0
+    assert done.stdout.count("msg: 'Stopped, because cp1 failed earlier in this run or could not be reached") == 1, done.stdout
+    assert "Record the exact versions" not in done.stdout
