@@ -19,7 +19,6 @@ from botocore.model import ServiceModel
 from botocore.serialize import create_serializer
 from hypothesis import given
 from hypothesis import strategies as st
-from moto.server import ThreadedMotoServer
 
 from fpga_hybrid import aws
 from fpga_hybrid.credentials import Credentials, NoCredentialsError, environment, renewed, shared_file
@@ -87,15 +86,6 @@ def test_a_query_is_what_botocore_would_send(service, action, params, botocore_m
 def botocore_model():
     loader = botocore.session.get_session().get_component("data_loader")
     return lambda service: loader.load_service_model(service, "service-2")
-
-
-@pytest.fixture(scope="module")
-def moto():
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
 
 
 def test_a_secret_parameter_is_written_tagged_read_and_deleted(moto):

@@ -20,7 +20,6 @@ from pathlib import Path
 
 import pytest
 import yaml
-from moto.server import ThreadedMotoServer
 
 from ansible_collections.fpga.hybrid.plugins.module_utils._node import NODE_FILE, eviction_reservation, kubelet_arguments, kubelet_configuration
 from ansible_collections.fpga.hybrid.plugins.module_utils._node_template_inputs import template_of
@@ -239,15 +238,6 @@ def test_a_refused_login_ends_at_once_and_stops_the_client(world, tutorial):
     assert (result.status, result.failure["kind"]) == (40, "vpn")
     assert "refuses the login" in result.failure["sentence"]
     assert world.calls()[-1] == "systemctl disable --now openvpn-client@fpga-hybrid.service"
-
-
-@pytest.fixture(scope="module")
-def moto() -> Iterator[str]:
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
 
 
 def test_bundle_and_evidence_go_through_a_parameter_store(world, moto):
