@@ -26,7 +26,7 @@ def seen(expression: str, role: str = "inaccel", **variables: Any) -> Any:
     for name in ("cluster", role):
         for part in ("defaults", "vars"):
             known |= loader.load_from_file(str(ROOT / "roles" / name / part / "main.yml"), trusted_as_template=True)
-    return Templar(loader=loader, variables={**known, **HOST, **variables}).template(trust_as_template(expression))
+    return Templar(loader=loader, variables={**known, **HOST, "role_path": str(ROOT / "roles" / role), **variables}).template(trust_as_template(expression))
 
 
 @pytest.mark.parametrize(
@@ -82,13 +82,13 @@ def test_each_generation_has_packages_and_a_chart(variables, packages, chart):
     ],
 )
 def test_the_kubelet_is_served_by_the_host_or_by_the_operator_and_never_by_both(variables, lines, sockets):
-    (drop_in,) = seen("{{ __inaccel_files }}", ansible_managed="Ansible", **variables)
+    (drop_in,) = seen("{{ __inaccel_files }}", **variables)
     assert [line.split('"')[1] for line in drop_in["content"].splitlines() if line.startswith("Environment")] == lines
     assert seen("{{ __inaccel_sockets }}", **variables) == sockets
 
 
 def test_our_settings_come_after_the_packages_own():
-    (drop_in,) = seen("{{ __inaccel_files }}", ansible_managed="Ansible")
+    (drop_in,) = seen("{{ __inaccel_files }}")
     assert drop_in["path"].rpartition("/")[2] > "override.conf"
 
 
