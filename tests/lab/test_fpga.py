@@ -7,6 +7,7 @@ Each test begins with free boards and no pods; what a pod has is read where it r
 
 from __future__ import annotations
 
+import base64
 import json
 import time
 from dataclasses import dataclass, field
@@ -18,7 +19,7 @@ from ansible_collections.fpga.hybrid.plugins.module_utils._node import FPGA_STAC
 from ansible_collections.fpga.hybrid.plugins.module_utils._node_pool import parse_accelerators, parse_cluster, parse_pools
 from ansible_collections.fpga.hybrid.plugins.module_utils._on_prem_fpga import on_prem_fpga, published
 from ansible_collections.fpga.hybrid.plugins.module_utils.node_template import make_template
-from tests.lab.site import lab, on, playbook
+from tests.lab.site import CACHE, lab, on, playbook
 
 pytestmark = [pytest.mark.lab, pytest.mark.slow]
 
@@ -29,6 +30,8 @@ UNIT = "fpga-hybrid-device-plugin"
 U250, U280, XGBOOST = "xilinx/u250", "xilinx/u280", "inaccel.com/xgboost.exact"
 SLOT_U250, SLOT_U280 = "0000:3b:00", "0000:43:00"
 POOL_TYPE = "f2.12xlarge"
+#: The one that AWS' documentation shows, which the double of its tools knows.
+IMAGE_F2 = "agfi-0fedcba9876543210"
 #: What site.yml says in this lab without an argument, and with the catalogue of the tutorial.
 CATALOGUE = {"com.inaccel.xgboost.exact": {"resource": XGBOOST, "replicas": {"u250": 4, "aws-vu47p-f2": 2}}}
 ROUNDS = 50
@@ -71,11 +74,16 @@ def allocatable(node="worker1"):
     return resources(node, "allocatable")
 
 
-def publish(fpga_publish=None, catalogue=CATALOGUE, shared=True, host="worker1"):
+def publish(fpga_publish=None, catalogue=CATALOGUE, shared=True, host="worker1", **more):
     """fpga.yml with another declaration; the catalogue is the cluster's, what is published the host's."""
     catalogue = {name: {**entry, "shared": shared} for name, entry in catalogue.items()}
-    variables = {"cluster_accelerators": catalogue, "fpga_publish": fpga_publish or {}, "fpga_device_plugin_grace": GRACE}
+    variables = {"cluster_accelerators": catalogue, "fpga_publish": fpga_publish or {}, "fpga_device_plugin_grace": GRACE, **more}
     return playbook("fpga", "-e", json.dumps(variables), "--limit", f"control_plane,vpn_server,{host}").check()
+
+
+def write_node(host, node):
+    """In one step, as the roles write it: the plugin reads it whenever it changes."""
+    on(host, f"cat > /etc/fpga-hybrid/node.json.new <<'END'\n{json.dumps(node)}\nEND\nmv /etc/fpga-hybrid/node.json.new /etc/fpga-hybrid/node.json")
 
 
 def section(host):
@@ -349,7 +357,7 @@ def test_allocatable_is_what_the_shared_function_says_and_does_not_change_when_b
 @pytest.mark.parametrize("choice", ["boards", "com.inaccel.xgboost.exact"])
 def test_a_node_with_a_pools_boards_gives_what_the_pools_tags_promise(choice):
     """worker3 gets the boards of an instance, and section fpga of the pool's template in its node.json."""
-    catalogue = {name: {**entry, "images": {"aws-vu47p-f2": {"us-east-1": "agfi-0fedcba9876543210"}}} for name, entry in CATALOGUE.items()}
+    catalogue = {name: {**entry, "images": {"aws-vu47p-f2": {"us-east-1": IMAGE_F2}}} for name, entry in CATALOGUE.items()}
     declared = {
         "name": "p",
         "instance_type": POOL_TYPE,
@@ -371,10 +379,56 @@ def test_a_node_with_a_pools_boards_gives_what_the_pools_tags_promise(choice):
         for _number in range(count - boards("worker3").get(board, 0)):
             on("worker3", f"lab-fpga plug {board}")
     publish(catalogue=catalogue, host="worker3")
-    node = {**json.loads(on("worker3", "cat /etc/fpga-hybrid/node.json")), "fpga": template.fpga}
-    on("worker3", f"cat > /etc/fpga-hybrid/node.json.new <<'END'\n{json.dumps(node)}\nEND\nmv /etc/fpga-hybrid/node.json.new /etc/fpga-hybrid/node.json")
+    write_node("worker3", {**json.loads(on("worker3", "cat /etc/fpga-hybrid/node.json")), "fpga": template.fpga})
     until(lambda: allocatable("worker3"), tags)
     assert tags == published(template.fpga, wanted)
+
+
+# --- images
+
+
+def holds(slot):
+    """The image that AWS' tool sees loaded in a slot, "" for none."""
+    line = on("worker3", f"fpga-describe-local-image -S {slot} | grep '^AFI '")
+    assert (" loaded " in line) != (" cleared " in line), line
+    return line.split()[2] if " loaded " in line else ""
+
+
+@pytest.fixture
+def images():
+    """worker3 with one F2 board, a double of AWS' tools, and a plugin that loads images, as on a pool's node."""
+    catalogue = {"com.inaccel.xgboost.exact": {**CATALOGUE["com.inaccel.xgboost.exact"], "images": {"aws-vu47p-f2": {"us-east-1": IMAGE_F2}}}}
+    package = next((CACHE / "depot/www/aws-fpga/pool").glob("any/main/aws-fpga_*.deb"))
+    on("worker3", f"base64 -d > /tmp/aws-fpga.deb <<'END'\n{base64.encodebytes(package.read_bytes()).decode()}END\ndpkg --install /tmp/aws-fpga.deb")
+    for one in json.loads(on("worker3", "lab-fpga list")):
+        on("worker3", f"lab-fpga unplug {one['slot']}")
+    on("worker3", "lab-fpga plug aws-vu47p-f2")
+    publish(catalogue=catalogue, host="worker3", fpga_device_plugin_loads_images=True)
+    node = json.loads(on("worker3", "cat /etc/fpga-hybrid/node.json"))
+    node["fpga"]["images"] = {"com.inaccel.xgboost.exact": {"aws-vu47p-f2": IMAGE_F2}}  # on-prem hosts have no region, whose images those would be
+    write_node("worker3", node)
+    until(lambda: allocatable("worker3"), {XGBOOST: 2})
+    yield
+    on("worker3", "rm -f /run/lab-fpga/aws/faults.json")
+    end("first", "second")
+    on("worker3", "dpkg --purge aws-fpga")
+
+
+def test_a_pod_starts_with_its_image_and_a_load_that_fails_stands_in_its_events(images):
+    first, second = Pod("first", {XGBOOST: 2}, node="worker3"), Pod("second", {XGBOOST: 2}, node="worker3")
+    start(first)
+    running(first)
+    assert holds(0) == IMAGE_F2
+    assert sees("first", "worker3")[0]["FPGA_SLOTS_INACCEL_COM_XGBOOST_EXACT"] == "0"
+    end("first")
+    until(lambda: holds(0), "", FREED)
+    on("worker3", """echo '{"load": "fail 14"}' > /run/lab-fpga/aws/faults.json""")
+    start(second)
+    until(lambda: "unspecified-error" in kubectl("get events --field-selector involvedObject.name=second"), True)
+    assert phase("second") == "Pending"
+    on("worker3", "rm /run/lab-fpga/aws/faults.json")
+    running(second, seconds=120)
+    assert holds(0) == IMAGE_F2
 
 
 # --- mishaps; each ends with pods and counts
