@@ -67,6 +67,11 @@ class Alveo:
     serial: str = ""
     shell: str = ""
 
+    @property
+    def blank(self) -> bool:
+        """It holds no shell that a user could reach: to be flashed, or flashed and without its cold boot."""
+        return self.factory or not self.user
+
     def why_not_ready(self) -> str:
         if self.ready:
             return ""

@@ -72,8 +72,13 @@ class Found:
         return [card for card in self.cards if not card.ready]
 
     @property
-    def works(self) -> bool:
-        return bool(self.loaded) and not self.unready
+    def some_ready(self) -> bool:
+        return len(self.unready) < len(self.cards)
+
+    @property
+    def unlisted(self) -> list[Alveo]:
+        """Ready by what the kernel shows, and not by what the tool says."""
+        return [card for card in self.cards if card.ready and not self.examined.get(card.user)]
 
     def built_for(self, kernel: str) -> bool:
         return any(build.module == "xrt" and build.kernel == kernel and build.state.startswith("installed") for build in self.builds)
@@ -86,6 +91,7 @@ class Wanted:
     existing: str = ADOPT
     allow_untested: bool = False
     allow_disruption: bool = False
+    flash: bool = False
 
 
 # --- what programs print
@@ -123,7 +129,6 @@ def next_kernel(kernels: Iterable[str], grub_default: str, saved: str = "") -> s
     chosen = saved if grub_default == "saved" else grub_default
     if chosen in ("", "0"):
         return there[0] if there else ""
-    # The title of an entry, or its id: Ubuntu, with Linux 5.15.0-91-generic; gnulinux-5.15.0-91-generic-advanced-UUID
     # The title of an entry, or its id: Ubuntu, with Linux 5.15.0-91-generic; gnulinux-5.15.0-91-generic-advanced-UUID
     return next((kernel for kernel in there if re.search(rf"(with Linux |gnulinux-){re.escape(kernel)}($|-advanced-)", chosen)), "")
 
@@ -168,19 +173,36 @@ def situation(found: Found, wanted: Wanted) -> str:
     """none: no Alveo card; adopted: somebody else's works, and stays; install: bring ours, or keep it as declared."""
     if not found.cards:
         return "none"
-    if found.ours or wanted.existing == REPLACE or not found.works:
+    if found.ours or wanted.existing == REPLACE or not _works(found, wanted):
         return "install"
     return "adopted"
 
 
+def _works(found: Found, wanted: Wanted) -> bool:
+    """Whether this driver serves a card. One beside it that isn't ready is that card's fault, and one that is to be flashed nobody's."""
+    return bool(found.loaded) and (found.some_ready or (wanted.flash and any(card.blank for card in found.cards)))
+
+
 def foreign_problems(found: Found, wanted: Wanted) -> list[Problem]:
     """An XRT of somebody else that doesn't work is not replaced unasked."""
-    if found.ours or wanted.existing == REPLACE or found.works or not (found.package or found.loaded):
+    if found.ours or wanted.existing == REPLACE or _works(found, wanted) or not (found.package or found.loaded):
         return []
     faults = "; ".join(_complaints(found)) or "its driver is not loaded"
     what = f"XRT {found.package or found.loaded}, which we did not install and which does not work ({faults})"
     remedy = f"Mend it, or have it replaced by XRT {wanted.version}: xrt_existing: replace (with allow_disruption, where boards are in use)."
     return [Problem(found.host, "xrt_existing", what, "an XRT that works, which stays, or none", remedy)]
+
+
+def hopeless_problems(found: Found, wanted: Wanted) -> list[Problem]:
+    """Cards that no driver will make ready, where the host has no other: known before anything is installed."""
+    judged = bool(found.loaded) and found.package == wanted.version
+
+    def hopeless(card: Alveo) -> bool:
+        if card.blank:
+            return not wanted.flash
+        return not card.ready and (card.driver not in ("", "xocl") or (card.driver == "xocl" and judged))
+
+    return _card_problems(found, wanted) if found.cards and all(map(hopeless, found.cards)) else []
 
 
 def disruption_problems(found: Found, wanted: Wanted) -> list[Problem]:
@@ -239,6 +261,8 @@ def _load_problems(found: Found, _wanted: Wanted) -> list[Problem]:
 
 
 def _card_problems(found: Found, _wanted: Wanted) -> list[Problem]:
+    if found.some_ready:  # warnings tells the others
+        return []
     return [
         Problem(found.host, f"board {card.slot}", f"{card.board}: {card.why_not_ready()}", "a card that is ready", _card_remedy(card)) for card in found.unready
     ]
@@ -250,11 +274,13 @@ def _examined_problems(found: Found, _wanted: Wanted) -> list[Problem]:
     if found.examine_error:
         remedy = f"Run it by hand: {found.tool} examine."
         return [Problem(found.host, found.tool, f"examine fails: {found.examine_error}", "a list of devices", remedy)]
-    return [
-        Problem(found.host, f"board {card.slot}", f"{found.tool} examine calls {card.user} not ready or does not list it", "ready", "Look into dmesg.")
-        for card in found.cards
-        if not found.examined.get(card.user)
-    ]
+    if any(card.ready and found.examined.get(card.user) for card in found.cards):
+        return []
+    return [Problem(found.host, f"board {card.slot}", _unlisted(found, card), "ready", "Look into dmesg.") for card in found.unlisted]
+
+
+def _unlisted(found: Found, card: Alveo) -> str:
+    return f"{found.tool} examine calls {card.user} not ready or does not list it"
 
 
 def _not_loaded(found: Found) -> Problem:
@@ -278,12 +304,16 @@ def _card_remedy(card: Alveo) -> str:
 
 
 def warnings(found: Found) -> list[str]:
-    """What works now and won't after the next boot."""
+    """Cards that aren't ready beside those that are, and what works now and won't after the next boot."""
+    said = []
+    if found.loaded and found.some_ready:
+        said += [f"{card.board} {card.slot}: {card.why_not_ready()}. {_card_remedy(card)}" for card in found.unready]
+        said += [f"{card.board} {card.slot}: {_unlisted(found, card)}. Look into dmesg." for card in found.unlisted if any(found.examined.values())]
     after = found.next_kernel
     if found.cards and found.builds and after and after != found.kernel and not found.built_for(after):
         lost = f"the next boot starts kernel {after}, for which dkms has no xrt driver (now: {found.kernel}): this host's boards would be gone."
-        return [f"{lost} Hold the kernel, or install linux-headers-{after} and run `dkms install -m xrt -k {after}`."]
-    return []
+        said.append(f"{lost} Hold the kernel, or install linux-headers-{after} and run `dkms install -m xrt -k {after}`.")
+    return said
 
 
 # --- flashing
