@@ -80,8 +80,10 @@ class Found:
         """Ready by what the kernel shows, and not by what the tool says."""
         return [card for card in self.cards if card.ready and not self.examined.get(card.user)]
 
-    def built_for(self, kernel: str) -> bool:
-        return any(build.module == "xrt" and build.kernel == kernel and build.state.startswith("installed") for build in self.builds)
+    def built_for(self, kernel: str, version: str = "") -> bool:
+        """version: any, if empty."""
+        ours = (build for build in self.builds if build.module == "xrt" and (not version or same_version(build.version, version)))
+        return any(build.kernel == kernel and build.state.startswith("installed") for build in ours)
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,11 @@ class Wanted:
     allow_untested: bool = False
     allow_disruption: bool = False
     flash: bool = False
+
+
+def same_version(there: str, wanted: str) -> bool:
+    """A distribution's has an epoch before it, and its revision behind."""
+    return re.fullmatch(rf"(\d+:)?{re.escape(wanted)}([+~-].*)?", there) is not None
 
 
 # --- what programs print
@@ -195,7 +202,7 @@ def foreign_problems(found: Found, wanted: Wanted) -> list[Problem]:
 
 def hopeless_problems(found: Found, wanted: Wanted) -> list[Problem]:
     """Cards that no driver will make ready, where the host has no other: known before anything is installed."""
-    judged = bool(found.loaded) and found.package == wanted.version
+    judged = bool(found.loaded) and same_version(found.package, wanted.version)
 
     def hopeless(card: Alveo) -> bool:
         if card.blank:
@@ -207,7 +214,7 @@ def hopeless_problems(found: Found, wanted: Wanted) -> list[Problem]:
 
 def disruption_problems(found: Found, wanted: Wanted) -> list[Problem]:
     """The package unloads the driver, which ends whoever uses a board, or leaves the old one in."""
-    if not found.users or wanted.allow_disruption or not (found.package or found.loaded) or found.package == wanted.version:
+    if not found.users or wanted.allow_disruption or not (found.package or found.loaded) or same_version(found.package, wanted.version):
         return []
     what = f"XRT {found.package or found.loaded} is to become {wanted.version} while {found.users} user(s) of xocl have boards open"
     remedy = "Drain the node first (kubectl drain), or have it done all the same: allow_disruption: true."
@@ -220,7 +227,8 @@ def _complaints(found: Found) -> list[str]:
 
 def to_build(found: Found, wanted: Wanted) -> bool:
     """Whether dkms has the sources and no driver for this kernel."""
-    return not found.built_for(found.kernel) and any(build.module == "xrt" and build.version == wanted.version for build in found.builds)
+    sources = any(build.module == "xrt" and same_version(build.version, wanted.version) for build in found.builds)
+    return sources and not found.built_for(found.kernel, wanted.version)
 
 
 def judge(found: Found, wanted: Wanted, *, cards: bool = True) -> list[Problem]:
@@ -235,15 +243,19 @@ def _build_problems(found: Found, wanted: Wanted) -> list[Problem]:
     if not versions:
         remedy = f"apt-get install --reinstall xrt, and look into /var/lib/dkms/xrt/{wanted.version}/build/make.log."
         return [Problem(host, "dkms status", "no xrt, although its package is installed", f"xrt/{wanted.version}, {found.kernel}: installed", remedy)]
-    if not found.built_for(found.kernel):
-        said = next((build.state for build in found.builds if build.module == "xrt" and build.kernel == found.kernel), "added")
+    of_version = [build for build in found.builds if build.module == "xrt" and same_version(build.version, wanted.version)]
+    if not of_version:
+        remedy = f"Package xrt is {found.package or 'not installed'}: is that what xrt_version says? If so, apt-get install --reinstall xrt."
+        return [Problem(host, "dkms status", ", ".join(f"xrt/{version}" for version in versions), f"xrt/{wanted.version}", remedy)]
+    if not found.built_for(found.kernel, wanted.version):
+        said = next((build.state for build in of_version if build.kernel == found.kernel), "added")
         if not found.headers and not found.build_log:  # a compiler that said something had them
             expected = f"/lib/modules/{found.kernel}/build"
             remedy = f"Install linux-headers-{found.kernel}. If it cannot be had any more, boot a kernel whose headers can, and hold both."
             return [Problem(host, "kernel headers", f"none for {found.kernel}, so the driver could not be built", expected, remedy)]
         tail = f"; its log ends with: {found.build_log}" if found.build_log else ""
-        remedy = f"XRT and kernel do not fit: another xrt_version, or an older kernel. All of it: /var/lib/dkms/xrt/{versions[-1]}/build/make.log."
-        return [Problem(host, "dkms status", f"xrt for {found.kernel} is {said}{tail}", "installed", remedy)]
+        remedy = f"XRT and kernel do not fit: another xrt_version, or an older kernel. All of it: /var/lib/dkms/xrt/{of_version[0].version}/build/make.log."
+        return [Problem(host, "dkms status", f"xrt/{of_version[0].version} for {found.kernel} is {said}{tail}", "installed", remedy)]
     missing = [module for module in MODULES if not found.modinfo.get(module)]
     if missing:
         remedy = "Run depmod -a; if that doesn't help, dkms remove -m xrt --all and run this again."

@@ -87,12 +87,12 @@ def main() -> None:
         if not module.check_mode:
             host.build(params["version"])
             found = host.look(ours=True)
-    if not found.loaded and (found.built_for(found.kernel) or module.check_mode) and found.package:
+    if not found.loaded and (found.built_for(found.kernel, params["version"]) or module.check_mode) and found.package:
         changes.append("xclmgmt and xocl loaded")
         if not module.check_mode:
             host.load()
             found = host.look(ours=True)
-    pending = module.check_mode and (changes or not found.package)
+    pending = module.check_mode and (changes or not _xrt.same_version(found.package, params["version"]))
     problems = [] if pending else _xrt.judge(found, wanted, cards=params["ready"])
     if problems:
         module.fail_json(msg="\n".join(map(str, problems)), changes=changes)

@@ -255,10 +255,18 @@ def test_an_xrt_that_works_is_not_complained_of():
 NOT_BUILT = replace(WORKS, builds=[Build("xrt", "2.16.204", "", "added")], loaded="", modinfo={})
 FAULTS = {
     "no dkms": (replace(WORKS, builds=[]), "no xrt, although its package is installed"),
+    "another version": (
+        replace(WORKS, builds=[Build("xrt", "2.14.354", KERNEL, "installed")], loaded="2.14.354", modinfo={"xocl": "2.14.354", "xclmgmt": "2.14.354"}),
+        "dkms status: xrt/2.14.354; expected xrt/2.16.204",
+    ),
+    "built, of another version": (
+        replace(WORKS, builds=[Build("xrt", "2.16.204", "", "added"), Build("xrt", "2.14.354", KERNEL, "installed")]),
+        f"xrt/2.16.204 for {KERNEL} is added",
+    ),
     "no headers": (replace(NOT_BUILT, headers=False), f"none for {KERNEL}, so the driver could not be built"),
     "does not compile": (replace(NOT_BUILT, build_log="error: implicit declaration"), "its log ends with: error: implicit declaration"),
     "built, not installed": (replace(WORKS, builds=[Build("xrt", "2.16.204", KERNEL, "built")]), "is built"),
-    "for another kernel": (replace(WORKS, builds=[Build("xrt", "2.16.204", "5.15.0-90-generic", "installed")]), f"xrt for {KERNEL} is added"),
+    "for another kernel": (replace(WORKS, builds=[Build("xrt", "2.16.204", "5.15.0-90-generic", "installed")]), f"xrt/2.16.204 for {KERNEL} is added"),
     "no modinfo": (replace(WORKS, modinfo={"xocl": "2.16.204", "xclmgmt": ""}), "no module xclmgmt"),
     "not loaded": (replace(WORKS, loaded=""), "built and installed, and not loaded"),
     "Secure Boot": (
@@ -285,6 +293,21 @@ def test_the_first_thing_that_is_wrong_is_told_as_the_cause(name):
 
 def test_cards_that_are_still_to_be_flashed_may_be_unready():
     assert xrt.judge(replace(WORKS, cards=[BLANK]), WANTED, cards=False) == []
+
+
+@pytest.mark.parametrize(
+    ("has", "wanted", "same"),
+    [
+        ("2.16.204", "2.16.204", True),
+        ("1:2.21.75+dfsg-4", "2.21.75", True),
+        ("2.16.204-1", "2.16.204", True),
+        ("2.16.2041", "2.16.204", False),
+        ("2.14.354", "2.16.204", False),
+        ("", "2.16.204", False),
+    ],
+)
+def test_a_version_is_the_same_with_whatever_a_distribution_puts_around_it(has, wanted, same):
+    assert xrt.same_version(has, wanted) is same
 
 
 def test_a_next_kernel_without_a_driver_is_warned_of():
