@@ -260,6 +260,10 @@ def bench_site() -> None:
     run(sys.executable, "tests/bench/site.py")
 
 
+def bench_device_plugin() -> None:
+    run("make", "bench-device-plugin")
+
+
 def lab_tests() -> None:
     pytest("lab_tests", "tests/lab", "-m", "lab and not slow")
 
@@ -290,7 +294,7 @@ LINT: tuple[Callable[[], None], ...] = (ruff, mypy, yamllint, ansible_lint, docu
 QUICK = (*LINT, unit, aws, playbooks_aws, admission, coverage, sanity, sanity_newest, molecule)
 LAB = (lab_hosts, check_fresh, make_lab, make_lab_again, lab_tests)
 CI = (*LAB, *QUICK)
-ALL = (*CI, ansible_units, molecule_slow, lab_tests_slow, bench_site, machine_clean)
+ALL = (*CI, ansible_units, molecule_slow, lab_tests_slow, bench_site, bench_device_plugin, machine_clean)
 STEPS = {step.__name__: step for step in ALL}
 #: Steps whose tests have a row each in the table of results.
 TOLD_ONE_BY_ONE = ("lab_tests", "lab_tests_slow")

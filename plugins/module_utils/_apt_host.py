@@ -6,18 +6,15 @@
 
 from __future__ import annotations
 
-import base64
 import fcntl
 import glob
 import hashlib
 import os
 import socket
-import ssl
 import stat
 import time
 import typing as t
 import urllib.error
-import urllib.request
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
@@ -25,6 +22,7 @@ from urllib.parse import urlsplit
 from ansible_collections.fpga.hybrid.plugins.module_utils import _apt as apt
 from ansible_collections.fpga.hybrid.plugins.module_utils import _files
 from ansible_collections.fpga.hybrid.plugins.module_utils._apt import ABSENT, AptError, Circumstances, File, Offer, Package, Proxy, Source, State, Step
+from ansible_collections.fpga.hybrid.plugins.module_utils._fetch import opened
 from ansible_collections.fpga.hybrid.plugins.module_utils._record import Record
 
 Runner = t.Callable[[t.Sequence[str], t.Mapping[str, str]], tuple[int, str, str]]
@@ -239,16 +237,10 @@ class Host:
 
 def fetch(url: str, source: Source, proxy: Proxy, timeout: float = 30) -> bytes:
     """Get a small file with the mirror's CA, and with its credentials if it is on the mirror's host."""
-    handlers: list[urllib.request.BaseHandler] = []
-    way = proxy.for_url(url)
-    handlers.append(urllib.request.ProxyHandler({urlsplit(url).scheme: way} if way else {}))
-    handlers.append(urllib.request.HTTPSHandler(context=ssl.create_default_context(cadata=source.ca)))
-    request = urllib.request.Request(url, headers={"User-Agent": "fpga.hybrid"})  # noqa: S310  (http or https: source.url was checked)
-    if source.username and urlsplit(url).netloc == urlsplit(source.url).netloc:
-        login = base64.b64encode(f"{source.username}:{source.password}".encode()).decode()
-        request.add_unredirected_header("Authorization", f"Basic {login}")
-    with urllib.request.build_opener(*handlers).open(request, timeout=timeout) as answer:
-        return t.cast(bytes, answer.read(1 << 20))
+    known = urlsplit(url).netloc == urlsplit(source.url).netloc
+    login = {"username": source.username, "password": source.password} if known else {}
+    with opened(url, ca=source.ca, **login, proxy=proxy, timeout=timeout) as answer:
+        return bytes(answer.read(1 << 20))
 
 
 Fetcher = t.Callable[[str, Source, Proxy], bytes]

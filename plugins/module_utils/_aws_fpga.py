@@ -67,6 +67,7 @@ def drift(kept: Mapping[str, Any] | None, sha256: str, places: Places) -> str:
     if kept["sha256"] != sha256:
         return f"they are those of {kept['version']}"
     changed = [path for path, digest in kept["files"].items() if sha256_of(places.root / path.lstrip("/")) != digest]
+    changed += [f"/{(places.libraries / name).relative_to(places.root)}" for name, leads in LINKS.items() if _leads(places.libraries / name) != leads]
     return f"{', '.join(changed)} not as built" if changed else ""
 
 
@@ -119,6 +120,13 @@ def build(sources: Path, run: Run) -> None:
 def install(sources: Path, places: Places, run: Run) -> dict[str, str]:
     """Copies what was built; path -> checksum. Raises ToolsError."""
     tools = [path for path in sorted((sources / TOOLS).glob("fpga-*")) if path.is_file()]
+    for name, leads in LINKS.items():
+        found = _leads(places.libraries / name)
+        if found not in ("", leads):
+            raise ToolsError(
+                f"{places.libraries / name} leads to {found}, which is somebody else's library; expected {leads}, or nothing there. "
+                "Take it away if nobody needs it, then run this again."
+            )
     files = {**{places.programs / path.name: path for path in tools}, places.libraries / Path(LIBRARY).name: sources / LIBRARY}
     for target, source in files.items():
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -136,9 +144,20 @@ def install(sources: Path, places: Places, run: Run) -> dict[str, str]:
     return {f"/{target.relative_to(places.root)}": sha256_of(target) for target in files}
 
 
+def _leads(link: Path) -> str:
+    """Where a link leads, "" for none; another file is said to be itself."""
+    try:
+        return os.readlink(link)
+    except FileNotFoundError:
+        return ""
+    except OSError:
+        return f"{link} (a file)"
+
+
 def remove(kept: Mapping[str, Any], places: Places, run: Run) -> None:
     for path in kept["files"]:
         (places.root / path.lstrip("/")).unlink(missing_ok=True)
-    for name in LINKS:
-        (places.libraries / name).unlink(missing_ok=True)
+    for name, leads in LINKS.items():
+        if _leads(places.libraries / name) == leads:
+            (places.libraries / name).unlink()
     run(["ldconfig"], None, {})

@@ -12,7 +12,7 @@ from typing import Any
 
 from ansible_collections.fpga.hybrid.plugins.module_utils._instance_types import board_resource
 from ansible_collections.fpga.hybrid.plugins.module_utils._node import FPGA_STACK
-from ansible_collections.fpga.hybrid.plugins.module_utils._node_pool import BOARDS, Accelerator, PoolError
+from ansible_collections.fpga.hybrid.plugins.module_utils._node_pool import BOARDS, NOTHING, Accelerator, PoolError
 from ansible_collections.fpga.hybrid.plugins.module_utils._problems import Problem
 from ansible_collections.fpga.hybrid.plugins.module_utils.node_template import fpga_section
 
@@ -41,7 +41,7 @@ def stack_label_problems(host: str, labels: object, stack: object) -> Iterator[P
 def on_prem_fpga(host: str, publish: object, stack: object, accelerators: Mapping[str, Accelerator]) -> dict[str, Any] | None:
     """The section, None where nothing publishes. Raises PoolError with everything that speaks against it.
 
-    publish: board -> boards, both, or an accelerator (C(fpga_publish)). A board that is not named is published as the accelerator that fits it, else as
+    publish: board -> boards, both, none, or an accelerator (C(fpga_publish)). A board that is not named is published as the accelerator that fits it, else as
     itself; a host may name boards that it does not have.
     """
     problems = list(_problems(host, publish, stack, accelerators))
@@ -53,6 +53,7 @@ def on_prem_fpga(host: str, publish: object, stack: object, accelerators: Mappin
         return {**fpga_section({}, {}), "stack": stack}
     declared = publish if isinstance(publish, Mapping) else {}
     chosen = {board: str(declared[board]) if board in declared else next(iter(fitting(board, accelerators)), BOARDS) for board in KNOWN_BOARDS}
+    chosen = {board: choice for board, choice in chosen.items() if choice != NOTHING}
     used = {name for board, choice in chosen.items() for name in (fitting(board, accelerators) if choice == BOTH else [choice] if choice != BOARDS else [])}
     own = {name: accelerators[name] for name in accelerators if name in used}
     return fpga_section(
@@ -103,20 +104,23 @@ def _problems(host: str, publish: object, stack: object, accelerators: Mapping[s
             yield Problem(host, f"fpga_publish.{board}", "no such board", f"one of {', '.join(KNOWN_BOARDS)}", "Mend the name.")
         elif choice == BOTH and not fitting(board, accelerators):
             yield Problem(host, f"fpga_publish.{board}", f"found {BOTH}, and no accelerator fits {board}", "one that does", f"Write {BOARDS}.")
-        elif choice not in (BOARDS, BOTH):
+        elif choice not in (BOARDS, BOTH, NOTHING):
             yield from _accelerator(host, board, choice, accelerators)
     for board in KNOWN_BOARDS:
         several = fitting(board, accelerators)
         if len(several) > 1 and board not in publish:
             found = f"{len(several)} accelerators fit {board}: {', '.join(several)}"
-            remedy = f"Write fpga_publish: {{{board}: {several[0]}}} or another of them, for all hosts in group_vars; without boards fpga_stack: {NO_STACK}."
+            remedy = (
+                f"Write fpga_publish: {{{board}: {several[0]}}} or another of them, for all hosts in group_vars; {NOTHING} leaves the board alone; "
+                f"without boards fpga_stack: {NO_STACK}."
+            )
             yield Problem(host, "fpga_publish", found, "one of them named, since a board is published as one", remedy)
 
 
 def _accelerator(host: str, board: str, choice: object, accelerators: Mapping[str, Accelerator]) -> Iterator[Problem]:
     entry = accelerators.get(choice) if isinstance(choice, str) else None
     if entry is None:
-        expected = f"one of {', '.join([BOARDS, BOTH, *fitting(board, accelerators)])}"
+        expected = f"one of {', '.join([BOARDS, BOTH, NOTHING, *fitting(board, accelerators)])}"
         yield Problem(host, f"fpga_publish.{board}", f"found {choice!r}", expected, "Mend the name, or add it to cluster_accelerators.")
     elif board not in entry.replicas:
         found = f"accelerator {choice} fits no {board} (it fits: {', '.join(entry.replicas)})"

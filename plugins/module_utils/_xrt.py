@@ -72,11 +72,18 @@ class Found:
         return [card for card in self.cards if not card.ready]
 
     @property
-    def works(self) -> bool:
-        return bool(self.loaded) and not self.unready
+    def some_ready(self) -> bool:
+        return len(self.unready) < len(self.cards)
 
-    def built_for(self, kernel: str) -> bool:
-        return any(build.module == "xrt" and build.kernel == kernel and build.state.startswith("installed") for build in self.builds)
+    @property
+    def unlisted(self) -> list[Alveo]:
+        """Ready by what the kernel shows, and not by what the tool says."""
+        return [card for card in self.cards if card.ready and not self.examined.get(card.user)]
+
+    def built_for(self, kernel: str, version: str = "") -> bool:
+        """version: any, if empty."""
+        ours = (build for build in self.builds if build.module == "xrt" and (not version or same_version(build.version, version)))
+        return any(build.kernel == kernel and build.state.startswith("installed") for build in ours)
 
 
 @dataclass(frozen=True)
@@ -86,6 +93,12 @@ class Wanted:
     existing: str = ADOPT
     allow_untested: bool = False
     allow_disruption: bool = False
+    flash: bool = False
+
+
+def same_version(there: str, wanted: str) -> bool:
+    """A distribution's has an epoch before it, and its revision behind."""
+    return re.fullmatch(rf"(\d+:)?{re.escape(wanted)}([+~-].*)?", there) is not None
 
 
 # --- what programs print
@@ -123,7 +136,6 @@ def next_kernel(kernels: Iterable[str], grub_default: str, saved: str = "") -> s
     chosen = saved if grub_default == "saved" else grub_default
     if chosen in ("", "0"):
         return there[0] if there else ""
-    # The title of an entry, or its id: Ubuntu, with Linux 5.15.0-91-generic; gnulinux-5.15.0-91-generic-advanced-UUID
     # The title of an entry, or its id: Ubuntu, with Linux 5.15.0-91-generic; gnulinux-5.15.0-91-generic-advanced-UUID
     return next((kernel for kernel in there if re.search(rf"(with Linux |gnulinux-){re.escape(kernel)}($|-advanced-)", chosen)), "")
 
@@ -168,14 +180,19 @@ def situation(found: Found, wanted: Wanted) -> str:
     """none: no Alveo card; adopted: somebody else's works, and stays; install: bring ours, or keep it as declared."""
     if not found.cards:
         return "none"
-    if found.ours or wanted.existing == REPLACE or not found.works:
+    if found.ours or wanted.existing == REPLACE or not _works(found, wanted):
         return "install"
     return "adopted"
 
 
+def _works(found: Found, wanted: Wanted) -> bool:
+    """Whether this driver serves a card. One beside it that isn't ready is that card's fault, and one that is to be flashed nobody's."""
+    return bool(found.loaded) and (found.some_ready or (wanted.flash and any(card.blank for card in found.cards)))
+
+
 def foreign_problems(found: Found, wanted: Wanted) -> list[Problem]:
     """An XRT of somebody else that doesn't work is not replaced unasked."""
-    if found.ours or wanted.existing == REPLACE or found.works or not (found.package or found.loaded):
+    if found.ours or wanted.existing == REPLACE or _works(found, wanted) or not (found.package or found.loaded):
         return []
     faults = "; ".join(_complaints(found)) or "its driver is not loaded"
     what = f"XRT {found.package or found.loaded}, which we did not install and which does not work ({faults})"
@@ -183,9 +200,21 @@ def foreign_problems(found: Found, wanted: Wanted) -> list[Problem]:
     return [Problem(found.host, "xrt_existing", what, "an XRT that works, which stays, or none", remedy)]
 
 
+def hopeless_problems(found: Found, wanted: Wanted) -> list[Problem]:
+    """Cards that no driver will make ready, where the host has no other: known before anything is installed."""
+    judged = bool(found.loaded) and same_version(found.package, wanted.version)
+
+    def hopeless(card: Alveo) -> bool:
+        if card.blank:
+            return not wanted.flash
+        return not card.ready and (card.driver not in ("", "xocl") or (card.driver == "xocl" and judged))
+
+    return _card_problems(found, wanted) if found.cards and all(map(hopeless, found.cards)) else []
+
+
 def disruption_problems(found: Found, wanted: Wanted) -> list[Problem]:
     """The package unloads the driver, which ends whoever uses a board, or leaves the old one in."""
-    if not found.users or wanted.allow_disruption or not (found.package or found.loaded) or found.package == wanted.version:
+    if not found.users or wanted.allow_disruption or not (found.package or found.loaded) or same_version(found.package, wanted.version):
         return []
     what = f"XRT {found.package or found.loaded} is to become {wanted.version} while {found.users} user(s) of xocl have boards open"
     remedy = "Drain the node first (kubectl drain), or have it done all the same: allow_disruption: true."
@@ -198,7 +227,8 @@ def _complaints(found: Found) -> list[str]:
 
 def to_build(found: Found, wanted: Wanted) -> bool:
     """Whether dkms has the sources and no driver for this kernel."""
-    return not found.built_for(found.kernel) and any(build.module == "xrt" and build.version == wanted.version for build in found.builds)
+    sources = any(build.module == "xrt" and same_version(build.version, wanted.version) for build in found.builds)
+    return sources and not found.built_for(found.kernel, wanted.version)
 
 
 def judge(found: Found, wanted: Wanted, *, cards: bool = True) -> list[Problem]:
@@ -213,15 +243,19 @@ def _build_problems(found: Found, wanted: Wanted) -> list[Problem]:
     if not versions:
         remedy = f"apt-get install --reinstall xrt, and look into /var/lib/dkms/xrt/{wanted.version}/build/make.log."
         return [Problem(host, "dkms status", "no xrt, although its package is installed", f"xrt/{wanted.version}, {found.kernel}: installed", remedy)]
-    if not found.built_for(found.kernel):
-        said = next((build.state for build in found.builds if build.module == "xrt" and build.kernel == found.kernel), "added")
+    of_version = [build for build in found.builds if build.module == "xrt" and same_version(build.version, wanted.version)]
+    if not of_version:
+        remedy = f"Package xrt is {found.package or 'not installed'}: is that what xrt_version says? If so, apt-get install --reinstall xrt."
+        return [Problem(host, "dkms status", ", ".join(f"xrt/{version}" for version in versions), f"xrt/{wanted.version}", remedy)]
+    if not found.built_for(found.kernel, wanted.version):
+        said = next((build.state for build in of_version if build.kernel == found.kernel), "added")
         if not found.headers and not found.build_log:  # a compiler that said something had them
             expected = f"/lib/modules/{found.kernel}/build"
             remedy = f"Install linux-headers-{found.kernel}. If it cannot be had any more, boot a kernel whose headers can, and hold both."
             return [Problem(host, "kernel headers", f"none for {found.kernel}, so the driver could not be built", expected, remedy)]
         tail = f"; its log ends with: {found.build_log}" if found.build_log else ""
-        remedy = f"XRT and kernel do not fit: another xrt_version, or an older kernel. All of it: /var/lib/dkms/xrt/{versions[-1]}/build/make.log."
-        return [Problem(host, "dkms status", f"xrt for {found.kernel} is {said}{tail}", "installed", remedy)]
+        remedy = f"XRT and kernel do not fit: another xrt_version, or an older kernel. All of it: /var/lib/dkms/xrt/{of_version[0].version}/build/make.log."
+        return [Problem(host, "dkms status", f"xrt/{of_version[0].version} for {found.kernel} is {said}{tail}", "installed", remedy)]
     missing = [module for module in MODULES if not found.modinfo.get(module)]
     if missing:
         remedy = "Run depmod -a; if that doesn't help, dkms remove -m xrt --all and run this again."
@@ -239,6 +273,8 @@ def _load_problems(found: Found, _wanted: Wanted) -> list[Problem]:
 
 
 def _card_problems(found: Found, _wanted: Wanted) -> list[Problem]:
+    if found.some_ready:  # warnings tells the others
+        return []
     return [
         Problem(found.host, f"board {card.slot}", f"{card.board}: {card.why_not_ready()}", "a card that is ready", _card_remedy(card)) for card in found.unready
     ]
@@ -250,11 +286,13 @@ def _examined_problems(found: Found, _wanted: Wanted) -> list[Problem]:
     if found.examine_error:
         remedy = f"Run it by hand: {found.tool} examine."
         return [Problem(found.host, found.tool, f"examine fails: {found.examine_error}", "a list of devices", remedy)]
-    return [
-        Problem(found.host, f"board {card.slot}", f"{found.tool} examine calls {card.user} not ready or does not list it", "ready", "Look into dmesg.")
-        for card in found.cards
-        if not found.examined.get(card.user)
-    ]
+    if any(card.ready and found.examined.get(card.user) for card in found.cards):
+        return []
+    return [Problem(found.host, f"board {card.slot}", _unlisted(found, card), "ready", "Look into dmesg.") for card in found.unlisted]
+
+
+def _unlisted(found: Found, card: Alveo) -> str:
+    return f"{found.tool} examine calls {card.user} not ready or does not list it"
 
 
 def _not_loaded(found: Found) -> Problem:
@@ -278,12 +316,16 @@ def _card_remedy(card: Alveo) -> str:
 
 
 def warnings(found: Found) -> list[str]:
-    """What works now and won't after the next boot."""
+    """Cards that aren't ready beside those that are, and what works now and won't after the next boot."""
+    said = []
+    if found.loaded and found.some_ready:
+        said += [f"{card.board} {card.slot}: {card.why_not_ready()}. {_card_remedy(card)}" for card in found.unready]
+        said += [f"{card.board} {card.slot}: {_unlisted(found, card)}. Look into dmesg." for card in found.unlisted if any(found.examined.values())]
     after = found.next_kernel
     if found.cards and found.builds and after and after != found.kernel and not found.built_for(after):
         lost = f"the next boot starts kernel {after}, for which dkms has no xrt driver (now: {found.kernel}): this host's boards would be gone."
-        return [f"{lost} Hold the kernel, or install linux-headers-{after} and run `dkms install -m xrt -k {after}`."]
-    return []
+        said.append(f"{lost} Hold the kernel, or install linux-headers-{after} and run `dkms install -m xrt -k {after}`.")
+    return said
 
 
 # --- flashing

@@ -49,6 +49,21 @@ options:
   password:
     description: Password, if O(url) wants a login.
     type: str
+  proxy:
+    description: How O(url) is reached. Without it, as the environment says.
+    type: dict
+    suboptions:
+      http:
+        description: Proxy for C(http), as a URL.
+        type: str
+      https:
+        description: Proxy for C(https), as a URL.
+        type: str
+      no_proxy:
+        description: Names, domains, addresses and networks that are reached directly.
+        type: list
+        elements: str
+        default: []
 """
 
 EXAMPLES = r"""
@@ -78,7 +93,7 @@ from pathlib import Path
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.fpga.hybrid.plugins.module_utils import _aws_fpga as aws
-from ansible_collections.fpga.hybrid.plugins.module_utils._fetch import LOGIN, FetchError, fetch
+from ansible_collections.fpga.hybrid.plugins.module_utils._fetch import MIRROR, FetchError, fetch
 from ansible_collections.fpga.hybrid.plugins.module_utils._record import Record, RecordError
 
 
@@ -112,7 +127,7 @@ def main() -> None:
             "version": {"type": "str", "default": ""},
             "url": {"type": "str", "default": ""},
             "sha256": {"type": "str", "default": ""},
-            **LOGIN,
+            **MIRROR,
         },
         supports_check_mode=True,
     )

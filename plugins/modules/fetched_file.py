@@ -42,6 +42,21 @@ options:
   password:
     description: Password, if O(url) wants a login.
     type: str
+  proxy:
+    description: How O(url) is reached. Without it, as the environment says.
+    type: dict
+    suboptions:
+      http:
+        description: Proxy for C(http), as a URL.
+        type: str
+      https:
+        description: Proxy for C(https), as a URL.
+        type: str
+      no_proxy:
+        description: Names, domains, addresses and networks that are reached directly.
+        type: list
+        elements: str
+        default: []
 """
 
 EXAMPLES = r"""
@@ -64,12 +79,12 @@ from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.fpga.hybrid.plugins.module_utils._fetch import LOGIN, FetchError, fetch, sha256_of
+from ansible_collections.fpga.hybrid.plugins.module_utils._fetch import MIRROR, FetchError, fetch, sha256_of
 
 
 def main() -> None:
     required = {"type": "str", "required": True}
-    module = AnsibleModule(argument_spec={"url": required, "sha256": required, "dest": {"type": "path", "required": True}, **LOGIN}, supports_check_mode=True)
+    module = AnsibleModule(argument_spec={"url": required, "sha256": required, "dest": {"type": "path", "required": True}, **MIRROR}, supports_check_mode=True)
     params = module.params
     dest = Path(params["dest"])
     try:

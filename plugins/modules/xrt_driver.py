@@ -14,6 +14,7 @@ description:
   - Has dkms build the driver where its sources are there and this kernel has none, and loads it.
   - Then fails with the reason unless C(dkms status), C(modinfo), the kernel, the cards and C(xrt-smi examine) (before 2024.2 C(xbutil)) all say that it
     works. What the package manager said counts for nothing, because XRT's package always ends with success.
+  - Warns of a card that isn't ready beside one that is, and when the kernel of the next boot has no driver.
 attributes:
   check_mode:
     support: full
@@ -31,7 +32,7 @@ options:
     type: str
     required: true
   ready:
-    description: Whether every card must be ready. Not so while a card is still to be flashed.
+    description: Whether a card must be ready. Not so while one is still to be flashed.
     type: bool
     default: true
   sysfs_root:
@@ -86,15 +87,17 @@ def main() -> None:
         if not module.check_mode:
             host.build(params["version"])
             found = host.look(ours=True)
-    if not found.loaded and (found.built_for(found.kernel) or module.check_mode) and found.package:
+    if not found.loaded and (found.built_for(found.kernel, params["version"]) or module.check_mode) and found.package:
         changes.append("xclmgmt and xocl loaded")
         if not module.check_mode:
             host.load()
             found = host.look(ours=True)
-    pending = module.check_mode and (changes or not found.package)
+    pending = module.check_mode and (changes or not _xrt.same_version(found.package, params["version"]))
     problems = [] if pending else _xrt.judge(found, wanted, cards=params["ready"])
     if problems:
         module.fail_json(msg="\n".join(map(str, problems)), changes=changes)
+    for warning in _xrt.warnings(found):
+        module.warn(f"{found.host}: {warning}")
     module.exit_json(changed=bool(changes), changes=changes, diff={"before": "", "after": "".join(f"{change}\n" for change in changes)})
 
 

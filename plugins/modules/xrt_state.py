@@ -13,6 +13,7 @@ author:
 description:
   - Looks at the cards on the PCI bus, at the driver that is loaded, at C(dkms status), C(modinfo) and C(xrt-smi examine). Changes nothing.
   - Refuses a version of XRT that is not known to work with this system, kernel and the cards' shells, before anything is installed.
+  - Refuses cards that no driver will make ready, where the host has no other. One beside a card that is ready is warned of.
   - Warns when the kernel of the next boot has no driver.
 attributes:
   check_mode:
@@ -53,6 +54,14 @@ options:
     description: Replace the driver while boards are in use.
     type: bool
     default: false
+  flash:
+    description: Cards without a shell are to be flashed, so they are no reason to refuse.
+    type: bool
+    default: false
+  report:
+    description: Return what is refused as RV(problems), and don't fail. For role C(preflight), which reports all hosts together.
+    type: bool
+    default: false
   sysfs_root:
     description: Where the kernel's C(/sys) is.
     type: path
@@ -73,6 +82,11 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+problems:
+  description: What stands in the way, each with C(host), C(variable), C(found), C(expected), C(remedy).
+  returned: O(report=true)
+  type: list
+  elements: dict
 situation:
   description: V(none), no Alveo card; V(adopted), somebody else's XRT works and stays; V(install), ours is to be brought, or kept as declared.
   returned: success
@@ -103,6 +117,7 @@ from dataclasses import asdict
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.fpga.hybrid.plugins.module_utils import _xrt
+from ansible_collections.fpga.hybrid.plugins.module_utils._problems import Problem
 from ansible_collections.fpga.hybrid.plugins.module_utils._record import Record, RecordError
 from ansible_collections.fpga.hybrid.plugins.module_utils._xrt_host import host_of
 
@@ -117,26 +132,33 @@ def main() -> None:
             "table": {"type": "list", "elements": "dict", "default": []},
             "allow_untested": {"type": "bool", "default": False},
             "allow_disruption": {"type": "bool", "default": False},
+            "flash": {"type": "bool", "default": False},
+            "report": {"type": "bool", "default": False},
             "sysfs_root": {"type": "path", "default": "/sys"},
             "dev_root": {"type": "path", "default": "/dev"},
         },
         supports_check_mode=True,
     )
     params = module.params
-    wanted = _xrt.Wanted(**{name: params[name] for name in ("version", "source", "existing", "allow_untested", "allow_disruption")})
+    wanted = _xrt.Wanted(**{name: params[name] for name in ("version", "source", "existing", "allow_untested", "allow_disruption", "flash")})
     host = host_of(module)
     try:
         ours = Record.load().get("apt", "xrt") is not None
         found = host.look(ours)
     except (RecordError, OSError) as error:
-        module.fail_json(msg=str(error))
+        problem = Problem(host.name, "/etc/fpga-hybrid/record.json", str(error), "the record of what we have installed", "Restore it from a backup.")
+        if not params["report"]:
+            module.fail_json(msg=str(problem))
+        module.exit_json(changed=False, problems=[problem.as_dict()])
     situation = _xrt.situation(found, wanted)
+    problems: list[Problem] = []
     if situation == "install":
         problems = _xrt.foreign_problems(found, wanted) or [
             *_xrt.combination_problems(found, wanted, params["table"]),
+            *_xrt.hopeless_problems(found, wanted),
             *_xrt.disruption_problems(found, wanted),
         ]
-        if problems:
+        if problems and not params["report"]:
             module.fail_json(msg="\n".join(map(str, problems)))
     for warning in _xrt.warnings(found):
         module.warn(f"{found.host}: {warning}")
@@ -147,6 +169,7 @@ def main() -> None:
         kernel=found.kernel,
         kernel_packages=host.kernel_packages() if situation == "install" else [],
         system=found.system,
+        **({"problems": [problem.as_dict() for problem in problems]} if params["report"] else {}),
     )
 
 

@@ -37,7 +37,11 @@ class Store:
             log.warning("%s is of no use (%s): the kubelet will tell who has which board", self.path, error)
 
     def save(self, ownership: Ownership) -> None:
-        """Raises OSError."""
+        """Raises OSError.
+
+        Not forced onto the disk (measured: 17 to 45 ms on a busy one, of the 50 that an Allocate may take): after a loss of power the kubelet tells from its
+        own checkpoint, as for any file that is damaged.
+        """
         state = ownership.as_dict()
         if state == self._written:
             return

@@ -15,7 +15,7 @@ from dataclasses import replace
 
 import pytest
 
-from ansible_collections.fpga.hybrid.plugins.module_utils import _apt_host
+from ansible_collections.fpga.hybrid.plugins.module_utils import _apt_host, _fetch
 from ansible_collections.fpga.hybrid.plugins.module_utils._apt import AptError, Package, Proxy, Source, ways
 from ansible_collections.fpga.hybrid.plugins.module_utils._apt_host import POLICY, POLICY_KEPT, POLICY_TEXT, Host, Request, Worker
 from ansible_collections.fpga.hybrid.plugins.module_utils._record import PATH, Record
@@ -544,8 +544,8 @@ def test_credentials_go_only_to_the_mirrors_own_host(monkeypatch):
             sent.append(request.unredirected_hdrs.get("Authorization"))
             return io.BytesIO(b"key")
 
-    monkeypatch.setattr(_apt_host.ssl, "create_default_context", lambda **_: None)
-    monkeypatch.setattr(_apt_host.urllib.request, "build_opener", lambda *_: Opener())
+    monkeypatch.setattr(_fetch.ssl, "create_default_context", lambda **_: None)
+    monkeypatch.setattr(_fetch.urllib.request, "build_opener", lambda *_: Opener())
     _apt_host.fetch("https://depot/gpg", SOURCE, Proxy())
     _apt_host.fetch("https://elsewhere/gpg", SOURCE, Proxy())
     assert sent == ["Basic bGFiOnB3", None]

@@ -74,6 +74,27 @@ def test_what_was_changed_or_removed_since_is_named(installed):
     assert aws.drift(kept, "a" * 64, places) == "/usr/local/bin/fpga-load-local-image, /usr/local/lib/libfpga_mgmt.so.1.0.0 not as built"
 
 
+def test_a_link_that_was_lost_is_made_again(installed, tmp_path):
+    places, kept = installed
+    (places.libraries / "libfpga_mgmt.so.1").unlink()
+    assert aws.drift(kept, "a" * 64, places) == "/usr/local/lib/libfpga_mgmt.so.1 not as built"
+    aws.install(next((tmp_path / "sources").iterdir()), places, run)
+    assert aws.drift(kept, "a" * 64, places) == ""
+
+
+def test_a_library_of_somebody_else_keeps_its_link(installed, tmp_path):
+    """Neither taken from him at installation nor when ours goes."""
+    places, kept = installed
+    link = places.libraries / "libfpga_mgmt.so"
+    link.unlink()
+    link.symlink_to("/opt/theirs/libfpga_mgmt.so.9")
+    with pytest.raises(ToolsError, match=r"libfpga_mgmt.so leads to /opt/theirs/libfpga_mgmt.so.9.*expected"):
+        aws.install(next((tmp_path / "sources").iterdir()), places, run)
+    aws.remove(kept, places, run)
+    assert link.is_symlink()
+    assert not (places.libraries / "libfpga_mgmt.so.1").is_symlink()
+
+
 def test_another_release_and_none_are_told(installed):
     places, kept = installed
     assert aws.drift(kept, "b" * 64, places) == "they are those of 2.3.2"

@@ -9,6 +9,7 @@ import pytest
 from ansible_collections.fpga.hybrid.plugins.module_utils import _boards
 from ansible_collections.fpga.hybrid.plugins.module_utils._boards import alveo_cards, boards
 from fpga_device_plugin import boards as plugin
+from fpga_device_plugin import discovery
 from lab.fpga.tree import ALVEO_STATES, MODELS, Plugged, Tree
 
 
@@ -61,6 +62,25 @@ def test_a_card_is_ready_or_says_why_not(tree, state):
     assert card.ready is (state == "ready")
     assert WHY[state] in card.why_not_ready()
     assert bool(card.why_not_ready()) is (state != "ready")
+
+
+@pytest.mark.parametrize("second", ["", "there", "not made"])
+@pytest.mark.parametrize("said", ["0x1", "1", "0x0", "0", "", None])
+@pytest.mark.parametrize("state", ALVEO_STATES)
+def test_roles_and_device_plugin_call_the_same_cards_ready(tree, state, said, second):
+    """What role xrt lets pass is published, and the other way round. said: by the driver's file ready; second: another render node."""
+    tree.plug(Plugged("u250", "0000:3b:00", state))
+    function = tree.devices / "0000:3b:00.1"
+    if (function / "ready").exists() and state != "not-ready":
+        (function / "ready").unlink() if said is None else (function / "ready").write_text(f"{said}\n")
+    if second and (function / "drm").exists():
+        (function / "drm" / "renderD200").mkdir()
+        if second == "there":
+            (tree.dev / "dri").mkdir(exist_ok=True)
+            (tree.dev / "dri" / "renderD200").touch()
+    (card,) = alveo_cards(tree.sys, tree.dev)
+    (published,) = discovery.Host(tree.sys, tree.dev).look().values()
+    assert card.ready is published.ready, (card.why_not_ready(), published.reason)
 
 
 def test_a_card_tells_its_serial_number_and_its_shell(tree):

@@ -48,6 +48,14 @@ def test_a_host_may_say_otherwise():
     assert found["resources"]["u250"] == "xilinx/u250"
 
 
+def test_a_board_may_be_left_alone_in_the_pools_own_word():
+    """Also where several accelerators fit it: none of them is to be named then."""
+    found = section({"u250": "none", "u280": "boards"}, accelerators=TWO)
+    assert "u250" not in found["publish"]
+    assert catalogue.read(found).problems == ()
+    assert published(found, {"u250": 2, "u280": 1}) == told(found, {"u250": 2, "u280": 1}) == {"xilinx/u280": 1}
+
+
 def test_both_brings_the_boards_name_and_every_accelerators():
     found = section({"u250": "both", "u280": "boards"}, accelerators=TWO)
     assert found["publish"]["u250"] == "both"
@@ -68,7 +76,7 @@ def test_a_host_without_a_stack_has_no_section_and_one_of_another_stack_an_empty
     [
         ({}, "fpga_device_plugin", TWO, f"fpga_publish: 2 accelerators fit u250: {XGBOOST}, org.example.adder; expected one of them named"),
         ({"u999": "boards"}, "fpga_device_plugin", CATALOGUE, "fpga_publish.u999: no such board; expected one of u200, u250"),
-        ({"u250": "nobody"}, "fpga_device_plugin", CATALOGUE, f"fpga_publish.u250: found 'nobody'; expected one of boards, both, {XGBOOST}"),
+        ({"u250": "nobody"}, "fpga_device_plugin", CATALOGUE, f"fpga_publish.u250: found 'nobody'; expected one of boards, both, none, {XGBOOST}"),
         ({"u280": XGBOOST}, "fpga_device_plugin", CATALOGUE, f"accelerator {XGBOOST} fits no u280 (it fits: u250, aws-vu47p-f2)"),
         ({"u280": "both"}, "fpga_device_plugin", CATALOGUE, "found both, and no accelerator fits u280"),
         ({"u250": 4}, "fpga_device_plugin", CATALOGUE, "fpga_publish.u250: found 4"),
@@ -200,7 +208,9 @@ def test_a_pools_template_is_what_its_nodes_plugin_tells(instance_type, publish)
 
 @given(
     boards=st.dictionaries(st.sampled_from(KNOWN_BOARDS), st.integers(1, 4)),
-    publish=st.fixed_dictionaries({"u250": st.sampled_from(["boards", "both", XGBOOST, "org.example.adder"]), "u280": st.sampled_from(["boards", "both"])}),
+    publish=st.fixed_dictionaries(
+        {"u250": st.sampled_from(["boards", "both", "none", XGBOOST, "org.example.adder"]), "u280": st.sampled_from(["boards", "both", "none"])}
+    ),
 )
 def test_an_on_prem_node_gives_what_the_shared_function_says(boards, publish):
     found = section(publish, accelerators=TWO)

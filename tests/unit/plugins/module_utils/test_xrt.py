@@ -171,7 +171,8 @@ def test_each_shell_of_the_table_has_its_packages_or_is_not_flashed():
         (replace(WORKS, ours=False), "replace", "install"),
         (WORKS, "adopt", "install"),
         (replace(WORKS, ours=False, loaded=""), "adopt", "install"),
-        (replace(WORKS, ours=False, cards=[CARD, BLANK]), "adopt", "install"),
+        (replace(WORKS, ours=False, cards=[BLANK]), "adopt", "install"),
+        (replace(WORKS, ours=False, cards=[CARD, BLANK]), "adopt", "adopted"),
     ],
 )
 def test_what_works_stays_and_what_is_missing_comes(found, existing, situation):
@@ -179,12 +180,60 @@ def test_what_works_stays_and_what_is_missing_comes(found, existing, situation):
 
 
 def test_a_foreign_xrt_that_does_not_work_is_named_and_not_replaced():
-    (problem,) = xrt.foreign_problems(replace(WORKS, ours=False, cards=[CARD, BLANK]), WANTED)
+    (problem,) = xrt.foreign_problems(replace(WORKS, ours=False, cards=[BLANK]), WANTED)
     assert "XRT 2.16.204, which we did not install" in problem.found
     assert "the image that it was sold with" in problem.found
     assert "xrt_existing: replace" in problem.remedy
-    assert xrt.foreign_problems(replace(WORKS, ours=False, cards=[CARD, BLANK]), replace(WANTED, existing="replace")) == []
+    assert xrt.foreign_problems(replace(WORKS, ours=False, cards=[BLANK]), replace(WANTED, existing="replace")) == []
     assert xrt.foreign_problems(replace(WORKS, ours=False, package="", loaded="", cards=[BLANK]), WANTED) == []
+    assert xrt.foreign_problems(replace(WORKS, ours=False, cards=[CARD, BLANK]), WANTED) == []
+
+
+def test_a_foreign_xrt_stays_where_a_card_is_still_to_be_flashed():
+    blank, flash = replace(WORKS, ours=False, cards=[BLANK]), replace(WANTED, flash=True)
+    assert xrt.situation(blank, flash) == "adopted"
+    assert xrt.foreign_problems(blank, flash) == []
+    assert xrt.foreign_problems(replace(blank, cards=[TAKEN]), flash) != []
+
+
+BARE = replace(WORKS, cards=[], loaded="", builds=[], modinfo={}, tool="", examined={}, package="", ours=False)
+RAW = replace(CARD, driver="", ready=False)
+TAKEN = replace(CARD, driver="vfio-pci", ready=False)
+DEAD = replace(CARD, ready=False)
+
+
+@pytest.mark.parametrize(
+    ("found", "wanted", "said"),
+    [
+        (replace(BARE, cards=[RAW]), WANTED, []),
+        (replace(BARE, cards=[BLANK]), WANTED, ["xrt_flash_serials: [21290594G00D]"]),
+        (replace(BARE, cards=[BLANK]), replace(WANTED, flash=True), []),
+        (replace(BARE, cards=[BLANK, RAW]), WANTED, []),
+        (replace(BARE, cards=[BLANK, TAKEN]), WANTED, ["xrt_flash_serials", "bound to vfio-pci"]),
+        (replace(BARE, cards=[TAKEN]), replace(WANTED, flash=True), ["bound to vfio-pci"]),
+        (replace(BARE, cards=[replace(RAW, user="")]), WANTED, ["shows no user function"]),
+        (replace(WORKS, cards=[DEAD]), WANTED, ["it is not ready"]),
+        (replace(WORKS, cards=[DEAD]), Wanted("2.17.319"), []),
+        (replace(WORKS, cards=[DEAD, CARD]), WANTED, []),
+        (replace(WORKS, loaded="", cards=[RAW]), WANTED, []),
+    ],
+)
+def test_cards_that_no_driver_will_make_ready_are_told_before_one_is_installed(found, wanted, said):
+    """One that is ready, or may be, is enough: the host has boards."""
+    problems = xrt.hopeless_problems(found, wanted)
+    assert len(problems) == len(said)
+    assert all(text in str(problem) for text, problem in zip(said, problems))
+
+
+def test_a_card_that_is_not_ready_beside_one_that_is_is_warned_of():
+    other = replace(CARD, slot="0000:53:00", user="0000:53:00.1")
+    both = replace(WORKS, cards=[CARD, BLANK, other])
+    assert xrt.judge(both, WANTED) == []
+    blank, silent = xrt.warnings(both)
+    assert "0000:43:00: it holds the image that it was sold with" in blank
+    assert "xrt_flash_serials: [21290594G00D]" in blank
+    assert "xbutil examine calls 0000:53:00.1 not ready" in silent
+    assert xrt.warnings(replace(both, loaded="")) == []
 
 
 def test_boards_in_use_keep_their_driver():
@@ -206,10 +255,18 @@ def test_an_xrt_that_works_is_not_complained_of():
 NOT_BUILT = replace(WORKS, builds=[Build("xrt", "2.16.204", "", "added")], loaded="", modinfo={})
 FAULTS = {
     "no dkms": (replace(WORKS, builds=[]), "no xrt, although its package is installed"),
+    "another version": (
+        replace(WORKS, builds=[Build("xrt", "2.14.354", KERNEL, "installed")], loaded="2.14.354", modinfo={"xocl": "2.14.354", "xclmgmt": "2.14.354"}),
+        "dkms status: xrt/2.14.354; expected xrt/2.16.204",
+    ),
+    "built, of another version": (
+        replace(WORKS, builds=[Build("xrt", "2.16.204", "", "added"), Build("xrt", "2.14.354", KERNEL, "installed")]),
+        f"xrt/2.16.204 for {KERNEL} is added",
+    ),
     "no headers": (replace(NOT_BUILT, headers=False), f"none for {KERNEL}, so the driver could not be built"),
     "does not compile": (replace(NOT_BUILT, build_log="error: implicit declaration"), "its log ends with: error: implicit declaration"),
     "built, not installed": (replace(WORKS, builds=[Build("xrt", "2.16.204", KERNEL, "built")]), "is built"),
-    "for another kernel": (replace(WORKS, builds=[Build("xrt", "2.16.204", "5.15.0-90-generic", "installed")]), f"xrt for {KERNEL} is added"),
+    "for another kernel": (replace(WORKS, builds=[Build("xrt", "2.16.204", "5.15.0-90-generic", "installed")]), f"xrt/2.16.204 for {KERNEL} is added"),
     "no modinfo": (replace(WORKS, modinfo={"xocl": "2.16.204", "xclmgmt": ""}), "no module xclmgmt"),
     "not loaded": (replace(WORKS, loaded=""), "built and installed, and not loaded"),
     "Secure Boot": (
@@ -217,7 +274,7 @@ FAULTS = {
         "mokutil --import /var/lib/dkms/mok.pub",
     ),
     "an older one is loaded": (replace(WORKS, loaded="2.14.354"), "2.14.354 is loaded, while 2.16.204 is installed"),
-    "a factory card": (replace(WORKS, cards=[CARD, BLANK]), "xrt_flash_serials: [21290594G00D]"),
+    "a factory card": (replace(WORKS, cards=[BLANK]), "xrt_flash_serials: [21290594G00D]"),
     "another driver": (replace(WORKS, cards=[replace(CARD, ready=False, driver="vfio-pci")]), "bound to vfio-pci"),
     "no tool": (replace(WORKS, tool=""), "neither xrt-smi nor xbutil"),
     "the tool fails": (replace(WORKS, examine_error="cannot open"), "examine fails: cannot open"),
@@ -236,6 +293,21 @@ def test_the_first_thing_that_is_wrong_is_told_as_the_cause(name):
 
 def test_cards_that_are_still_to_be_flashed_may_be_unready():
     assert xrt.judge(replace(WORKS, cards=[BLANK]), WANTED, cards=False) == []
+
+
+@pytest.mark.parametrize(
+    ("has", "wanted", "same"),
+    [
+        ("2.16.204", "2.16.204", True),
+        ("1:2.21.75+dfsg-4", "2.21.75", True),
+        ("2.16.204-1", "2.16.204", True),
+        ("2.16.2041", "2.16.204", False),
+        ("2.14.354", "2.16.204", False),
+        ("", "2.16.204", False),
+    ],
+)
+def test_a_version_is_the_same_with_whatever_a_distribution_puts_around_it(has, wanted, same):
+    assert xrt.same_version(has, wanted) is same
 
 
 def test_a_next_kernel_without_a_driver_is_warned_of():

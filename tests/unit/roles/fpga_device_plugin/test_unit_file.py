@@ -94,6 +94,12 @@ def test_systemd_takes_the_unit_and_rates_it_well(tmp_path, images, worst):
     assert float(re.search(r"exposure level for \S+: ([0-9.]+)", rated)[1]) <= worst, rated
 
 
+def test_pods_volumes_are_out_of_reach_from_the_first_start_on():
+    """A folder that comes after the sandbox would not be hidden in it."""
+    assert "InaccessiblePaths=-/var/lib/kubelet/pods\n" in unit()
+    assert re.search(r"^ExecStartPre=\+/usr/bin/install .* /var/lib/kubelet/pods$", unit(), re.MULTILINE)
+
+
 def test_only_hosts_with_images_can_write_the_kernels_files():
     assert "ProtectKernelTunables=yes" in unit()
     assert "CapabilityBoundingSet=\n" in unit()
