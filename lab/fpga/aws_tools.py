@@ -117,7 +117,7 @@ def sparse_copy(source: str, target: str) -> None:
 
 
 def show(slot: int, state: dict[str, Any]) -> None:
-    image = state["image"] or "No AFI"
+    image = state["image"] or "No AFI"  # what the shell itself says (aws-fpga's own tests compare with it); the tool has "none" where it says nothing
     print(f"{'AFI':<10}  {slot:2}       {image:<22}  {state['status']:<8}         {STATUSES[state['status']]:2}        {'ok':<8}        {0:2}       {SHELL}")
     show_device(slot, slots()[slot][0])
 

@@ -22,6 +22,8 @@ from ansible_collections.fpga.hybrid.plugins.module_utils._problems import Probl
 MODULES = ("xocl", "xclmgmt")
 ADOPT, REPLACE = "adopt", "replace"
 SOURCES = ("amd", "distro", "files")
+#: The package with the driver: AMD's, Ubuntu's; and AMD's name for it in dkms.
+PACKAGES, DKMS = ("xrt", "xrt-xocl-dkms"), "xrt"
 #: What keeps a kernel from being replaced by the next one: the packages that always depend on the newest. Debian's and Ubuntu's names.
 FOLLOWS_KERNEL = re.compile(
     r"linux-(image-|headers-)?(generic|virtual|lowlatency|aws|azure|gcp|oem-[0-9.]+[a-z]?|amd64|cloud-amd64|rt-amd64)(-hwe-[0-9.]+(-edge)?)?", re.ASCII
@@ -45,7 +47,8 @@ class Found:
     """A host. loaded: version of the xocl that is in the kernel; modinfo: by module, the version of the file that would be loaded, "" for none.
 
     examined: by address, whether the tool calls it ready; tool: xrt-smi or xbutil, "" for none. next_kernel: what the next boot starts, "" if that cannot
-    be told. package: version that dpkg has. ours: we installed it. users: how many have a board open.
+    be told. package, package_name: version that dpkg has of the package with the driver, AMD's or a distribution's; dkms: what it calls the driver there.
+    ours: we installed it. users: how many have a board open.
     """
 
     host: str
@@ -66,6 +69,8 @@ class Found:
     secure_boot: bool = False
     signing_key: str = ""
     build_log: str = ""
+    package_name: str = PACKAGES[0]
+    dkms: str = DKMS
 
     @property
     def unready(self) -> list[Alveo]:
@@ -80,10 +85,12 @@ class Found:
         """Ready by what the kernel shows, and not by what the tool says."""
         return [card for card in self.cards if card.ready and not self.examined.get(card.user)]
 
+    def builds_of(self, version: str = "") -> list[Build]:
+        """Of the driver; version: any, if empty."""
+        return [build for build in self.builds if build.module == self.dkms and (not version or same_version(build.version, version))]
+
     def built_for(self, kernel: str, version: str = "") -> bool:
-        """version: any, if empty."""
-        ours = (build for build in self.builds if build.module == "xrt" and (not version or same_version(build.version, version)))
-        return any(build.kernel == kernel and build.state.startswith("installed") for build in ours)
+        return any(build.kernel == kernel and build.state.startswith("installed") for build in self.builds_of(version))
 
 
 @dataclass(frozen=True)
@@ -153,8 +160,12 @@ def combination_problems(found: Found, wanted: Wanted, table: Sequence[Mapping[s
     rows = [row for row in of_source if row["xrt"] == wanted.version and row["system"] == found.system]
     if not rows:
         fitting = [f"XRT {row['xrt']} (kernel {', '.join(row['kernels'])})" for row in of_source if row["system"] == found.system]
-        known = f"one of {'; '.join(fitting)}" if fitting else f"a system of {', '.join(sorted({str(row['system']) for row in of_source})) or 'none'}"
-        return [Problem(found.host, variable, f"{what} is not known", f"{known}, for xrt_source: {wanted.source}", remedy)]
+        systems = ", ".join(sorted({str(row["system"]) for row in of_source}))
+        known = f"one of {'; '.join(fitting)}" if fitting else f"a system of {systems}"
+        expected = f"{known}, for xrt_source: {wanted.source}"
+        if not of_source:
+            expected = f"another xrt_source, since nobody has told of one that works with xrt_source: {wanted.source}"
+        return [Problem(found.host, variable, f"{what} is not known", expected, remedy)]
     problems = []
     broken = next((str(why) for row in rows for kernel, why in row.get("broken", {}).items() if fnmatch.fnmatchcase(found.kernel, kernel)), "")
     kernels = [str(kernel) for row in rows for kernel in row["kernels"]]
@@ -227,8 +238,7 @@ def _complaints(found: Found) -> list[str]:
 
 def to_build(found: Found, wanted: Wanted) -> bool:
     """Whether dkms has the sources and no driver for this kernel."""
-    sources = any(build.module == "xrt" and same_version(build.version, wanted.version) for build in found.builds)
-    return sources and not found.built_for(found.kernel, wanted.version)
+    return bool(found.builds_of(wanted.version)) and not found.built_for(found.kernel, wanted.version)
 
 
 def judge(found: Found, wanted: Wanted, *, cards: bool = True) -> list[Problem]:
@@ -238,15 +248,16 @@ def judge(found: Found, wanted: Wanted, *, cards: bool = True) -> list[Problem]:
 
 
 def _build_problems(found: Found, wanted: Wanted) -> list[Problem]:
-    host = found.host
-    versions = sorted({build.version for build in found.builds if build.module == "xrt"})
+    host, dkms = found.host, found.dkms
+    versions = sorted({build.version for build in found.builds_of()})
     if not versions:
-        remedy = f"apt-get install --reinstall xrt, and look into /var/lib/dkms/xrt/{wanted.version}/build/make.log."
-        return [Problem(host, "dkms status", "no xrt, although its package is installed", f"xrt/{wanted.version}, {found.kernel}: installed", remedy)]
-    of_version = [build for build in found.builds if build.module == "xrt" and same_version(build.version, wanted.version)]
+        remedy = f"apt-get install --reinstall {found.package_name}, and look into /var/lib/dkms/{dkms}/{wanted.version}/build/make.log."
+        return [Problem(host, "dkms status", f"no {dkms}, although its package is installed", f"{dkms}/{wanted.version}, {found.kernel}: installed", remedy)]
+    of_version = found.builds_of(wanted.version)
     if not of_version:
-        remedy = f"Package xrt is {found.package or 'not installed'}: is that what xrt_version says? If so, apt-get install --reinstall xrt."
-        return [Problem(host, "dkms status", ", ".join(f"xrt/{version}" for version in versions), f"xrt/{wanted.version}", remedy)]
+        what = f"Package {found.package_name} is {found.package or 'not installed'}"
+        remedy = f"{what}: is that what xrt_version says? If so, apt-get install --reinstall {found.package_name}."
+        return [Problem(host, "dkms status", ", ".join(f"{dkms}/{version}" for version in versions), f"{dkms}/{wanted.version}", remedy)]
     if not found.built_for(found.kernel, wanted.version):
         said = next((build.state for build in of_version if build.kernel == found.kernel), "added")
         if not found.headers and not found.build_log:  # a compiler that said something had them
@@ -254,11 +265,12 @@ def _build_problems(found: Found, wanted: Wanted) -> list[Problem]:
             remedy = f"Install linux-headers-{found.kernel}. If it cannot be had any more, boot a kernel whose headers can, and hold both."
             return [Problem(host, "kernel headers", f"none for {found.kernel}, so the driver could not be built", expected, remedy)]
         tail = f"; its log ends with: {found.build_log}" if found.build_log else ""
-        remedy = f"XRT and kernel do not fit: another xrt_version, or an older kernel. All of it: /var/lib/dkms/xrt/{of_version[0].version}/build/make.log."
-        return [Problem(host, "dkms status", f"xrt/{of_version[0].version} for {found.kernel} is {said}{tail}", "installed", remedy)]
+        log = f"/var/lib/dkms/{dkms}/{of_version[0].version}/build/make.log"
+        remedy = f"XRT and kernel do not fit: another xrt_version, or an older kernel. All of it: {log}."
+        return [Problem(host, "dkms status", f"{dkms}/{of_version[0].version} for {found.kernel} is {said}{tail}", "installed", remedy)]
     missing = [module for module in MODULES if not found.modinfo.get(module)]
     if missing:
-        remedy = "Run depmod -a; if that doesn't help, dkms remove -m xrt --all and run this again."
+        remedy = f"Run depmod -a; if that doesn't help, dkms remove -m {dkms} --all and run this again."
         return [Problem(host, "modinfo", f"no module {', '.join(missing)}, which dkms calls installed", "both", remedy)]
     return []
 
@@ -282,7 +294,7 @@ def _card_problems(found: Found, _wanted: Wanted) -> list[Problem]:
 
 def _examined_problems(found: Found, _wanted: Wanted) -> list[Problem]:
     if not found.tool:
-        return [Problem(found.host, "xrt-smi", "neither xrt-smi nor xbutil in /opt/xilinx/xrt/bin or on PATH", "one of them", "Reinstall package xrt.")]
+        return [Problem(found.host, "xrt-smi", "neither xrt-smi nor xbutil in /opt/xilinx/xrt/bin or on PATH", "one of them", "Reinstall XRT's package.")]
     if found.examine_error:
         remedy = f"Run it by hand: {found.tool} examine."
         return [Problem(found.host, found.tool, f"examine fails: {found.examine_error}", "a list of devices", remedy)]
@@ -323,8 +335,8 @@ def warnings(found: Found) -> list[str]:
         said += [f"{card.board} {card.slot}: {_unlisted(found, card)}. Look into dmesg." for card in found.unlisted if any(found.examined.values())]
     after = found.next_kernel
     if found.cards and found.builds and after and after != found.kernel and not found.built_for(after):
-        lost = f"the next boot starts kernel {after}, for which dkms has no xrt driver (now: {found.kernel}): this host's boards would be gone."
-        said.append(f"{lost} Hold the kernel, or install linux-headers-{after} and run `dkms install -m xrt -k {after}`.")
+        lost = f"the next boot starts kernel {after}, for which dkms has no {found.dkms} driver (now: {found.kernel}): this host's boards would be gone."
+        said.append(f"{lost} Hold the kernel, or install linux-headers-{after} and run `dkms install -m {found.dkms} -k {after}`.")
     return said
 
 

@@ -58,6 +58,8 @@ class Host:
     def look(self, ours: bool) -> _xrt.Found:
         kernel = os.uname().release
         builds = _xrt.parse_dkms_status(self._said("dkms", "status"))
+        name, package = self.package()
+        dkms = self.dkms(name)
         tool = self.tool()
         status, examined, complaint = self.run([tool, "examine"]) if tool else (0, "", "")
         return _xrt.Found(
@@ -71,14 +73,16 @@ class Host:
             tool=tool,
             examined=_xrt.parse_examine(examined),
             examine_error=(complaint or examined).strip()[-300:] if status else "",
-            package=self.package(),
+            package=package,
+            package_name=name,
+            dkms=dkms,
             ours=ours,
             next_kernel=self.next_kernel(),
             headers=(self.root / "lib/modules" / kernel / "build").exists(),
             users=int(self._read(self.sysfs / "module/xocl/refcnt") or 0),
             secure_boot=self.secure_boot(),
             signing_key=next((key for key in _xrt.SIGNING_KEYS if (self.root / key.lstrip("/")).exists()), ""),
-            build_log=self.build_log(builds),
+            build_log=self.build_log([build.version for build in builds if build.module == dkms], dkms),
         )
 
     def system(self) -> str:
@@ -95,10 +99,20 @@ class Host:
                     return path
         return ""
 
-    def package(self) -> str:
-        status, said, _error = self.run(["dpkg-query", "--show", "--showformat=${db:Status-Status} ${Version}", "xrt"])
-        state, _space, version = said.strip().partition(" ")
-        return version if status == 0 and state == "installed" else ""
+    def package(self) -> tuple[str, str]:
+        """(name, version) of the installed package with the driver; version "" for none."""
+        for name in _xrt.PACKAGES:
+            status, said, _error = self.run(["dpkg-query", "--show", "--showformat=${db:Status-Status} ${Version}", name])
+            state, _space, version = said.strip().partition(" ")
+            if status == 0 and state == "installed":
+                return name, version
+        return _xrt.PACKAGES[0], ""
+
+    def dkms(self, package: str) -> str:
+        """The driver's name in dkms. Of a distribution's package its sources tell, which lie in /usr/src/NAME-VERSION."""
+        files = self._said("dpkg-query", "--listfiles", package) if package != _xrt.PACKAGES[0] else ""
+        found = re.search(r"^/usr/src/(.+)-[^/-]+/dkms\.conf$", files, re.MULTILINE)
+        return found[1] if found else _xrt.DKMS
 
     def kernel_packages(self) -> list[str]:
         """Installed packages by which this kernel stays or goes: its own, its headers, and those that always bring the newest."""
@@ -118,18 +132,18 @@ class Host:
         except OSError:
             return False
 
-    def build_log(self, builds: Sequence[_xrt.Build]) -> str:
-        versions = [build.version for build in builds if build.module == "xrt"]
-        logs = sorted((self.root / "var/lib/dkms/xrt").glob(f"{versions[-1]}/**/make.log")) if versions else []
+    def build_log(self, versions: Sequence[str], dkms: str) -> str:
+        logs = sorted((self.root / "var/lib/dkms" / dkms).glob(f"{versions[-1]}/**/make.log")) if versions else []
         lines = [line for line in self._read(logs[-1]).splitlines() if re.search(r"\berror\b", line, re.IGNORECASE)] if logs else []
         return lines[0].strip()[:200] if lines else ""
 
     # --- what changes something
 
-    def build(self, version: str) -> None:
+    def build(self, found: _xrt.Found, version: str) -> None:
         """Whether it went well is for judge to say; build fails where it is built already."""
+        sources = found.builds_of(version)[0]
         for verb in ("build", "install"):
-            self.run(["dkms", verb, "-m", "xrt", "-v", version, "-k", os.uname().release])
+            self.run(["dkms", verb, "-m", sources.module, "-v", sources.version, "-k", os.uname().release])
 
     def load(self) -> None:
         for module in reversed(_xrt.MODULES):

@@ -85,7 +85,7 @@ def main() -> None:
     if _xrt.to_build(found, wanted):
         changes.append(f"xrt {params['version']} built for kernel {found.kernel}")
         if not module.check_mode:
-            host.build(params["version"])
+            host.build(found, params["version"])
             found = host.look(ours=True)
     if not found.loaded and (found.built_for(found.kernel, params["version"]) or module.check_mode) and found.package:
         changes.append("xclmgmt and xocl loaded")

@@ -92,10 +92,14 @@ situation:
   returned: success
   type: str
 cards:
-  description: The Alveo cards, each with C(slot), C(board), C(ready), C(serial), C(shell).
+  description: The Alveo cards, each with C(slot), C(board), C(ready), C(serial), C(shell), and why it is not ready as C(why).
   returned: success
   type: list
   elements: dict
+driver:
+  description: Version of the xocl that is loaded, empty for none.
+  returned: success
+  type: str
 kernel:
   description: The kernel that runs.
   returned: success
@@ -165,7 +169,8 @@ def main() -> None:
     module.exit_json(
         changed=False,
         situation=situation,
-        cards=[asdict(card) for card in found.cards],
+        cards=[{**asdict(card), "why": card.why_not_ready()} for card in found.cards],
+        driver=found.loaded,
         kernel=found.kernel,
         kernel_packages=host.kernel_packages() if situation == "install" else [],
         system=found.system,

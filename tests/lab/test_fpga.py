@@ -438,6 +438,19 @@ def main_process():
     return on("worker1", f"systemctl show --property=MainPID --value {UNIT}")
 
 
+def registrations():
+    """How often the kubelet took each resource, as the plugin's journal tells."""
+    said = on("worker1", f"journalctl --unit {UNIT} --output cat").splitlines()
+    return {resource: sum(line.endswith(f"the kubelet knows {resource}") for line in said) for resource in (XGBOOST, U280)}
+
+
+def known_anew(before, seconds=GAP):
+    """Until the kubelet has taken both resources again and told the API server, which until then shows the counts of before."""
+    until(lambda: all(count > before[resource] for resource, count in registrations().items()), True, seconds)
+    time.sleep(GAP + 2)  # the kubelet tells what a node has every 10 s
+    assert allocatable() == {XGBOOST: 4, U280: 1}
+
+
 def same_program(name, before):
     """A pod whose program was not started again."""
     assert process(name) == before
@@ -448,9 +461,9 @@ def test_a_restart_of_the_plugin_disturbs_no_pod_and_forgets_no_owner(accelerato
     pod = Pod("copies", {XGBOOST: 3})
     start(pod)
     running(pod)
-    number, environment = process("copies"), sees("copies")
+    number, environment, known = process("copies"), sees("copies"), registrations()
     on("worker1", f"systemctl restart {UNIT}")
-    until(allocatable, {XGBOOST: 4, U280: 1}, GAP)
+    known_anew(known)
     same_program("copies", number)
     assert sees("copies") == environment
     other = Pod("last", {XGBOOST: 1})
@@ -464,11 +477,11 @@ def test_a_plugin_that_is_killed_comes_back_by_itself(accelerators):
     start(pod)
     running(pod)
     number = process("copies")
-    killed = main_process()
+    killed, known = main_process(), registrations()
     on("worker1", f"systemctl kill --signal=KILL {UNIT}")
     until(lambda: main_process() not in ("0", killed), True, GAP)
     until(lambda: on("worker1", f"systemctl is-active {UNIT}; true"), "active", GAP)
-    until(allocatable, {XGBOOST: 4, U280: 1}, GAP)
+    known_anew(known)
     same_program("copies", number)
     assert_one_owner()
 
@@ -477,8 +490,9 @@ def test_a_plugin_that_has_lost_its_file_learns_the_owners_from_the_kubelet(acce
     pod = Pod("copies", {XGBOOST: 4})
     start(pod)
     running(pod)
+    known = registrations()
     on("worker1", f"systemctl stop {UNIT} && rm /var/lib/fpga-hybrid/device-plugin/owners.json && systemctl start {UNIT}")
-    until(allocatable, {XGBOOST: 4, U280: 1}, GAP)
+    known_anew(known)
     until(lambda: owners().get(SLOT_U250, {}).get("resource"), XGBOOST, 30)
     assert_one_owner()
 
@@ -487,12 +501,11 @@ def test_a_restart_of_the_kubelet_disturbs_no_pod(accelerators):
     pods = [Pod("copies", {XGBOOST: 4}), Pod("board", {U280: 1})]
     start(*pods)
     running(*pods)
-    numbers = {pod.name: process(pod.name) for pod in pods}
+    numbers, known = {pod.name: process(pod.name) for pod in pods}, registrations()
     on("worker1", "systemctl restart kubelet")
-    until(allocatable, {XGBOOST: 4, U280: 1}, 30)
+    known_anew(known, 30)  # by then a pod that the kubelet refuses anew would be refused
     for name, number in numbers.items():
         same_program(name, number)
-    time.sleep(GAP)  # a pod that the kubelet refuses anew would be refused by now
     assert failed() == []
     assert_one_owner()
 
@@ -559,10 +572,15 @@ def test_a_reboot_of_the_node_with_a_bare_pod_a_job_and_a_deployment(accelerator
         pods = kubectl_json(f"get pods -l {selector}")["items"]
         return [pod for pod in pods if pod["status"]["phase"] == "Running" and container(pod) not in old | {None}]
 
+    def ended_or_anew(name):
+        """Not as the API server showed it before the reboot."""
+        pod = kubectl_json(f"get pod {name}")
+        return pod["status"]["phase"] in ("Succeeded", "Failed") or (pod["status"]["phase"] == "Running" and container(pod) not in old | {None})
+
     until(lambda: len(alive("batch.kubernetes.io/job-name=job")), 1, 120)
     until(lambda: len(alive("app=deployment")), 1, 120)
     until(allocatable, {XGBOOST: 4, U280: 1}, 60)
-    assert phase("bare") in ("Running", "Succeeded", "Failed")
+    until(lambda: ended_or_anew("bare"), True, 60)
     for pod in alive("batch.kubernetes.io/job-name=job") + alive("app=deployment"):
         environment, nodes = sees(pod["metadata"]["name"])
         assert environment["FPGA_COPIES_INACCEL_COM_XGBOOST_EXACT"].startswith(f"{SLOT_U250}.1/")

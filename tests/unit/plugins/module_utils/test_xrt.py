@@ -130,7 +130,7 @@ def test_what_is_in_the_table_is_taken():
         (replace(WORKS, kernel="6.2.0-39-generic"), WANTED, "with kernel 6.2.0-39-generic is not known; expected kernel 5.15.*"),
         (replace(WORKS, system="debian 12", kernel="6.1.0-28-amd64"), WANTED, "expected a system of ubuntu 22.04"),
         (WORKS, Wanted("2.11.0"), "expected one of XRT 2.14.354 (kernel 5.15.*)"),
-        (WORKS, Wanted("2.21.75", source="distro"), "expected a system of none, for xrt_source: distro"),
+        (WORKS, Wanted("2.21.75", source="distro"), "expected another xrt_source, since nobody has told of one that works with xrt_source: distro"),
         (replace(WORKS, system="ubuntu 24.04", kernel="6.8.0-49-generic"), Wanted("2.18.179", source="files"), "XRT issue 8783"),
         (replace(WORKS, cards=[replace(CARD, shell="xilinx_u250_xdma_201830_2")]), WANTED, f"expected {SHELL} with XRT 2.16.204"),
         (replace(WORKS, cards=[replace(CARD, board="u200", shell="xilinx_u200_x")]), WANTED, "expected no u200 with XRT 2.16.204"),
@@ -289,6 +289,34 @@ def test_the_first_thing_that_is_wrong_is_told_as_the_cause(name):
     problems = xrt.judge(found, WANTED)
     assert len(problems) == 1
     assert said in str(problems[0])
+
+
+UBUNTUS = replace(
+    WORKS,
+    system="ubuntu 26.04",
+    builds=[Build("xrt-xocl", "2.21.75", KERNEL, "installed")],
+    dkms="xrt-xocl",
+    loaded="2.21.75",
+    modinfo={"xocl": "2.21.75", "xclmgmt": "2.21.75"},
+    tool="/usr/bin/xrt-smi",
+    package="1:2.21.75+dfsg-4",
+    package_name="xrt-xocl-dkms",
+)
+
+
+def test_a_distributions_driver_is_judged_under_the_names_that_it_has():
+    wanted = Wanted("2.21.75", source="distro")
+    assert xrt.judge(UBUNTUS, wanted) == []
+    assert not xrt.to_build(UBUNTUS, wanted)
+    assert xrt.disruption_problems(replace(UBUNTUS, users=1), wanted) == []
+    unbuilt = replace(UBUNTUS, builds=[Build("xrt-xocl", "2.21.75", "", "added")], loaded="")
+    assert xrt.to_build(unbuilt, wanted)
+    (problem,) = xrt.judge(unbuilt, wanted)
+    assert f"xrt-xocl/2.21.75 for {KERNEL} is added" in str(problem)
+    assert "/var/lib/dkms/xrt-xocl/2.21.75/build/make.log" in str(problem)
+    (problem,) = xrt.judge(replace(UBUNTUS, builds=[Build("nvidia", "570", KERNEL, "installed")]), wanted)
+    assert "no xrt-xocl, although its package is installed" in str(problem)
+    assert "apt-get install --reinstall xrt-xocl-dkms" in str(problem)
 
 
 def test_cards_that_are_still_to_be_flashed_may_be_unready():

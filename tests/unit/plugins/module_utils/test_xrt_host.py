@@ -56,6 +56,26 @@ def test_a_host_with_a_working_xrt_is_seen_as_one(world):
     assert _xrt.judge(found, _xrt.Wanted("2.16.204")) == []
 
 
+def test_a_distributions_driver_is_found_under_the_names_that_it_has(world):
+    world.tree.plug(Plugged("u250", "0000:3b:00"))
+    asked = "dpkg-query --show --showformat=${db:Status-Status} ${Version}"
+    world.answers.update(
+        {
+            "dkms status": (0, f"xrt-xocl/2.21.75, {KERNEL}, x86_64: installed\n", ""),
+            f"{asked} xrt-xocl-dkms": (0, "installed 1:2.21.75+dfsg-4", ""),
+            f"{asked} xrt": (1, "", "no packages found matching xrt"),
+            "dpkg-query --listfiles xrt-xocl-dkms": (0, "/usr/src\n/usr/src/xrt-xocl-2.21.75\n/usr/src/xrt-xocl-2.21.75/dkms.conf\n", ""),
+        }
+    )
+    world.write("var/lib/dkms/xrt-xocl/2.21.75/build/make.log", "x.c:1: error: no such thing\n")
+    found = world.host.look(ours=True)
+    assert (found.package, found.package_name, found.dkms) == ("1:2.21.75+dfsg-4", "xrt-xocl-dkms", "xrt-xocl")
+    assert found.built_for(KERNEL, "2.21.75")
+    assert found.build_log == "x.c:1: error: no such thing"
+    world.host.build(found, "2.21.75")
+    assert ["dkms", "install", "-m", "xrt-xocl", "-v", "2.21.75", "-k", KERNEL] in world.called
+
+
 def test_a_bare_host_has_nothing_and_says_so(world):
     found = world.host.look(ours=False)
     assert (found.cards, found.loaded, found.builds, found.tool, found.package, found.next_kernel) == ([], "", [], "", "", "")
@@ -70,7 +90,7 @@ def test_the_newer_tool_is_taken(world):
 
 def test_a_package_that_was_removed_is_not_there(world):
     world.answers["dpkg-query"] = (0, "config-files 2.16.204", "")
-    assert world.host.package() == ""
+    assert world.host.package() == ("xrt", "")
 
 
 @pytest.mark.parametrize(("value", "on"), [(b"\x06\x00\x00\x00\x01", True), (b"\x06\x00\x00\x00\x00", False), (b"", False)])
@@ -130,5 +150,8 @@ def test_both_modules_are_loaded_the_management_first(world):
 
 
 def test_a_driver_is_built_before_it_is_installed_for_the_kernel_that_runs(world):
-    world.host.build("2.16.204")
+    world.answers["dkms status"] = (0, "xrt/2.16.204: added\n", "")
+    found = world.host.look(ours=True)
+    world.called.clear()
+    world.host.build(found, "2.16.204")
     assert world.called == [["dkms", verb, "-m", "xrt", "-v", "2.16.204", "-k", KERNEL] for verb in ("build", "install")]
