@@ -714,9 +714,9 @@ class Worker:
         if held:
             self.mark("unhold", held)
         host.do(host.apt_get("purge", *names), f"removing {', '.join(names)}", self.circumstances)
-        orphans = sorted(
-            (set(apt.parse_simulation(host.query(*host.apt_get("--simulate", "autoremove"))[1], "Remv")) & set(self.entry.get("brought", []))) - needed
-        )
+        # apt keeps what somebody merely suggests, as python3.11 does with python3.11-venv: without us it would not be here.
+        said = host.query(*host.apt_get("--simulate", "-o", "APT::AutoRemove::SuggestsImportant=false", "autoremove"))[1]
+        orphans = sorted((set(apt.parse_simulation(said, "Remv")) & set(self.entry.get("brought", []))) - needed)
         if orphans:
             host.do(host.apt_get("purge", *orphans), f"removing {', '.join(orphans)}", self.circumstances)
             self.result.changes += [f"{orphan} removed: nothing needs it any more" for orphan in orphans]

@@ -44,6 +44,7 @@ class Debian:
         #: name -> {version: url}; dependencies by name; what the lists know is what was there at the last update
         self.mirror = {"containerd.io": {"3.0-1": SOURCE.url, "2.4.2-1": SOURCE.url, "1.7-1": SOURCE.url}}
         self.depends = {"containerd.io": ["libseccomp2"]}
+        self.suggests: dict[str, tuple[str, ...]] = {}
         self.lists = {}
         self.calls = []
         self.fails = {}
@@ -122,7 +123,8 @@ class Debian:
                 assert name not in self.held
                 self.installed.pop(name, None)
         elif verb == "autoremove":
-            needed = {d for name in self.installed for d in self.depends.get(name, ())}
+            keepers = [self.depends] + ([] if "APT::AutoRemove::SuggestsImportant=false" in self.calls[-1] else [self.suggests])
+            needed = {d for name in self.installed for reasons in keepers for d in reasons.get(name, ())}
             return 0, "".join(f"Remv {name} [1]\n" for name in ("libseccomp2", "old-of-the-user") if name in self.installed and name not in needed), ""
         return 0, "", ""
 
@@ -469,6 +471,15 @@ def test_a_package_that_two_owners_want_goes_with_the_last(debian, run):
     assert "containerd.io" in debian.installed
     run(other, absent=True)
     assert "containerd.io" not in debian.installed
+
+
+def test_what_we_brought_goes_although_a_package_of_the_host_suggests_it(debian, run):
+    """As Debian's python3.11 does with python3.11-venv, whose dependencies then need a package that another role brought."""
+    run()
+    debian.installed["python3.11"] = "3.11.2"
+    debian.suggests["python3.11"] = ("libseccomp2",)
+    assert "libseccomp2 removed: nothing needs it any more" in run(absent=True).changes
+    assert "libseccomp2" not in debian.installed
 
 
 def test_a_dependency_that_we_brought_is_ours_when_another_role_asks_for_it_by_name(debian, run):
