@@ -85,6 +85,19 @@ def merge(known: Mapping[str, Board], found: Mapping[str, Board], busy: Iterable
     return dict(sorted({**gone, **found, **held}.items()))
 
 
+async def end(*tasks: asyncio.Task[Any], again: float = 2.0) -> None:
+    """Cancels tasks until all have ended.
+
+    Before Python 3.12 wait_for swallows a cancellation that comes together with what it waits for (python/cpython issue 86296), so once is not enough.
+    """
+    waiting = set(tasks)
+    while waiting:
+        for task in waiting:
+            task.cancel()
+        _done, waiting = await asyncio.wait(waiting, timeout=again)
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
 class Daemon:
     """One for a host. Everything runs in one event loop, so that no two decisions are taken at once."""
 
@@ -151,9 +164,7 @@ class Daemon:
                 task.result()
         finally:
             systemd.notify(STOPPING="1")
-            for task in (ended, *tasks, *self._tasks):
-                task.cancel()
-            await asyncio.gather(ended, *tasks, *self._tasks, return_exceptions=True)
+            await end(ended, *tasks, *self._tasks)
             for endpoint in self.endpoints.values():
                 await endpoint.stop()
             if server:

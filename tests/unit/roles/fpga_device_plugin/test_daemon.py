@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import json
 import os
@@ -16,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from fpga_device_plugin.daemon import Daemon, end
 from fpga_device_plugin.ownership import Grace
 from tests.unit.roles.fpga_device_plugin.kubelet_double import AdmissionError, StartError, running
 from tests.unit.roles.fpga_device_plugin.site import ACCELERATOR, BOARD, F2, IMAGE, PACE, U250, Site, until
@@ -105,6 +107,36 @@ async def test_its_sockets_folder_may_come_later_too(site):
         site.options.kubelet.mkdir()
         async with running(site.options.kubelet) as kubelet:
             await until(lambda: kubelet.allocatable() == {BOARD: 1})
+
+
+@scenario
+async def test_a_task_that_misses_its_cancellation_is_ended_all_the_same():
+    """As one does that waits with wait_for: the service would hang until systemd kills it."""
+
+    async def loop():
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(600)
+        await asyncio.sleep(600)
+
+    async def fails():
+        raise OSError("not our affair any more")
+
+    tasks = [asyncio.create_task(loop()), asyncio.create_task(fails())]
+    await asyncio.sleep(0.01)
+    await end(*tasks, again=0.01)
+    assert all(task.done() for task in tasks)
+
+
+@scenario
+async def test_the_daemon_ends_also_when_something_happens_in_the_same_moment(site):
+    site.plug(U250)
+    site.publish({U250: "boards"})
+    daemon, stop = Daemon(site.options), asyncio.Event()
+    task = asyncio.create_task(daemon.run(stop))
+    await until(lambda: daemon.endpoints)
+    stop.set()
+    daemon.endpoints[BOARD].wake()
+    await asyncio.wait_for(task, 20)
 
 
 # --- what a container gets
