@@ -178,7 +178,7 @@ class Environment:
 
 
 def main() -> None:
-    mirror: dict[str, Any] = {key: {"type": "str"} for key in ("url", "ca", "username", "key")}
+    mirror: dict[str, Any] = {**{name: {"type": "str"} for name in ("url", "ca", "username")}, "key": {"type": "str", "no_log": False}}
     module = AnsibleModule(
         argument_spec={
             "owner": {"type": "str", "required": True},

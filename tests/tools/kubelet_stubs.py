@@ -38,7 +38,7 @@ def wrapped(match: re.Match[str]) -> str:
 
 
 def laid_out(text: str) -> str:
-    text = re.sub(r"^# -\*- coding.*\n", "", text)
+    text = re.sub(r"^# -\*- coding.*\n|^import warnings\n", "", text, flags=re.MULTILINE)  # which it never uses
     return HEADER + re.sub(r"AddSerializedFile\((b'(?:[^'\\]|\\.)*')\)", wrapped, text)
 
 

@@ -64,7 +64,7 @@ class Giver:
         """The board's BARs, at the same place in the container: there AWS' library looks for them, through the read-only rest of /sys."""
         if board.kind.access is not Access.BARS:
             return []
-        return [(str(self.sysfs / bar), str(self.sysfs / bar)) for bar in board.bars]
+        return [(str(self.sysfs / name), str(self.sysfs / name)) for name in board.bars]
 
     def cdi_specification(self, boards: Iterable[Board]) -> dict[str, Any]:
         """The file that tells the runtime what each board's name means."""

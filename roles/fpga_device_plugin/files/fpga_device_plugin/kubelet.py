@@ -229,6 +229,9 @@ class Endpoint(deviceplugin_pb2_grpc.DevicePluginServicer):  # type: ignore[misc
 
     # --- what the kubelet calls
 
+    # Of grpc.aio's servers these are coroutines, under the same stubs.
+    # pylint: disable=invalid-overridden-method
+
     async def GetDevicePluginOptions(self, _request: api.Empty, _context: Any) -> api.DevicePluginOptions:  # noqa: N802
         return self.options
 

@@ -5,7 +5,6 @@
 """Client and server classes corresponding to protobuf-defined services."""
 
 import grpc
-import warnings
 
 from fpga_device_plugin import podresources_pb2 as fpga__device__plugin_dot_podresources__pb2
 
