@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import glob
 import hashlib
+import http.client
 import os
 import socket
 import stat
@@ -342,7 +343,7 @@ class Worker:
                     "key", f"{self.host.name}: there is no key at {url}. Check {at.option('url')}, or put the key's text into {at.option('key')}."
                 ) from error
             raise apt.explain(f"{error.code} {error.reason}", doing, at) from error
-        except (OSError, ValueError) as error:
+        except (http.client.HTTPException, OSError, ValueError) as error:
             raise apt.explain(str(getattr(error, "reason", error)), doing, at) from error
         except AptError as error:
             raise AptError("key", f"{self.host.name}: {url} holds {error}. Check {at.option('url')}, or put the key's text into {at.option('key')}.") from error

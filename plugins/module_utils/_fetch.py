@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import http.client
 import os
 import ssl
-import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -68,7 +68,7 @@ def _of_mirror(params: Mapping[str, Any]) -> Iterator[Any]:
     try:
         with opened(params["url"], **{name: params[name] for name in ("ca", "username", "password")}, proxy=proxy, timeout=60) as answer:
             yield answer
-    except (urllib.error.URLError, OSError, ValueError) as error:
+    except (http.client.HTTPException, OSError, ValueError) as error:  # an answer that breaks off is none of OSError
         remedy = "Without a mirror this host needs the Internet (or cluster_proxy); with one look at cluster_mirrors.files."
         raise FetchError(f"{params['url']} cannot be fetched: {error}. {remedy}") from error
 

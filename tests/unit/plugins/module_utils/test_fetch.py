@@ -27,6 +27,12 @@ class Mirror(http.server.BaseHTTPRequestHandler):
             self.send_header("Location", f"http://localhost:{self.server.server_port}/a.deb")
             self.end_headers()
             return
+        if self.path == "/short":
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(CONTENT)))
+            self.end_headers()
+            self.wfile.write(CONTENT[:9])
+            return
         known = login == LOGIN
         self.send_response(200 if known else 401)
         self.end_headers()
@@ -55,6 +61,12 @@ def url(server):
 
 def params(url, changes=None):
     return {"url": url, "ca": None, "username": "lab", "password": "secret", "proxy": None} | (changes or {})
+
+
+def test_an_answer_that_breaks_off_is_told_with_its_address(url):
+    short = url.replace("/a.deb", "/short")
+    with pytest.raises(FetchError, match=rf"{short} cannot be fetched: IncompleteRead"):
+        read(params(short))
 
 
 def test_a_file_comes_with_a_login_and_its_checksum(url, tmp_path):
