@@ -22,6 +22,8 @@ attributes:
   diff_mode:
     support: full
     description: Shows the versions.
+extends_documentation_fragment:
+  - fpga.hybrid.mirror
 options:
   state:
     description: V(absent) takes out what was built.
@@ -40,30 +42,6 @@ options:
     description: The archive's checksum. Required with O(state=present).
     type: str
     default: ""
-  ca:
-    description: Certificate of the authority to trust for O(url), as PEM text.
-    type: str
-  username:
-    description: User name, if O(url) wants a login.
-    type: str
-  password:
-    description: Password, if O(url) wants a login.
-    type: str
-  proxy:
-    description: How O(url) is reached. Without it, as the environment says.
-    type: dict
-    suboptions:
-      http:
-        description: Proxy for C(http), as a URL.
-        type: str
-      https:
-        description: Proxy for C(https), as a URL.
-        type: str
-      no_proxy:
-        description: Names, domains, addresses and networks that are reached directly.
-        type: list
-        elements: str
-        default: []
 """
 
 EXAMPLES = r"""

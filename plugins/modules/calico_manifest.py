@@ -16,6 +16,8 @@ description:
   - What was fetched is kept beside O(dest); as long as its checksum is right nothing is fetched again.
 author:
   - The fpga.hybrid maintainers (@fpga-hybrid)
+extends_documentation_fragment:
+  - fpga.hybrid.mirror
 options:
   url:
     description: Where the manifest is.
@@ -37,30 +39,6 @@ options:
     description: MTU of a pod's interface.
     type: int
     required: true
-  ca:
-    description: Certificate of the CA to trust for O(url), as PEM text.
-    type: str
-  username:
-    description: User name, if O(url) wants a login.
-    type: str
-  password:
-    description: Password, if O(url) wants a login.
-    type: str
-  proxy:
-    description: How O(url) is reached. Without it, as the environment says.
-    type: dict
-    suboptions:
-      http:
-        description: Proxy for C(http), as a URL.
-        type: str
-      https:
-        description: Proxy for C(https), as a URL.
-        type: str
-      no_proxy:
-        description: Names, domains, addresses and networks that are reached directly.
-        type: list
-        elements: str
-        default: []
 attributes:
   check_mode:
     description: Fetches, and writes nothing. Where kubectl is not installed yet the content is not predicted.

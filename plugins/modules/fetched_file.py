@@ -20,6 +20,8 @@ attributes:
   diff_mode:
     support: full
     description: Shows the checksums.
+extends_documentation_fragment:
+  - fpga.hybrid.mirror
 options:
   url:
     description: Where the file is.
@@ -33,30 +35,6 @@ options:
     description: Its checksum.
     type: str
     required: true
-  ca:
-    description: Certificate of the authority to trust for O(url), as PEM text.
-    type: str
-  username:
-    description: User name, if O(url) wants a login.
-    type: str
-  password:
-    description: Password, if O(url) wants a login.
-    type: str
-  proxy:
-    description: How O(url) is reached. Without it, as the environment says.
-    type: dict
-    suboptions:
-      http:
-        description: Proxy for C(http), as a URL.
-        type: str
-      https:
-        description: Proxy for C(https), as a URL.
-        type: str
-      no_proxy:
-        description: Names, domains, addresses and networks that are reached directly.
-        type: list
-        elements: str
-        default: []
 """
 
 EXAMPLES = r"""

@@ -106,6 +106,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.fpga.hybrid.plugins.module_utils import _venv
+from ansible_collections.fpga.hybrid.plugins.module_utils._fetch import PROXY
 from ansible_collections.fpga.hybrid.plugins.module_utils._record import Record, RecordError
 
 #: Of the record: owner -> what it needs, name -> version.
@@ -187,11 +188,7 @@ def main() -> None:
             "venv": {"type": "path", "default": "/opt/fpga-hybrid/venv"},
             "python": {"type": "path", "default": "/usr/bin/python3"},
             "index": {"type": "dict", "default": {}, "options": {**mirror, "password": {"type": "str", "no_log": True}}},
-            "proxy": {
-                "type": "dict",
-                "default": {},
-                "options": {"http": {"type": "str"}, "https": {"type": "str"}, "no_proxy": {"type": "list", "elements": "str", "default": []}},
-            },
+            "proxy": {**PROXY, "default": {}},
         },
         required_if=[("state", "present", ["requirements"])],
         supports_check_mode=True,
