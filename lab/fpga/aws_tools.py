@@ -70,25 +70,35 @@ def devices() -> Path:
 
 
 def ids(address: str) -> tuple[int, int]:
-    return int((devices() / address / "vendor").read_text(), 16), int((devices() / address / "device").read_text(), 16)
+    try:
+        return int((devices() / address / "vendor").read_text(), 16), int((devices() / address / "device").read_text(), 16)
+    except FileNotFoundError:
+        raise ToolError(20) from None
 
 
-def slots() -> list[tuple[str, str, int]]:
-    """(application function, mailbox function, default device id) of each slot, in the order of the mailboxes."""
+def slots(last: int | None = None) -> list[tuple[str, str, int]]:
+    """(application function, mailbox function, default device id) of each slot, in the order of the mailboxes.
+
+    As theirs it fails if the application function of one is missing; of those after the last that is wanted it does not ask.
+    """
     found = []
     for path in sorted(devices().iterdir()):
-        vendor, device = ids(path.name)
+        try:
+            vendor, device = ids(path.name)
+        except ToolError:  # it went since the folder was read
+            continue
         if vendor == AMAZON and device in MAILBOXES:
             bus, rest = path.name.rsplit(":", 1)
             number, function = rest.split(".")
             application = f"{bus}:{int(number, 16) - 1:02x}.{function}" if device == 0x1041 else f"{bus}:{number}.0"
             found.append((application, path.name, MAILBOXES[device]))
-    if not found:
+    wanted = found if last is None else found[: last + 1]
+    if not found or not all((devices() / application / "device").exists() for application, _mailbox, _default in wanted):
         raise ToolError(20)
     return found
 
 
-def become(address: str, vendor: int, device: int) -> None:
+def become(address: str, vendor: int, device: int, gone_seconds: float = 0.05) -> None:
     """The function goes from the bus and comes back as another one."""
     link = devices() / address
     folder = Path(os.path.realpath(link))
@@ -97,7 +107,7 @@ def become(address: str, vendor: int, device: int) -> None:
     shutil.rmtree(saved, ignore_errors=True)
     link.unlink()
     folder.rename(saved)
-    time.sleep(0.05)
+    time.sleep(gone_seconds)
     # A copy, because what comes back is a new device.
     shutil.copytree(saved, folder, symlinks=True, copy_function=sparse_copy)
     (folder / "vendor").write_text(f"0x{vendor:04x}\n")
@@ -119,7 +129,7 @@ def sparse_copy(source: str, target: str) -> None:
 def show(slot: int, state: dict[str, Any]) -> None:
     image = state["image"] or "No AFI"  # what the shell itself says (aws-fpga's own tests compare with it); the tool has "none" where it says nothing
     print(f"{'AFI':<10}  {slot:2}       {image:<22}  {state['status']:<8}         {STATUSES[state['status']]:2}        {'ok':<8}        {0:2}       {SHELL}")
-    show_device(slot, slots()[slot][0])
+    show_device(slot, slots(slot)[slot][0])
 
 
 def show_device(slot: int, address: str) -> None:
@@ -137,7 +147,7 @@ def perform(command: str, options: argparse.Namespace) -> None:
         for number, (application, _mailbox, _default) in enumerate(slots()):
             show_device(number, application)
         return
-    known = slots()
+    known = slots(options.slot)
     if options.slot is None or not 0 <= options.slot < len(known):
         raise ToolError(20)
     application, _mailbox, default = known[options.slot]
@@ -160,7 +170,7 @@ def perform(command: str, options: argparse.Namespace) -> None:
         write(name, {"image": "", "status": "busy"})
         time.sleep(float(image.get("seconds", 0)))
         if wrong != "lie":
-            become(application, image["vendor"], image["device"])
+            become(application, image["vendor"], image["device"], float(image.get("gone_seconds", 0.05)))
             state = {"image": options.image, "status": "loaded"}
         write(name, state)
     elif command == "clear":

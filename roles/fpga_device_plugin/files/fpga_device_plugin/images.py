@@ -17,7 +17,7 @@ import re
 import shutil
 import signal
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -32,6 +32,8 @@ LOADED, CLEARED = "loaded", "cleared"
 SAID = 400
 #: Seconds in which a tool that was killed must have ended.
 LAST_WORDS = 1.0
+#: Seconds before a tool is called again that another slot's change has disturbed.
+PAUSE = 0.2
 
 
 class ImageError(Exception):
@@ -75,6 +77,9 @@ def ignore(_tool: str, _seconds: float, _good: bool) -> None:
 class Tools:
     """AWS' tools. One at a time for each slot, as they want it (their README), and several slots side by side.
 
+    Each of them looks at the functions of all slots up to its own, and fails if one is missing (fpga_pci_sysfs.c, fpga_pci_get_all_slot_specs);
+    while an image is loaded or cleared the slot's is. So what fails while another slot changes is called again.
+
     search_path: where they are looked for. bound: seconds for all that has to happen before a container starts; the kubelet gives up after 30.
     count: told of each call, its seconds and whether it went well.
     """
@@ -84,6 +89,7 @@ class Tools:
     count: Callable[[str, float, bool], None] = ignore
     _locks: dict[int, asyncio.Lock] = field(default_factory=dict)
     _stuck: dict[int, asyncio.subprocess.Process] = field(default_factory=dict)
+    _changing: set[int] = field(default_factory=set)
 
     async def alone(self, slot: int, what: str, work: Callable[[], Awaitable[T]]) -> T:
         """Does something with a slot that nobody else uses meanwhile, in bounded time. Raises ImageError."""
@@ -99,12 +105,14 @@ class Tools:
 
     async def load(self, slot: int, image: str, address: str) -> Status:
         await self._same_board(slot, address)
-        output = await self._run(slot, "fpga-load-local-image", "-S", str(slot), "-I", image)
+        with self._change(slot):
+            output = await self._run(slot, "fpga-load-local-image", "-S", str(slot), "-I", image)
         return self._expect(output, slot, f"{image} loaded", lambda status: status.holds(image))
 
     async def clear(self, slot: int, address: str) -> Status:
         await self._same_board(slot, address)
-        output = await self._run(slot, "fpga-clear-local-image", "-S", str(slot))
+        with self._change(slot):
+            output = await self._run(slot, "fpga-clear-local-image", "-S", str(slot))
         return self._expect(output, slot, "the slot cleared", lambda status: status.empty)
 
     async def describe(self, slot: int, address: str) -> Status:
@@ -131,8 +139,26 @@ class Tools:
             raise ImageError(f"slot {slot}: found {found or repr(output.strip()[:SAID])}, expected {wanted}")
         return found
 
+    @contextlib.contextmanager
+    def _change(self, slot: int) -> Iterator[None]:
+        self._changing.add(slot)
+        try:
+            yield
+        finally:
+            self._changing.discard(slot)
+
     async def _run(self, slot: int, tool: str, *options: str) -> str:
-        """A tool's output. Raises ImageError if it fails."""
+        """A tool's output. Raises ImageError if it fails though no other slot changed meanwhile."""
+        while True:
+            others = self._changing - {slot}
+            try:
+                return await self._run_once(slot, tool, *options)
+            except ImageError:
+                if not others | (self._changing - {slot}):
+                    raise
+            await asyncio.sleep(PAUSE)
+
+    async def _run_once(self, slot: int, tool: str, *options: str) -> str:
         program = shutil.which(tool, path=self.search_path)
         if program is None:
             raise ImageError(f"{tool} is not in {self.search_path}: role aws_fpga installs it")

@@ -692,6 +692,19 @@ async def test_two_boards_of_one_container_are_loaded_side_by_side(site):
 
 
 @scenario
+async def test_a_slot_whose_neighbour_is_off_the_bus_while_it_changes_is_asked_again(site):
+    """AWS' tools fail for a slot as long as the function of one before it is missing."""
+    f2(site)
+    site.plug(F2)
+    site.images(**{IMAGE: {"vendor": 0x6789, "device": 0x1D50, "gone_seconds": 0.8}})
+    async with running(site.options.kubelet) as kubelet, site.daemon():
+        await until(lambda: kubelet.allocatable() == {ACCELERATOR: 4})
+        await kubelet.start_container(await kubelet.admit("job", {ACCELERATOR: 4}))
+        assert (site.holds(0), site.holds(1)) == (IMAGE, IMAGE)
+        assert len(site.calls()) > 4  # two for each slot, and what was asked again
+
+
+@scenario
 async def test_a_new_pod_gets_the_image_anew_even_before_the_old_one_is_known_to_have_gone(site):
     """What the memory of the board holds belongs to somebody else."""
     f2(site)
