@@ -68,6 +68,10 @@ lint: tools ## ruff, mypy, yamllint, ansible-lint, documentation
 bench-site: tools ## site.yml against a bare shell script on the same hosts
 	@$(VENV)/python tests/bench/site.py
 
+.PHONY: bench-device-plugin
+bench-device-plugin: tools ## start, memory, idling and answers of the device plugin with 16 boards
+	@PYTHONPATH=roles/fpga_device_plugin/files $(VENV)/python -m tests.bench.device_plugin
+
 .PHONY: bench-aws
 bench-aws: tools ## EC2 inventory and node pools against amazon.aws; no lab, no AWS; an hour (BENCH=--document writes docs/bench-aws.md)
 	@$(VENV)/python -m tests.bench.aws $(BENCH)
@@ -86,3 +90,4 @@ lock: tools ## resolve requirements/*.in anew into hashed lock files
 	@$(VENV)/pip install --quiet uv
 	$(VENV)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url requirements/tools.in -o requirements/tools.txt
 	$(VENV)/uv pip compile --quiet --universal --python-version 3.13 --generate-hashes --no-header --no-emit-index-url requirements/core-newest.in -o requirements/core-newest.txt
+	$(VENV)/uv pip compile --quiet --universal --python-version 3.10 --generate-hashes --no-header --no-emit-index-url requirements/device_plugin.in -o roles/fpga_device_plugin/files/requirements.txt

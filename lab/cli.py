@@ -11,6 +11,7 @@ from pathlib import Path
 
 from lab import check, depot, lifecycle, machine, status
 from lab import network as lab_network
+from lab.fpga import hosts as fpga
 from lab.hosts import container
 from lab.network import wall
 from lab.run import say
@@ -134,6 +135,7 @@ def parser() -> argparse.ArgumentParser:
     )
     verb("status", show_status, "what runs")
     add_host_verbs(verbs.add_parser("host", help="one host: add, remove, exec, reboot, list"))
+    fpga.add_verb(verbs)
     add_machine_verbs(verbs.add_parser("machine", help="what the machine is like: save, compare"))
     depot.add_verbs(verbs.add_parser("depot", help="the site's mirror: build, up, remove, status, list, clock"))
     add_endpoint_verbs(verbs.add_parser("endpoint", help="where a gateway's UDP port leads: add, remove"))

@@ -50,7 +50,7 @@ UNITS = (
     *(f"module_utils/test_{name}.py" for name in ("aws_declaration", "cloud_audit", "iam", "instance_types", "labels", "node_pool", "node_pool_cloud")),
     *(f"module_utils/test_{name}.py" for name in ("node_pool_run", "node_template", "pools_preflight", "quantity")),
 )
-SLOW_SCENARIOS = ("kubeadm", "openvpn")
+SLOW_SCENARIOS = ("fpga_device_plugin", "kubeadm", "openvpn", "xrt")
 NEWEST_ROOT = CACHE / "debian-13-root"
 #: The steps that measure coverage, and the least that they have to reach together, in percent.
 MEASURED, COVERAGE = ("unit", "aws", "playbooks_aws"), 90
@@ -117,6 +117,9 @@ def mypy() -> None:
     library, paths = ROOT / "roles" / "bootstrap" / "files", {"MYPYPATH": f"{ROOT / 'collections'}:{ROOT / 'roles' / 'bootstrap' / 'files'}"}
     run("mypy", cache, "-p", "fpga_hybrid", cwd=library, environment=paths)
     run("mypy", cache, "-p", "fpga_hybrid_keeper", cwd=ROOT / "roles" / "keeper" / "files", environment=paths)
+    # The oldest Python that it runs on, Ubuntu 22.04's.
+    oldest = ("--config-file", ROOT / "pyproject.toml", "--python-version", "3.10")
+    run("mypy", cache, *oldest, "-p", "fpga_device_plugin", cwd=ROOT / "roles" / "fpga_device_plugin" / "files")
 
 
 def yamllint() -> None:
@@ -257,6 +260,10 @@ def bench_site() -> None:
     run(sys.executable, "tests/bench/site.py")
 
 
+def bench_device_plugin() -> None:
+    run("make", "bench-device-plugin")
+
+
 def lab_tests() -> None:
     pytest("lab_tests", "tests/lab", "-m", "lab and not slow")
 
@@ -287,7 +294,7 @@ LINT: tuple[Callable[[], None], ...] = (ruff, mypy, yamllint, ansible_lint, docu
 QUICK = (*LINT, unit, aws, playbooks_aws, admission, coverage, sanity, sanity_newest, molecule)
 LAB = (lab_hosts, check_fresh, make_lab, make_lab_again, lab_tests)
 CI = (*LAB, *QUICK)
-ALL = (*CI, ansible_units, molecule_slow, lab_tests_slow, bench_site, machine_clean)
+ALL = (*CI, ansible_units, molecule_slow, lab_tests_slow, bench_site, bench_device_plugin, machine_clean)
 STEPS = {step.__name__: step for step in ALL}
 #: Steps whose tests have a row each in the table of results.
 TOLD_ONE_BY_ONE = ("lab_tests", "lab_tests_slow")

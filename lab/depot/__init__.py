@@ -120,7 +120,8 @@ def items() -> Iterator[Item]:
         for image in json.loads(path.read_text())["images"]:
             yield Item("archive", image["reference"], image["digest"], (cache.images / path.stem).stat().st_size, path.stat().st_mtime)
     for path in sorted((cache.www / "charts").glob("*.tgz")):
-        yield Item("chart", path.stem, table.versions["calico"], path.stat().st_size, path.stat().st_mtime)
+        name, _, version = path.stem.rpartition("-")
+        yield Item("chart", name, version, path.stat().st_size, path.stat().st_mtime)
 
 
 def age(seconds: float) -> str:

@@ -12,13 +12,15 @@ from pathlib import Path
 import tomllib
 
 from lab.depot import debian, golang
-from lab.depot.base import EPOCH, HERE, Cache, DepotError, Stamp, digest_of, lock, run, say, scratch
+from lab.depot.base import EPOCH, HERE, Cache, DepotError, Stamp, digest_of, file_digest, lock, run, say, scratch
 from lab.depot.repository import architecture, publish_flat, publish_suite, signer
 from lab.files import write_atomically
 
 FOLDER = HERE / "packages"
 TABLE = FOLDER / "packages.toml"
 MAINTAINER = "fpga.hybrid lab depot <depot@lab.fpga-hybrid.test>"
+#: In front of a program in Python of the lab's own.
+INTERPRETER = b"#!/usr/bin/python3\n"
 #: Part of every stamp: raise it when this program writes something else from the same inputs.
 FORMAT = "1"
 
@@ -40,6 +42,9 @@ class Spec:
     conffiles: Sequence[str] = ()
     directories: Sequence[str] = ()
     files: Mapping[str, str] = field(default_factory=dict)
+    #: Maintainer scripts of its own, each a file beside packages.toml.
+    scripts: Mapping[str, str] = field(default_factory=dict)
+    origin: str = "Built from Go modules by the lab of fpga.hybrid; not upstream's package."
 
     @property
     def per_suite(self) -> bool:
@@ -47,7 +52,7 @@ class Spec:
 
 
 def read_specs(path: Path = TABLE) -> tuple[Spec, ...]:
-    return tuple(Spec(name=name, **entry) for name, entry in tomllib.loads(path.read_text())["package"].items())
+    return tuple(Spec(**{"name": name, **entry}) for name, entry in tomllib.loads(path.read_text())["package"].items())
 
 
 def version_of(spec: Spec, table: golang.Table, suite: str = "", release: str = "") -> str:
@@ -68,7 +73,7 @@ def control(spec: Spec, version: str, arch: str, installed_kib: int) -> str:
         "Replaces": ", ".join(spec.conflicts),
         "Section": spec.section,
         "Priority": "optional",
-        "Description": f"{spec.description}\n Built from Go modules by the lab of fpga.hybrid; not upstream's package.",
+        "Description": f"{spec.description}\n {spec.origin}",
     }
     return "".join(f"{name}: {value}\n" for name, value in fields.items() if value)
 
@@ -142,9 +147,11 @@ class Builder:
             return self.table.program(rest).path(self.cache)
         if kind == "debian":
             return self._debian_file(suite, rest)
-        if kind == "text":
+        if kind in ("text", "script"):
             return FOLDER / rest
-        raise DepotError(f"{TABLE.name}: {reference!r} is neither program:, debian: nor text:")
+        if kind == "python":
+            return HERE.parent / rest
+        raise DepotError(f"{TABLE.name}: {reference!r} is neither program:, debian:, text:, script: nor python:")
 
     def _resolved(self, spec: Spec, suite: str) -> Spec:
         """With the versions in its relations filled in: a component's, or that of the suite's runc."""
@@ -154,7 +161,7 @@ class Builder:
         return dataclasses.replace(spec, provides=[relation.format(**versions) for relation in spec.provides])
 
     def _inputs(self, spec: Spec, version: str, suite: str) -> str:
-        parts: list[str | Path] = [FORMAT, self.arch, version, repr(spec)]
+        parts: list[str | Path] = [FORMAT, self.arch, version, repr(spec), *(FOLDER / name for name in spec.scripts.values())]
         for path, reference in sorted(spec.files.items()):
             kind, _, rest = reference.partition(":")
             if kind == "program":
@@ -193,9 +200,12 @@ class Builder:
             target = tree / name.lstrip("/")
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(self.source(reference, suite), target)
+            if reference.startswith("python:"):
+                target.write_bytes(INTERPRETER + target.read_bytes())
             target.chmod(0o644 if reference.startswith("text:") else 0o755)
         size = sum(path.stat().st_size for path in tree.rglob("*") if path.is_file())
         scripts = {"control": control(self._resolved(spec, suite), version, self.arch, (size + 1023) // 1024), **maintainer_scripts(spec)}
+        scripts |= {name: (FOLDER / file).read_text() for name, file in spec.scripts.items()}
         if spec.conffiles:
             scripts["conffiles"] = "".join(f"{path}\n" for path in spec.conffiles)
         for name, content in scripts.items():
@@ -210,7 +220,7 @@ def minor(table: golang.Table) -> str:
 
 
 def publish(cache: Cache, made: Mapping[str, Mapping[str, Sequence[Path]]]) -> None:
-    """Put packages into the three repositories: repository -> suite ('' for all) -> files."""
+    """Put packages into their repositories: repository -> suite ('' for all) -> files."""
     key = signer(cache)
     suites = debian.read_list().suites
     kubernetes = {path.name: path for path in made["kubernetes"][""]}
@@ -221,6 +231,21 @@ def publish(cache: Cache, made: Mapping[str, Mapping[str, Sequence[Path]]]) -> N
         publish_suite(docker, suite, "stable", files, key, pool=f"dists/{suite}/pool/stable/{architecture()}", version=suites[suite])
     write_atomically(docker / "gpg", key.public_key())
     publish_suite(cache.www / "helm/any", "any", "main", {path.name: path for path in made["helm"][""]}, key, pool="pool/any/main")
+    # As packages.xilinx.com/artifactory has them, whose newest suite is Ubuntu's.
+    publish_suite(cache.www / "xilinx/debian-packages", "jammy", "main", {path.name: path for path in made["xilinx"][""]}, key, pool="pool")
+    write_atomically(cache.www / "xilinx/xilinx-master-signing-key.asc", key.public_key())
+    # The same as files, for sites that fetch them by hand.
+    for path in made["xilinx"][""]:
+        write_atomically(cache.www / "files/xrt" / path.name, path.read_bytes())
+    write_atomically(cache.www / "files/xrt/SHA256SUMS", "".join(f"{file_digest(path)}  {path.name}\n" for path in made["xilinx"][""]))
+    # As InAccel's two have them: by suite since 2021, flat before.
+    inaccel = cache.www / "inaccel"
+    for suite in suites:
+        publish_suite(inaccel / "deb/debian", suite, "main", {path.name: path for path in made["inaccel"][""]}, key, pool="pool/main")
+    publish_flat(inaccel / "debian", {path.name: path for path in made["inaccel-2020"][""]}, key, label="inaccel")
+    write_atomically(inaccel / "gpg", key.public_key())
+    publish_suite(cache.www / "aws-fpga", "any", "main", {path.name: path for path in made["aws-fpga"][""]}, key, pool="pool/any/main")
+    write_atomically(cache.www / "aws-fpga/gpgkey", key.public_key())
     write_atomically(cache.www / "helm/gpgkey", key.public_key())
 
 

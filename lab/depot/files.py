@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import json
+import platform
 import re
 import shutil
 from collections.abc import Iterable, Mapping
@@ -12,8 +13,15 @@ from pathlib import Path
 from lab.depot import golang
 from lab.depot.base import HERE, Cache, Stamp, digest_of, file_digest, lock, run, say, scratch
 from lab.files import write_atomically
+from lab.fpga import aws_sources
 
-WHEELS = HERE / "wheels.txt"
+ROLES = HERE.parents[1] / "roles"
+#: Stand-ins for charts that cannot be had, each in a folder of its version.
+CHARTS = HERE / "charts"
+#: Of the hosts: Debian 12's and 13's.
+PYTHONS = ("3.11", "3.13")
+#: What pip takes for wheels of these hosts: the names of glibc's age, up to Debian 12's 2.36.
+PLATFORMS = (f"manylinux2014_{platform.machine()}", *(f"manylinux_2_{age}_{platform.machine()}" for age in (17, 24, 27, 28, 31, 34, 35, 36)))
 #: Part of every stamp: raise it when this program writes something else from the same inputs.
 FORMAT = "1"
 CHART_NOTE = (
@@ -49,7 +57,7 @@ def labelled(chart: str) -> str:
 
 
 def publish_charts(cache: Cache, module: Path) -> None:
-    """Package the chart as upstream's release does, version given from outside, and index the folder."""
+    """Package Calico's chart as upstream's release does, version given from outside, the lab's stand-ins as they are, and index the folder."""
     table = golang.read_table()
     helm = table.program("helm").path(cache)
     version = table.versions["calico"]
@@ -63,9 +71,12 @@ def publish_charts(cache: Cache, module: Path) -> None:
             path.chmod(0o755 if path.is_dir() else 0o644)
         description = chart / "Chart.yaml"
         description.write_text(labelled(description.read_text()))
+        stand_ins = sorted(CHARTS.glob("*/*/"))
         # Nothing of the user's own helm settings, plugins or caches.
         env = {"PATH": "/usr/bin:/bin", "HOME": str(folder)}
         run([helm, "package", chart, "--version", version, "--app-version", version, "--destination", folder], env=env)
+        for stand_in in stand_ins:
+            run([helm, "package", stand_in, "--destination", folder], env=env)
         for stale in target.glob("*.tgz"):
             stale.unlink()
         for packed in folder.glob("*.tgz"):
@@ -97,16 +108,25 @@ def write_simple_index(wheels: Iterable[Path], target: Path) -> None:
     write_atomically(target / "index.html", index_page("simple index", [(project, f"{project}/") for project in projects]))
 
 
-def wanted_wheels(requirements: str) -> bool:
-    return any(line.strip() and not line.lstrip().startswith("#") for line in requirements.splitlines())
+def requirements() -> list[Path]:
+    """What roles install in the hosts' virtual environments, with hashes: their own lock files."""
+    return sorted(ROLES.glob("*/files/requirements.txt"))
+
+
+def download_arguments(python: str, file: Path, target: Path) -> list[str | Path]:
+    """pip's, for the wheels of one file that a host's Python takes; hashes and versions are the file's."""
+    platforms = [word for name in PLATFORMS for word in ("--platform", name)]
+    what = ["--quiet", "--require-hashes", "--no-deps", "--only-binary", ":all:", "--implementation", "cp", "--python-version", python, *platforms]
+    return ["download", *what, "--dest", target, "--requirement", file]
 
 
 def publish_wheels(cache: Cache) -> None:
     packages = cache.www / "python" / "packages"
     packages.mkdir(parents=True, exist_ok=True)
     with scratch(cache) as folder:
-        if wanted_wheels(WHEELS.read_text()):
-            golang.pip(cache, "download", "--quiet", "--require-hashes", "--only-binary", ":all:", "--dest", folder, "--requirement", WHEELS)
+        for file in requirements():
+            for python in PYTHONS:
+                golang.pip(cache, *download_arguments(python, file, folder))
         fetched = list(folder.glob("*.whl"))
         for wheel in fetched:
             shutil.copyfile(wheel, packages / wheel.name)
@@ -115,6 +135,14 @@ def publish_wheels(cache: Cache) -> None:
         if stale.name not in names:
             stale.unlink()
     write_simple_index(packages.glob("*.whl"), cache.www / "python" / "simple")
+
+
+def publish_aws_fpga(cache: Cache) -> None:
+    """Where role aws_fpga looks for the SDK's sources in a mirror: those of the lab's double."""
+    target = cache.www / "files" / "aws-fpga"
+    path = target / f"{aws_sources.NAME}.tar.gz"
+    write_atomically(path, aws_sources.archive())
+    write_atomically(target / "SHA256SUMS", sums({path.name: path}))
 
 
 def publish_key(cache: Cache, key: str) -> None:
@@ -130,7 +158,19 @@ def build(cache: Cache) -> None:
     index = cache.www / "python" / "simple" / "index.html"
     stamp = Stamp(cache.depot / "files.stamp")
     helm = str(table.program("helm").stamp(cache).read().get("sha256"))
-    inputs = digest_of(FORMAT, table.versions["calico"], calico / "go.mod", calico / "go.sum", helm, WHEELS, CHART_NOTE)
+    inputs = digest_of(
+        FORMAT,
+        table.versions["calico"],
+        calico / "go.mod",
+        calico / "go.sum",
+        helm,
+        *PYTHONS,
+        *PLATFORMS,
+        *requirements(),
+        CHART_NOTE,
+        *(part for path in sorted(CHARTS.rglob("*.*")) if path.is_file() for part in (str(path.relative_to(CHARTS)), path)),
+        aws_sources.archive(),
+    )
     if stamp.is_current(inputs, target / "SHA256SUMS", cache.www / "charts" / "index.yaml", index):
         return
     with lock(cache, "files"):
@@ -138,5 +178,6 @@ def build(cache: Cache) -> None:
         publish_manifests(module / "manifests", target)
         publish_charts(cache, module)
         publish_wheels(cache)
+        publish_aws_fpga(cache)
         stamp.write(inputs)
         say("depot: manifests, charts and wheels published")

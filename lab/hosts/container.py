@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 from lab import podman
 from lab.files import write_atomically
+from lab.fpga import hosts as fpga
 from lab.hosts import image, modules
 from lab.run import CommandError, run, say, succeeds, wait_until
 from lab.settings import LABEL, NETWORKS, STATE, Host, LabError, ssh_key
@@ -74,7 +75,7 @@ def create_command(host: Host, *, image_reference: str, modules_folder: Path, ul
 
 
 def settings_tar(host: Host, public_key: str) -> bytes:
-    """What the installer of a real machine would have written: the machine's name, its resolver, whose key may log in."""
+    """What the installer of a real machine would have written: the machine's name, its resolver, whose key may log in. And the boards in its slots."""
     files = {
         "etc/hosts": f"127.0.0.1\tlocalhost\n127.0.1.1\t{host.name}\n::1\tlocalhost ip6-localhost ip6-loopback\n{host.network.depot}\tdepot\n",
         # Not a resolver, but there: a query is refused at once, where the machine's own resolver would leave the machine.
@@ -91,6 +92,7 @@ def settings_tar(host: Host, public_key: str) -> bytes:
             info = tarfile.TarInfo(name)
             info.size, info.mode = len(content), 0o600 if name.startswith("root/") else 0o644
             tar.addfile(info, io.BytesIO(content))
+        fpga.add_to(tar, fpga.BOARDS.get(host.name, ()))
     return buffer.getvalue()
 
 

@@ -200,7 +200,7 @@ class ActionModule(ActionBase):
 
     def _needs(self, role: str, facts: Mapping[str, Any], mirrors: Mapping[str, Any] | None, task_vars: Mapping[str, Any]) -> dict[str, Any]:
         """The value of `<role>_artifacts` as if the role ran on such a system; with the declared mirrors, or with those given."""
-        variables = {**self._load(role, "defaults"), **task_vars, **self._load(role, "vars"), "ansible_facts": {**facts}}
+        variables = {**self._load(role, "defaults"), **task_vars, **self._load(role, "vars"), "ansible_facts": {**facts}, "role_path": str(ROLES / role)}
         if mirrors is not None:
             variables["cluster_mirrors"] = {**mirrors}
         name = f"{role}_artifacts"

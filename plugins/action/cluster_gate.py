@@ -185,5 +185,5 @@ class ActionModule(ActionBase):
                         known[variable] = value
                 except AnsibleError as error:
                     problems.append(Problem(name, variable, f"its template fails: {error.message}", "a value", "Mend the template in the inventory."))
-            hosts.append(Host(name, name in groups.get("vpn_server", []), known))
+            hosts.append(Host(name, name in groups.get("vpn_server", []), known, name in groups.get("workers", [])))
         return hosts, problems

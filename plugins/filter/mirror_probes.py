@@ -19,13 +19,17 @@ options:
     description: Minor version of Kubernetes.
     type: str
     required: true
-positional: minor
+  xilinx_suite:
+    description: The suite of AMD's repository that role C(xrt) takes.
+    type: str
+    required: true
+positional: minor, xilinx_suite
 """
 
 EXAMPLES = r"""
 - name: Show what the mirrors are asked for
   ansible.builtin.debug:
-    msg: "{{ {'images': {'url': 'https://mirror.example.org:5000'}} | fpga.hybrid.mirror_probes('1.36') }}"
+    msg: "{{ {'images': {'url': 'https://mirror.example.org:5000'}} | fpga.hybrid.mirror_probes('1.36', 'jammy') }}"
 """
 
 RETURN = r"""
@@ -44,16 +48,17 @@ FILES = {
     "kubernetes": "/core:/stable:/v{minor}/deb/Release",
     "docker": "/linux/{distribution}/dists/{codename}/Release",
     "helm": "/any/dists/any/Release",
+    "xilinx": "/debian-packages/dists/{xilinx_suite}/Release",
     "images": "/v2/",
     "charts": "/index.yaml",
 }
 
 
-def mirror_probes(mirrors: Mapping[str, Mapping[str, Any]], minor: str) -> list[dict[str, Any]]:
+def mirror_probes(mirrors: Mapping[str, Mapping[str, Any]], minor: str, xilinx_suite: str) -> list[dict[str, Any]]:
     return [
         {
             "name": name,
-            "url": mirror["url"].rstrip("/") + FILES.get(name, "/").replace("{minor}", minor),
+            "url": mirror["url"].rstrip("/") + FILES.get(name, "/").replace("{minor}", minor).replace("{xilinx_suite}", xilinx_suite),
             **{key: mirror[key] for key in ("ca", "username", "password") if mirror.get(key)},
         }
         for name, mirror in mirrors.items()

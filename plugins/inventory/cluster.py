@@ -374,7 +374,7 @@ def _kind(value: object) -> str:
 def boards_of(host: Host) -> list[str]:
     """The boards that the host publishes, as far as its own variables say."""
     publish = host.variables.get("fpga_publish")
-    return [str(board) for board in publish] if isinstance(publish, Mapping) else []
+    return [str(board) for board, choice in publish.items() if choice != "none"] if isinstance(publish, Mapping) else []
 
 
 @contextmanager

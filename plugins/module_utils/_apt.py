@@ -38,6 +38,9 @@ class Package:
     name: str
     version: str | None = None  # a pattern as in apt's preferences: exact, or with * ? [] wildcards
     hold: bool = False
+    # A .deb on the host, instead of a repository; its dependencies come from the host's sources.
+    path: str | None = None
+    sha256: str | None = None
 
     @property
     def exact(self) -> bool:

@@ -6,18 +6,16 @@
 
 from __future__ import annotations
 
-import base64
 import fcntl
 import glob
 import hashlib
+import http.client
 import os
 import socket
-import ssl
 import stat
 import time
 import typing as t
 import urllib.error
-import urllib.request
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
@@ -25,6 +23,7 @@ from urllib.parse import urlsplit
 from ansible_collections.fpga.hybrid.plugins.module_utils import _apt as apt
 from ansible_collections.fpga.hybrid.plugins.module_utils import _files
 from ansible_collections.fpga.hybrid.plugins.module_utils._apt import ABSENT, AptError, Circumstances, File, Offer, Package, Proxy, Source, State, Step
+from ansible_collections.fpga.hybrid.plugins.module_utils._fetch import opened
 from ansible_collections.fpga.hybrid.plugins.module_utils._record import Record
 
 Runner = t.Callable[[t.Sequence[str], t.Mapping[str, str]], tuple[int, str, str]]
@@ -239,16 +238,10 @@ class Host:
 
 def fetch(url: str, source: Source, proxy: Proxy, timeout: float = 30) -> bytes:
     """Get a small file with the mirror's CA, and with its credentials if it is on the mirror's host."""
-    handlers: list[urllib.request.BaseHandler] = []
-    way = proxy.for_url(url)
-    handlers.append(urllib.request.ProxyHandler({urlsplit(url).scheme: way} if way else {}))
-    handlers.append(urllib.request.HTTPSHandler(context=ssl.create_default_context(cadata=source.ca)))
-    request = urllib.request.Request(url, headers={"User-Agent": "fpga.hybrid"})  # noqa: S310  (http or https: source.url was checked)
-    if source.username and urlsplit(url).netloc == urlsplit(source.url).netloc:
-        login = base64.b64encode(f"{source.username}:{source.password}".encode()).decode()
-        request.add_unredirected_header("Authorization", f"Basic {login}")
-    with urllib.request.build_opener(*handlers).open(request, timeout=timeout) as answer:
-        return t.cast(bytes, answer.read(1 << 20))
+    known = urlsplit(url).netloc == urlsplit(source.url).netloc
+    login = {"username": source.username, "password": source.password} if known else {}
+    with opened(url, ca=source.ca, **login, proxy=proxy, timeout=timeout) as answer:
+        return bytes(answer.read(1 << 20))
 
 
 Fetcher = t.Callable[[str, Source, Proxy], bytes]
@@ -350,7 +343,7 @@ class Worker:
                     "key", f"{self.host.name}: there is no key at {url}. Check {at.option('url')}, or put the key's text into {at.option('key')}."
                 ) from error
             raise apt.explain(f"{error.code} {error.reason}", doing, at) from error
-        except (OSError, ValueError) as error:
+        except (http.client.HTTPException, OSError, ValueError) as error:
             raise apt.explain(str(getattr(error, "reason", error)), doing, at) from error
         except AptError as error:
             raise AptError("key", f"{self.host.name}: {url} holds {error}. Check {at.option('url')}, or put the key's text into {at.option('key')}.") from error
@@ -422,7 +415,9 @@ class Worker:
         if ours_held:
             self.mark("unhold", ours_held)
         before = host.installed()
-        words = self.apt_get("--no-install-recommends", "--no-remove", "install", *(f"{name}={version}" for name, version in chosen.items()))
+        archives = {step.package.name: step.package.path for step in steps if step.package.path}
+        what = [archives.get(name, f"{name}={version}") for name, version in chosen.items()]
+        words = self.apt_get("--no-install-recommends", "--no-remove", "install", *what)
         if any(step.state.unfinished for step in steps):
             words.insert(1, "--reinstall")
 
@@ -464,7 +459,10 @@ class Worker:
 
         def attempt() -> dict[str, str]:
             offers = self.host.offers(names)
-            return {step.package.name: apt.choose(step, offers.get(step.package.name), own) for step in steps}
+            return {
+                step.package.name: self.version_of_archive(step.package) if step.package.path else apt.choose(step, offers.get(step.package.name), own)
+                for step in steps
+            }
 
         try:
             return attempt()
@@ -480,6 +478,32 @@ class Worker:
             return attempt()
         except AptError as error:
             raise (self.placed(error) if error.kind in ("missing", "version", "downgrade") else error) from error
+
+    def chosen(self, step: Step, offer: Offer | None) -> str:
+        """As far as a check can know."""
+        path = step.package.path
+        if path is None:
+            return str(apt.choose(step, offer, self.request.source))
+        if not os.path.exists(self.host.path(path)):
+            raise AptError("missing", f"{path} is not there yet")
+        return self.version_of_archive(step.package)
+
+    def version_of_archive(self, package: Package) -> str:
+        """The version in a .deb, which must be what it is said to be."""
+        path = t.cast(str, package.path)
+        try:
+            with open(self.host.path(path), "rb") as file:
+                found = hashlib.sha256(file.read()).hexdigest()
+        except OSError as error:
+            raise AptError("archive", f"{self.host.name}: {path} cannot be read ({error}), expected the package file of {package.name}.") from error
+        if package.sha256 and found != package.sha256:
+            remedy = "Fetch it again, or mend the checksum if the file is the right one."
+            raise AptError("archive", f"{self.host.name}: {path} has sha256 {found}, expected {package.sha256}. {remedy}")
+        status, said = self.host.query("dpkg-deb", "--show", "--showformat=${Package} ${Version}", path)
+        name, _space, version = said.strip().partition(" ")
+        if status or name != package.name or not package.accepts(version):
+            raise AptError("archive", f"{self.host.name}: {path} holds {said.strip() or 'no package'}, expected {package}. Give the file that belongs to it.")
+        return version
 
     def placed(self, error: AptError) -> AptError:
         at = self.circumstances("")
@@ -595,7 +619,7 @@ class Worker:
             if step.install:
                 version = step.package.version if step.package.exact else None
                 try:
-                    chosen = apt.choose(step, offers.get(name), self.request.source)
+                    chosen = self.chosen(step, offers.get(name))
                     version = chosen if surely_current else version
                 except AptError as error:
                     # A run would look again with new lists, which a check cannot.
@@ -691,9 +715,9 @@ class Worker:
         if held:
             self.mark("unhold", held)
         host.do(host.apt_get("purge", *names), f"removing {', '.join(names)}", self.circumstances)
-        orphans = sorted(
-            (set(apt.parse_simulation(host.query(*host.apt_get("--simulate", "autoremove"))[1], "Remv")) & set(self.entry.get("brought", []))) - needed
-        )
+        # apt keeps what somebody merely suggests, as python3.11 does with python3.11-venv: without us it would not be here.
+        said = host.query(*host.apt_get("--simulate", "-o", "APT::AutoRemove::SuggestsImportant=false", "autoremove"))[1]
+        orphans = sorted((set(apt.parse_simulation(said, "Remv")) & set(self.entry.get("brought", []))) - needed)
         if orphans:
             host.do(host.apt_get("purge", *orphans), f"removing {', '.join(orphans)}", self.circumstances)
             self.result.changes += [f"{orphan} removed: nothing needs it any more" for orphan in orphans]

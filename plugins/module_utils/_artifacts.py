@@ -5,7 +5,7 @@
 PRIVATE to the collection. Each role says what it takes in a variable `<role>_artifacts`, made of the same variables that its tasks use:
 
     packages: [{source: see M(fpga.hybrid.apt_packages), or none for the host's own, packages: [{name, version}]}]
-    images: [reference]    charts: [{name, version, repository}]    files: [{url, checksum}]
+    images: [reference]    charts: [{name, version, repository}]    files: [{url, checksum}]    wheels: {index, packages: [(name, version)]}
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-KINDS = ("package", "key", "image", "chart", "file")
+KINDS = ("package", "key", "image", "chart", "file", "wheel")
 OWN_SOURCES = "the host's own package sources"
 DEFAULT_REGISTRY = "docker.io"
 
@@ -82,6 +82,9 @@ def list_artifacts(upstream: Mapping[str, Any], here: Mapping[str, Any], image_m
         found.append(Artifact("chart", origin["name"], str(origin["version"]), origin["repository"], used["repository"]))
     for origin, used in zip(upstream.get("files", []), here.get("files", [])):
         found.append(Artifact("file", origin["url"].rpartition("/")[2], "", origin["url"], used["url"], checksum=origin.get("checksum", "")))
+    wheels = upstream.get("wheels", {"packages": []})
+    note = "for the hosts' Python, with its hash in the role's requirements.txt"
+    found += [Artifact("wheel", name, version, wheels["index"], here["wheels"]["index"], note=note) for name, version in wheels["packages"]]
     found += [Artifact(note["kind"], note["name"], "", "", "", note=note["note"]) for note in upstream.get("unknown", [])]
     return found
 

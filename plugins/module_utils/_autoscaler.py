@@ -11,7 +11,6 @@ cloudprovider/aws of release 1.36, where nothing else is named.
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
+from ansible_collections.fpga.hybrid.plugins.module_utils._chart_values import nearest
 from ansible_collections.fpga.hybrid.plugins.module_utils._duration import EXAMPLE, DurationError, duration, seconds
 from ansible_collections.fpga.hybrid.plugins.module_utils._node_pool import AUTOSCALER_OPTION_PREFIX, CLUSTER_ID_TAG, Pool, PoolError, parse_pools
 from ansible_collections.fpga.hybrid.plugins.module_utils._problems import Problem, listing
@@ -77,12 +77,6 @@ def upstream() -> Mapping[str, Any]:
 
     known: Mapping[str, Any] = yaml.safe_load(UPSTREAM.read_text(encoding="utf-8"))
     return known
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """A remedy that names what was probably meant."""
-    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
-    return f"Perhaps {close[0]}?" if close else "Take it out."
 
 
 # --- version ------------------------------------------------------------------------------------------------------------------------------------

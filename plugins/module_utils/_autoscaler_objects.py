@@ -20,9 +20,9 @@ from ansible_collections.fpga.hybrid.plugins.module_utils._autoscaler import (
     SECRET_KEYS,
     AutoscalerError,
     Settings,
-    nearest,
     upstream,
 )
+from ansible_collections.fpga.hybrid.plugins.module_utils._chart_values import merged, unknown, value_problems
 from ansible_collections.fpga.hybrid.plugins.module_utils._problems import Problem
 
 Object = dict[str, Any]
@@ -171,16 +171,13 @@ def chart_values(settings: Settings, chart: str, extra: object) -> Object:
     if chart not in known:
         problem = Problem("", "autoscaler_chart_version", f"found {chart}", f"one of {', '.join(known)}, whose values are recorded", "Take one of those.")
         raise AutoscalerError([problem])
-    problems = list(_value_problems(extra, known[chart], ()))
+    problems = list(value_problems("autoscaler_extra_values", extra, known[chart], _OURS))
     if problems:
         raise AutoscalerError(problems)
     ours = _chart_values(settings)
-    unknown = list(_unknown(ours, known[chart], ()))
-    if unknown:
-        raise AutoscalerError(
-            [Problem("", "autoscaler_chart_version", f"chart {chart} has no {unknown[0]}", "a chart that role autoscaler knows", "Report it.")]
-        )
-    return _merged(ours, extra if isinstance(extra, Mapping) else {})
+    if lost := list(unknown(ours, known[chart])):
+        raise AutoscalerError([Problem("", "autoscaler_chart_version", f"chart {chart} has no {lost[0]}", "a chart that role autoscaler knows", "Report it.")])
+    return merged(ours, extra if isinstance(extra, Mapping) else {})
 
 
 def _chart_values(settings: Settings) -> Object:
@@ -213,47 +210,6 @@ def _chart_args(settings: Settings) -> Iterator[tuple[str, str]]:
     for flag, values in settings.args.items():
         for number, value in enumerate(values):
             yield (flag if len(values) == 1 else f"{flag}_{number}"), value
-
-
-def _value_problems(given: object, known: Mapping[str, Any], path: tuple[str, ...]) -> Iterator[Problem]:
-    where = ".".join(("autoscaler_extra_values", *path))
-    if not isinstance(given, Mapping):
-        yield Problem("", where, f"found {given!r}", f"a mapping with keys out of {', '.join(known)}", "Mend it.")
-        return
-    for key, value in given.items():
-        name = ".".join((*path, str(key)))
-        variable = f"autoscaler_extra_values.{name}"
-        if name in _OURS:
-            yield Problem("", variable, "found a value that is made", "one that is not", _OURS[name])
-        elif key not in known:
-            expected = f"one of {', '.join(known)}" if path else "a key of the chart's values"
-            yield Problem("", variable, "the chart does not know it", expected, nearest(str(key), known))
-        elif isinstance(known[key], Mapping):
-            yield from _value_problems(value, known[key], (*path, str(key)))
-        elif not _fits(value, known[key]):
-            yield Problem("", variable, f"found {value!r}", f"a {known[key]}", "Mend it.")
-
-
-def _fits(value: object, kind: str) -> bool:
-    kinds: dict[str, type | tuple[type, ...]] = {"map": Mapping, "list": list, "string": str, "boolean": bool, "number": (int, float)}
-    return kind == "any" or (isinstance(value, kinds[kind]) and not (kind == "number" and isinstance(value, bool)))
-
-
-def _unknown(values: Mapping[str, Any], known: Mapping[str, Any], path: tuple[str, ...]) -> Iterator[str]:
-    for key, value in values.items():
-        if key not in known:
-            yield ".".join((*path, key))
-        elif isinstance(known[key], Mapping):
-            yield from _unknown(value, known[key], (*path, key))
-
-
-def _merged(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> Object:
-    """Mappings key by key; any other value as a whole."""
-    result = dict(ours)
-    for key, value in theirs.items():
-        both = isinstance(value, Mapping) and isinstance(result.get(key), Mapping)
-        result[key] = _merged(result[key], value) if both else value
-    return result
 
 
 # --- objects of our own -------------------------------------------------------------------------------------------------------------------------

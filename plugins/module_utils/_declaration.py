@@ -14,6 +14,9 @@ from urllib.parse import urlsplit
 
 from ansible_collections.fpga.hybrid.plugins.module_utils._aws_declaration import AWS_VARIABLES, aws_problems
 from ansible_collections.fpga.hybrid.plugins.module_utils._labels import EFFECTS, Taint, TaintError, is_key, is_value
+from ansible_collections.fpga.hybrid.plugins.module_utils._node import FPGA_STACK
+from ansible_collections.fpga.hybrid.plugins.module_utils._node_pool import PoolError, parse_accelerators
+from ansible_collections.fpga.hybrid.plugins.module_utils._on_prem_fpga import on_prem_fpga, stack_label_problems
 from ansible_collections.fpga.hybrid.plugins.module_utils._problems import Problem
 from ansible_collections.fpga.hybrid.plugins.module_utils._versions import load_table, resolve
 
@@ -45,11 +48,12 @@ VARIABLES = (
     "cluster_ready_timeout",
     "cluster_mirrors",
     "cluster_proxy",
+    "cluster_accelerators",
     "cluster_admins",
     *AWS_VARIABLES,
 )
 #: What is read of a host's own variables.
-HOST_VARIABLES = ("vpn_address", "node_address", "ansible_host", "cluster_vpn_endpoint", "node_labels", "node_taints")
+HOST_VARIABLES = ("vpn_address", "node_address", "ansible_host", "cluster_vpn_endpoint", "node_labels", "node_taints", "fpga_publish", "fpga_stack")
 
 #: 1500 bytes of Ethernet less IP (20), UDP (8) and OpenVPN's data channel with AES-GCM (4 + 4 + 16): more is sent in fragments.
 LARGEST_VPN_MTU = 1448
@@ -61,8 +65,8 @@ SERVICE_PREFIXES = range(12, 29)
 POD_PREFIXES = range(8, 25)
 NODE_PREFIX = 24
 
-MIRRORS = ("debian", "kubernetes", "docker", "helm", "images", "charts", "files", "python")
-PACKAGE_MIRRORS = ("debian", "kubernetes", "docker", "helm")
+MIRRORS = ("debian", "kubernetes", "docker", "helm", "xilinx", "inaccel", "images", "charts", "files", "python")
+PACKAGE_MIRRORS = ("debian", "kubernetes", "docker", "helm", "xilinx", "inaccel")
 MIRROR_KEYS = ("url", "ca", "username", "password", "key")
 
 DNS_LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
@@ -74,11 +78,12 @@ USER_NAME = re.compile(r"[a-z_][a-z0-9_-]{0,31}")
 
 @dataclass(frozen=True)
 class Host:
-    """A declared on-prem host: its role for the VPN, and those of its variables that HOST_VARIABLES names."""
+    """A declared on-prem host: its roles, and those of its variables that HOST_VARIABLES names."""
 
     name: str
     is_vpn_server: bool
     variables: Mapping[str, Any]
+    is_worker: bool = True
 
 
 @dataclass(frozen=True)
@@ -116,6 +121,7 @@ def validate(declaration: Mapping[str, Any], hosts: list[Host], recorded: Mappin
     problems += _instance_range(declaration, networks)
     problems += _sizes(networks, len(hosts))
     problems += _hosts(declaration, hosts, networks)
+    problems += _fpgas(declaration, hosts)
     problems += aws_problems(declaration)
     return list(dict.fromkeys(problems))
 
@@ -451,6 +457,24 @@ def _node(host: Host) -> Iterator[Problem]:
         except TaintError:
             expected = f"key=value:effect, or a mapping with key, value and effect, all texts, the effect one of {', '.join(EFFECTS)}"
             yield Problem(host.name, "node_taints", _found(taint), expected, "Mend the taint; put a number or a yes in quotes.")
+
+
+def _fpgas(declaration: Mapping[str, Any], hosts: list[Host]) -> list[Problem]:
+    """The catalogue, and what each worker publishes of its boards."""
+    try:
+        accelerators = parse_accelerators(declaration.get("cluster_accelerators"))
+    except PoolError as error:
+        return error.problems
+    problems: list[Problem] = []
+    for host in hosts:
+        if host.is_worker:
+            stack = host.variables.get("fpga_stack", FPGA_STACK)
+            problems += stack_label_problems(host.name, host.variables.get("node_labels"), stack)
+            try:
+                on_prem_fpga(host.name, host.variables.get("fpga_publish", {}), stack, accelerators)
+            except PoolError as error:
+                problems += error.problems
+    return problems
 
 
 def _found(value: object) -> str:

@@ -113,6 +113,7 @@ class TimeService:
     unit: str
     package: str
     active: bool
+    enabled: bool
 
 
 TIME_UNITS = {
@@ -139,7 +140,7 @@ def parse_units(text: str) -> dict[str, dict[str, str]]:
 def time_service(units: t.Mapping[str, t.Mapping[str, str]]) -> TimeService | None:
     """The time service that counts: one that runs, else one that is installed."""
     there = [
-        TimeService(unit, package, units[unit].get("ActiveState") in ("active", "activating", "reloading"))
+        TimeService(unit, package, units[unit].get("ActiveState") in ("active", "activating", "reloading"), units[unit].get("UnitFileState") == "enabled")
         for unit, package in TIME_UNITS.items()
         if unit in units and units[unit].get("LoadState") == "loaded"
     ]

@@ -101,19 +101,26 @@ class Unit:
     exists: bool = False
     needs_reload: bool = False
     main_pid: int = 0
+    enabled: bool = False
 
     @classmethod
     def read(cls, name: str, command: Command = run) -> Unit:
         if not os.path.isdir("/run/systemd/system"):
             return cls()
-        answer = command(["systemctl", "show", "--property=ActiveState,LoadState,NeedDaemonReload,MainPID", name])
+        answer = command(["systemctl", "show", "--property=ActiveState,LoadState,NeedDaemonReload,MainPID,UnitFileState", name])
         shown = dict(line.split("=", 1) for line in answer.out.splitlines() if "=" in line)
         return cls(
             active=shown.get("ActiveState") in ("active", "activating", "reloading"),
             exists=shown.get("LoadState", "not-found") not in ("not-found", ""),
             needs_reload=shown.get("NeedDaemonReload") == "yes",
             main_pid=int(shown.get("MainPID") or 0),
+            enabled=shown.get("UnitFileState") == "enabled",
         )
+
+    @property
+    def settled(self) -> bool:
+        """It runs, will run after the next boot, and systemd knows it as it is on the disk."""
+        return self.active and self.enabled and not self.needs_reload
 
     @staticmethod
     def forget_starts(name: str, command: Command = run) -> None:

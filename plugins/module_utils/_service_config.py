@@ -138,6 +138,11 @@ class Plan:
     def restart_needed(self) -> bool:
         return self.unit.active and (bool(self.stale) or any(not self.read_live(change.path) for change in self.changes))
 
+    @property
+    def start_needed(self) -> bool:
+        """Whether the service is to be started, enabled or restarted at all."""
+        return not self.unit.settled or self.unit_changed or self.restart_needed
+
     def differences(self) -> list[str]:
         """What makes a restart necessary."""
         lines = []

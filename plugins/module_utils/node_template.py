@@ -255,7 +255,7 @@ def _published(
         return {}, None
     if publish == BOARDS:
         resources = {board_resource(board): Quantity.of(count) for board, count in boards.items()}
-        return resources, _fpga(dict.fromkeys(boards, BOARDS), {board: board_resource(board) for board in boards})
+        return resources, fpga_section(dict.fromkeys(boards, BOARDS), {board: board_resource(board) for board in boards})
     accelerator = accelerators.get(publish)
     if accelerator is None:
         known = ", ".join([BOARDS, NOTHING, *accelerators])
@@ -282,7 +282,7 @@ def _accelerator(
             remedy = f"Add {entry}.images['{board}']['{cluster.region}'], or take {cluster.region} out of the pool."
             problems.append(pool.problem("publish", found, f"an image that can be loaded on {board} there", remedy))
     copies = sum(accelerator.replicas.get(board, 0) * count for board, count in boards.items())
-    return {accelerator.resource: Quantity.of(copies)}, _fpga(
+    return {accelerator.resource: Quantity.of(copies)}, fpga_section(
         dict.fromkeys(boards, name),
         {name: accelerator.resource},
         replicas={name: {board: accelerator.replicas[board] for board in boards if board in accelerator.replicas}},
@@ -291,7 +291,7 @@ def _accelerator(
     )
 
 
-def _fpga(publish: Mapping[str, str], resources: Mapping[str, str], **accelerators: Mapping[str, Any]) -> dict[str, Any]:
+def fpga_section(publish: Mapping[str, str], resources: Mapping[str, str], **accelerators: Mapping[str, Any]) -> dict[str, Any]:
     """Section fpga of node.json: board -> what it is published as; that (board or accelerator) -> resource name; accelerator -> the rest."""
     return {"stack": FPGA_STACK, "publish": publish, "resources": resources, "replicas": {}, "images": {}, "shared": {}, **accelerators}
 

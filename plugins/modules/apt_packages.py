@@ -92,6 +92,12 @@ options:
         description: Keep C(apt upgrade) from touching the package.
         type: bool
         default: false
+      path:
+        description: Install from this package file on the host. What the package needs comes from the host's sources.
+        type: path
+      sha256:
+        description: The checksum that the file must have. Required with O(packages[].path).
+        type: str
   state:
     description:
       - V(present) installs.
@@ -202,8 +208,9 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.fpga.hybrid.plugins.module_utils._apt import AptError, Package, Proxy, Source
+from ansible_collections.fpga.hybrid.plugins.module_utils._apt import AptError, Package, Source
 from ansible_collections.fpga.hybrid.plugins.module_utils._apt_host import Host, Request, Worker
+from ansible_collections.fpga.hybrid.plugins.module_utils._fetch import PROXY, proxy_of
 from ansible_collections.fpga.hybrid.plugins.module_utils._record import Record, RecordError
 
 
@@ -227,15 +234,19 @@ def argument_spec() -> dict[str, t.Any]:
             "type": "list",
             "elements": "dict",
             "default": [],
-            "options": {"name": {"type": "str", "required": True}, "version": {"type": "str"}, "hold": {"type": "bool", "default": False}},
+            "options": {
+                "name": {"type": "str", "required": True},
+                "version": {"type": "str"},
+                "hold": {"type": "bool", "default": False},
+                "path": {"type": "path"},
+                "sha256": {"type": "str"},
+            },
+            "required_together": [("path", "sha256")],
         },
         "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
         "update_cache_valid_time": {"type": "int", "default": 3600},
         "start_services": {"type": "bool", "default": True},
-        "proxy": {
-            "type": "dict",
-            "options": {"http": {"type": "str"}, "https": {"type": "str"}, "no_proxy": {"type": "list", "elements": "str", "default": []}},
-        },
+        "proxy": PROXY,
         "accept_new_key": {"type": "bool", "default": False, "no_log": False},
         "variable": {"type": "str"},
         "lock_timeout": {"type": "int", "default": 120},
@@ -246,14 +257,14 @@ def request(params: dict[str, t.Any]) -> Request:
     """The module's parameters as typed data; AptError where they contradict each other."""
     if not re.fullmatch(r"[a-z0-9][a-z0-9-]*", params["name"]):
         raise AptError("option", f"name: {params['name']!r} is used in names of files, so it may have small letters, digits and hyphens only.")
-    source, proxy = params["source"], params["proxy"] or {}
+    source = params["source"]
     # An empty text from an unset variable means the same as no text.
     fields = {key: value or None for key, value in source.items() if key not in ("url", "suite", "components")} if source else {}
     return Request(
         name=params["name"],
         source=Source(url=source["url"], suite=source["suite"], components=tuple(source["components"] or ()), **fields) if source else None,
-        packages=tuple(Package(p["name"], p["version"] or None, p["hold"]) for p in params["packages"]),
-        proxy=Proxy(proxy.get("http") or None, proxy.get("https") or None, tuple(proxy.get("no_proxy") or ())),
+        packages=tuple(Package(p["name"], p["version"] or None, p["hold"], p["path"], p["sha256"]) for p in params["packages"]),
+        proxy=proxy_of(params["proxy"]),
         valid_time=params["update_cache_valid_time"],
         start_services=params["start_services"],
         variable=params["variable"],

@@ -16,6 +16,8 @@ description:
   - What was fetched is kept beside O(dest); as long as its checksum is right nothing is fetched again.
 author:
   - The fpga.hybrid maintainers (@fpga-hybrid)
+extends_documentation_fragment:
+  - fpga.hybrid.mirror
 options:
   url:
     description: Where the manifest is.
@@ -37,15 +39,6 @@ options:
     description: MTU of a pod's interface.
     type: int
     required: true
-  ca:
-    description: Certificate of the CA to trust for O(url), as PEM text.
-    type: str
-  username:
-    description: User name, if O(url) wants a login.
-    type: str
-  password:
-    description: Password, if O(url) wants a login.
-    type: str
 attributes:
   check_mode:
     description: Fetches, and writes nothing. Where kubectl is not installed yet the content is not predicted.
@@ -76,37 +69,14 @@ dest:
 import json
 import os
 import re
-import tempfile
-import urllib.error
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.urls import open_url
 
 from ansible_collections.fpga.hybrid.plugins.module_utils._calico import CalicoError, Network, check_digest, patch
+from ansible_collections.fpga.hybrid.plugins.module_utils._fetch import MIRROR, FetchError, read
 from ansible_collections.fpga.hybrid.plugins.module_utils._kubeadm import Object
 from ansible_collections.fpga.hybrid.plugins.module_utils._kubeadm_host import Host
 from ansible_collections.fpga.hybrid.plugins.module_utils._kubectl import KubeError, parse_yaml, run
-
-
-def fetch(params: Object) -> bytes:
-    with tempfile.NamedTemporaryFile("w", suffix=".pem") as authority:
-        authority.write(params["ca"] or "")
-        authority.flush()
-        try:
-            answer = open_url(
-                params["url"],
-                url_username=params["username"],
-                url_password=params["password"],
-                force_basic_auth=bool(params["username"]),
-                ca_path=authority.name if params["ca"] else None,
-                timeout=30,
-            )
-            return bytes(answer.read())
-        except (urllib.error.URLError, OSError, ValueError) as error:
-            raise CalicoError(
-                f"{params['url']} cannot be fetched: {error}. "
-                "Without a mirror this host needs the Internet (or cluster_proxy); with one look at cluster_mirrors.files."
-            ) from error
 
 
 def original(params: Object, host: Host, kept: str) -> tuple[str, bool]:
@@ -120,7 +90,7 @@ def original(params: Object, host: Host, kept: str) -> tuple[str, bool]:
             return text, False
         except CalicoError:
             pass
-    content = fetch(params)
+    content = read(params)
     check_digest(content, params["checksum"], params["url"])
     return content.decode(), True
 
@@ -133,9 +103,7 @@ def main() -> None:
             "dest": {"type": "path", "required": True},
             "pod_network": {"type": "str", "required": True},
             "mtu": {"type": "int", "required": True},
-            "ca": {"type": "str"},
-            "username": {"type": "str"},
-            "password": {"type": "str", "no_log": True},
+            **MIRROR,
         },
         supports_check_mode=True,
     )
@@ -154,7 +122,7 @@ def main() -> None:
                 host.write(kept, text, 0o644)
             if before != after:
                 host.write(params["dest"], after, 0o644)
-    except (CalicoError, KubeError) as error:
+    except (CalicoError, FetchError, KubeError) as error:
         module.fail_json(msg=str(error))
     header = {"before_header": params["dest"], "after_header": params["dest"]}
     module.exit_json(changed=fetched or before != after, dest=params["dest"], diff={**header, "before": before or "", "after": after})

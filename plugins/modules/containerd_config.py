@@ -122,6 +122,10 @@ unit_changed:
   description: systemd has to read the unit again.
   returned: success
   type: bool
+start_needed:
+  description: The service does not run, is not enabled, or has to be restarted or read again by systemd.
+  returned: success
+  type: bool
 containers:
   description: Containers that run and are not the cluster's, by containerd's namespace.
   returned: success
@@ -195,6 +199,7 @@ def main() -> None:
         files=[change.path for change in plan.changes] + doomed,
         restart_needed=plan.restart_needed,
         unit_changed=plan.unit_changed,
+        start_needed=plan.start_needed,
         containers=containers,
     )
 

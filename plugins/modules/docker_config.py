@@ -70,6 +70,10 @@ unit_changed:
   description: systemd has to read the unit again.
   returned: success
   type: bool
+start_needed:
+  description: The service does not run, is not enabled, or has to be restarted or read again by systemd.
+  returned: success
+  type: bool
 containers:
   description: How many containers run that are not the cluster's.
   returned: success
@@ -149,6 +153,7 @@ def main() -> None:
         files=[change.path for change in plan.changes] + doomed,
         restart_needed=plan.restart_needed,
         unit_changed=plan.unit_changed,
+        start_needed=plan.start_needed,
         containers=containers,
     )
 

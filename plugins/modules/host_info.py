@@ -46,7 +46,7 @@ time_service:
   description: The service that keeps the time, null if there is none. C(ours) says whether this collection installed it.
   returned: success
   type: dict
-  sample: {unit: chrony.service, package: chrony, active: true, ours: false}
+  sample: {unit: chrony.service, package: chrony, active: true, enabled: true, ours: false}
 """
 
 import os
@@ -70,7 +70,7 @@ def read(path: str) -> str:
 def find_time_service(module: AnsibleModule) -> _host.TimeService | None:
     if not os.path.isdir("/run/systemd/system"):  # an image that is being built
         return None
-    show = ["systemctl", "show", "--property=Id,LoadState,ActiveState", *_host.TIME_UNITS]
+    show = ["systemctl", "show", "--property=Id,LoadState,ActiveState,UnitFileState", *_host.TIME_UNITS]
     return _host.time_service(_host.parse_units(module.run_command(show)[1]))
 
 
@@ -85,7 +85,7 @@ def main() -> None:
     if service:
         installed = packages.get(service.package)
         ours = installed is not None and installed["was"] is None
-        time_service = {"unit": service.unit, "package": service.package, "active": service.active, "ours": ours}
+        time_service = {"unit": service.unit, "package": service.package, "active": service.active, "enabled": service.enabled, "ours": ours}
     release = _host.distribution(_host.parse_os_release(read("/etc/os-release")))
     module.exit_json(changed=False, ansible_facts=release, container=container(module), time_service=time_service)
 

@@ -205,6 +205,10 @@ options:
       cri_dockerd:
         description: Of cri-dockerd, which has to be there already.
         type: str
+  sysfs_root:
+    description: Where the kernel's C(/sys) is, for boards.
+    type: path
+    default: /sys
 attributes:
   check_mode:
     support: full
@@ -231,6 +235,11 @@ problems:
   returned: success
   type: list
   elements: dict
+boards:
+  description: The FPGA boards on the host's PCI bus, by slot.
+  returned: success
+  type: dict
+  sample: {"0000:3b:00": u250}
 notes:
   description: What doesn't, but is to be said aloud. Also given as warnings.
   returned: success
@@ -240,11 +249,13 @@ notes:
 
 import dataclasses
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.fpga.hybrid.plugins.module_utils import _openvpn_host, _runtime
+from ansible_collections.fpga.hybrid.plugins.module_utils._boards import boards
 from ansible_collections.fpga.hybrid.plugins.module_utils._preflight import Wanted, judge, notes
 from ansible_collections.fpga.hybrid.plugins.module_utils._preflight_probe import probe
 from ansible_collections.fpga.hybrid.plugins.module_utils._problems import Problem
@@ -309,6 +320,7 @@ def argument_spec() -> dict[str, object]:
                 "folder": {"type": "path", "default": "/etc/fpga-hybrid/vpn"},
             },
         },
+        "sysfs_root": {"type": "path", "default": "/sys"},
         "engines": {"type": "dict", "default": {}, "options": {name: {"type": "str"} for name in _runtime.PROGRAMS}},
     }
 
@@ -384,7 +396,7 @@ def main() -> None:
     said = [*notes(found, wanted), *forward]
     for note in said:
         module.warn(f"{wanted.host}: {note}")
-    module.exit_json(changed=False, problems=[problem.as_dict() for problem in problems], notes=said)
+    module.exit_json(changed=False, problems=[problem.as_dict() for problem in problems], notes=said, boards=boards(Path(parameters["sysfs_root"])))
 
 
 if __name__ == "__main__":

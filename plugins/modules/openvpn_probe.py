@@ -37,6 +37,10 @@ options:
   address:
     description: The host's address in it, with prefix length. Unset where O(side=routed).
     type: str
+  peer:
+    description: The VPN server's address in the VPN, for RV(healthy). Not needed where O(side=server).
+    type: str
+    default: ""
   mtu:
     description: The device's MTU.
     type: int
@@ -76,6 +80,10 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+healthy:
+  description: Whether the VPN is well, as M(fpga.hybrid.openvpn_health) sees it, so that there is nothing to wait for.
+  returned: success
+  type: bool
 known:
   description: Whether systemd knows all our units. A check of a fresh host has nothing to start.
   returned: success
@@ -90,6 +98,10 @@ stale:
   type: bool
 needs_reload:
   description: Whether systemd has not read our units yet.
+  returned: success
+  type: bool
+settled:
+  description: Whether all our units run, are enabled, and systemd has read them.
   returned: success
   type: bool
 pki_possible:
@@ -170,6 +182,13 @@ def contents(folder: str, name: str) -> bytes:
         return stream.read()
 
 
+def healthy(parameters: dict[str, Any]) -> bool:
+    address = (parameters["address"] or "").partition("/")[0]
+    words = {"host": "", "management": None, "server": "", "server_address": "", "server_port": None, "endpoint": ""}
+    wanted = openvpn.Wanted.of(parameters, **{**words, "address": address})
+    return not openvpn.judge(wanted, openvpn.look(wanted))
+
+
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
@@ -177,6 +196,7 @@ def main() -> None:
             "device": {"type": "str", "default": "tun0"},
             "network": {"type": "str", "required": True},
             "address": {"type": "str"},
+            "peer": {"type": "str", "default": ""},
             "mtu": {"type": "int", "default": 1400},
             "port": {"type": "int", "default": 1194},
             "protocol": {"type": "str", "choices": ["udp", "tcp"], "default": "udp"},
@@ -205,6 +225,8 @@ def main() -> None:
         "known": all(each.exists for each in units),
         "running": unit.active,
         "needs_reload": any(each.needs_reload for each in units),
+        "settled": all(each.settled for each in units),
+        "healthy": unit.active and healthy(module.params),
         "pki_possible": CAN_MAKE_CERTIFICATES,
         "authority": False,
         "complete": False,

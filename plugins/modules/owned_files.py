@@ -25,6 +25,9 @@ options:
     description: Whose files these are. A file of this owner that is no longer listed goes.
     type: str
     required: true
+  unit:
+    description: The systemd unit that reads these files when it starts, for RV(start_needed) and RV(restart_needed).
+    type: str
   state:
     description: V(absent) takes out what was written for the owner.
     type: str
@@ -73,6 +76,14 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+restart_needed:
+  description: Whether O(unit) runs and has not read these files, or those of an earlier run that was killed before it could restart it.
+  returned: O(unit) is given
+  type: bool
+start_needed:
+  description: Whether O(unit) does not run, is not enabled, or has to be restarted.
+  returned: O(unit) is given
+  type: bool
 paths:
   description: Files and folders that were, or would be, changed.
   returned: success
@@ -88,6 +99,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.fpga.hybrid.plugins.module_utils import _files
 from ansible_collections.fpga.hybrid.plugins.module_utils._record import Record, RecordError
+from ansible_collections.fpga.hybrid.plugins.module_utils._runtime import Unit
 
 
 @dataclass(frozen=True)
@@ -121,6 +133,7 @@ def main() -> None:
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
             "folders": {"type": "list", "elements": "dict", "options": folder, "default": []},
             "files": {"type": "list", "elements": "dict", "options": file, "default": []},
+            "unit": {"type": "str"},
         },
         supports_check_mode=True,
     )
@@ -146,7 +159,12 @@ def main() -> None:
         module.fail_json(msg=str(error))
     paths = [f.path for f in changed_folders] + [change.path for change in changed]
     diffs = [{"before": "", "after": f"folder {f.path}\n"} for f in changed_folders] + [change.diff() for change in changed]
-    module.exit_json(changed=bool(paths), paths=paths, diff=diffs)
+    result: dict[str, Any] = {}
+    if module.params["unit"]:
+        unit = Unit.read(module.params["unit"])
+        result["restart_needed"] = unit.active and bool(changed or unit.older_than(wanted))
+        result["start_needed"] = result["restart_needed"] or bool(changed) or not unit.settled
+    module.exit_json(changed=bool(paths), paths=paths, diff=diffs, **result)
 
 
 if __name__ == "__main__":

@@ -19,8 +19,8 @@ TRACES = """
 ls -d /etc/fpga-hybrid /var/lib/fpga-hybrid /opt/fpga-hybrid /etc/kubernetes/*.conf /etc/cni/net.d/10-calico.conflist \
       /etc/apt/sources.list.d/fpga-hybrid-* /etc/apt/preferences.d/fpga-hybrid-* /etc/systemd/system/*/fpga-hybrid.conf 2>/dev/null
 ip -brief link show | grep -oE '^(tun0|vxlan.calico|cali[0-9a-f]{11}|kube-ipvs0)'
-dpkg-query -W -f '${Package} ${Status}\\n' kubelet kubeadm kubectl containerd.io openvpn 2>/dev/null | grep ' installed$'
-ps -eo comm= | grep -E '^(kubelet|containerd|openvpn|etcd|kube-.*|calico-node)$' | sort -u
+dpkg-query -W -f '${Package} ${Status}\\n' kubelet kubeadm kubectl containerd.io openvpn 'python3*-venv' 2>/dev/null | grep ' installed$'
+ps -eo comm= | grep -E '^(kubelet|containerd|openvpn|etcd|kube-.*|calico-node|fpga-hybrid-dev.*)$' | sort -u
 ! command -v iptables-save >/dev/null || iptables-save | grep -E 'KUBE-|cali-'
 true
 """

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.lab
 KUBECTL = "kubectl --kubeconfig /etc/kubernetes/admin.conf"
 MEMORY_GOAL = 3 * 2**30
 HOSTS = ("cp1", "worker1", "worker2", "worker3")
-SERVICES = "containerd kubelet openvpn-server@fpga-hybrid openvpn-client@fpga-hybrid"
+SERVICES = "containerd kubelet openvpn-server@fpga-hybrid openvpn-client@fpga-hybrid fpga-hybrid-device-plugin"
 SECOND_RUN_TASKS = 25
 
 

@@ -48,6 +48,7 @@ def test_a_site_without_mirrors_gets_upstreams_places(tmp_path):
     assert {"kube-apiserver", "kube-proxy", "etcd", "coredns/coredns", "pause"} <= set(images)
     assert "https://pkgs.k8s.io/core:/stable:/v1.36/deb/Release.key" in named(artifacts, "key")
     assert "openvpn" in output
+    assert named(artifacts, "wheel")["protobuf"]["origin"] == "https://pypi.org/simple/"
 
 
 @pytest.mark.parametrize(
@@ -105,6 +106,30 @@ def test_node_pools_want_the_autoscaler_of_the_clusters_minor(pools, method, cha
     assert set(named(artifacts, "chart")) == charts
     images = [f"{item['origin']}/{item['name']}:{item['version']}" for item in artifacts if item["kind"] == "image" and "autoscaler" in item["name"]]
     assert images == (["registry.k8s.io/autoscaling/cluster-autoscaler:v1.36.1"] if pools else [])
+
+
+SUM = "a" * 64
+XRT_FILES = {"xrt": {"url": "xrt.deb", "sha256": SUM}, "dkms": {"url": "https://d.example.org/dkms.deb", "sha256": SUM}, "c": {"path": "/c.deb", "sha256": SUM}}
+
+
+@pytest.mark.parametrize(
+    ("declared", "packages", "files"),
+    [
+        ({}, {"xrt": "https://packages.xilinx.com/artifactory/debian-packages jammy main"}, {}),
+        ({"artifacts_fpga": []}, {}, {}),
+        ({"xrt_source": "distro"}, {"xrt-xocl-dkms": "the host's own package sources"}, {}),
+        ({"xrt_source": "files", "xrt_files": XRT_FILES}, {}, {"dkms.deb": "https://d.example.org/dkms.deb", "xrt.deb": "https://m/xrt/xrt.deb"}),
+    ],
+    ids=["amd", "no cards", "distro", "files"],
+)
+def test_xrt_is_listed_as_it_would_be_taken_since_site_yml_brings_it(declared, packages, files, tmp_path):
+    artifacts, _output = list_artifacts(tmp_path, {"cluster_mirrors": {"files": {"url": "https://m/"}}, **declared})
+    found = {name: item["source"] for name, item in named(artifacts, "package").items() if "xrt" in name}
+    assert {name: found.get(name) for name in packages} == packages
+    assert bool(found) is bool(packages)
+    assert {name: item["source"] for name, item in named(artifacts, "file").items() if name.endswith(".deb")} == files
+    assert all(item["checksum"] == f"sha256:{SUM}" for item in named(artifacts, "file").values() if item["name"].endswith(".deb"))
+    assert ("linux-headers" in named(artifacts, "package")) is ("artifacts_fpga" not in declared)
 
 
 class Mirror(http.server.BaseHTTPRequestHandler):

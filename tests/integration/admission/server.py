@@ -110,6 +110,7 @@ def etcd_options(folder: Path, client: int, peer: int) -> dict[str, object]:
 
 def apiserver_options(folder: Path, etcd: int, port: int) -> dict[str, object]:
     return {
+        "allow-privileged": "true",  # as kubeadm's
         "etcd-servers": f"http://127.0.0.1:{etcd}",
         "bind-address": "127.0.0.1",
         "secure-port": port,

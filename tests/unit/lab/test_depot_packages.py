@@ -125,12 +125,15 @@ def test_every_file_comes_from_somewhere(spec: debs.Spec) -> None:
         kind, _, rest = reference.partition(":")
         if kind == "program":
             TABLE.program(rest)
-        elif kind == "text":
+        elif kind in ("text", "script"):
             assert (debs.FOLDER / rest).is_file()
+        elif kind == "python":
+            assert (debs.HERE.parent / rest).is_file()
         else:
             assert kind == "debian"
             assert rest.partition(":")[0] in itertools.chain.from_iterable(debian.read_list().groups.values())
     assert set(spec.conffiles) <= set(spec.files)
+    assert all((debs.FOLDER / file).is_file() for file in spec.scripts.values())
 
 
 @pytest.mark.parametrize("spec", [spec for spec in SPECS.values() if spec.unit], ids=lambda spec: spec.name)
@@ -180,6 +183,77 @@ def test_a_package_holds_its_files_as_root_owns_them(builder: debs.Builder) -> N
     assert entry[:3] == ["-rwxr-xr-x", "root/root", "4"]
 
 
+@pytest.mark.parametrize("name", ["xrt", "dkms", "aws-fpga"])
+def test_a_stand_in_says_so_and_its_programs_can_be_run(builder: debs.Builder, tmp_path: Path, name: str) -> None:
+    path = builder.build(SPECS[name])
+    described = subprocess.run(["dpkg-deb", "--field", path, "Description"], capture_output=True, text=True, check=True).stdout
+    assert "stand-in of the lab" in described
+    assert "A stand-in of the lab of fpga.hybrid" in described
+    subprocess.run(["dpkg-deb", "--raw-extract", path, tmp_path / "tree"], check=True)
+    programs = [tmp_path / "tree" / file.lstrip("/") for file, reference in SPECS[name].files.items() if not reference.startswith("text:")]
+    for program in [*programs, *(tmp_path / "tree" / "DEBIAN").glob("p*")]:
+        assert program.stat().st_mode & 0o111, program
+        checker = {"python3": ["python3", "-m", "py_compile"], "sh": ["sh", "-n"], "env bash": ["bash", "-n"]}
+        first = program.read_text().splitlines()[0].rpartition("/")[2]
+        subprocess.run([*checker[first], program], check=True)
+
+
+class Host:
+    """Where the stand-in of xrt is configured: a root with its files, dkms' books, and what shall go wrong."""
+
+    def __init__(self, builder: debs.Builder, root: Path) -> None:
+        self.root = root
+        root.mkdir()
+        for name in ("xrt", "dkms"):
+            subprocess.run(["dpkg-deb", "--raw-extract", builder.build(SPECS[name]), root / name], check=True)
+        self.bin = root / "bin"
+        self.bin.mkdir()
+        for path in (root / "dkms/usr/sbin/dkms", *(root / "dkms/usr/local/sbin").iterdir(), root / "dkms/usr/lib/dkms/common.postinst"):
+            (self.bin / path.name).symlink_to(path)
+
+    def run(self, *command: str | Path) -> subprocess.CompletedProcess[str]:
+        environment = {"PATH": f"{self.bin}:/usr/bin:/bin", "LAB_DKMS_TREE": str(self.root / "tree"), "LAB_FPGA_ROOT": str(self.root)}
+        return subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+
+    def configure(self) -> subprocess.CompletedProcess[str]:
+        script = self.root / "xrt/DEBIAN/postinst"
+        text = script.read_text().replace("/usr/lib/dkms/common.postinst", str(self.bin / "common.postinst"))
+        script.write_text(text.replace("/usr/local/sbin/lab-fpga", "/none"))
+        return self.run(script, "configure", "")
+
+    def fault(self, text: str) -> None:
+        (self.root / "faults").mkdir(exist_ok=True)
+        (self.root / "faults/dkms").write_text(text)
+
+
+@pytest.fixture
+def host(builder: debs.Builder, tmp_path: Path) -> Host:
+    return Host(builder, tmp_path / "host")
+
+
+def test_xrt_is_installed_with_its_driver(host: Host) -> None:
+    assert host.configure().returncode == 0
+    assert host.run("dkms", "status", "-m", "xrt", "-v", "2.16.204").stdout.strip().endswith(": installed")
+    assert "version:        2.16.204," in host.run("modinfo", "xocl").stdout
+
+
+@pytest.mark.parametrize(("fault", "says"), [("build", "Consult"), ("headers", "kernel headers for kernel")])
+def test_xrt_without_a_driver_is_installed_all_the_same_as_amds_is(host: Host, fault: str, says: str) -> None:
+    host.fault(fault)
+    done = host.configure()
+    assert done.returncode == 0
+    assert "DKMS failed to install XRT drivers." in done.stdout
+    assert says in done.stderr
+    assert host.run("dkms", "status", "-m", "xrt", "-v", "2.16.204").stdout == "xrt/2.16.204: added\n"
+    assert host.run("modinfo", "xocl").returncode == 1
+
+
+def test_setup_sh_fails_without_bash_as_amds_does(host: Host) -> None:
+    setup = host.root / "xrt/opt/xilinx/xrt/setup.sh"
+    assert host.run("bash", "-c", f". {setup} && echo $XILINX_XRT").stdout.splitlines()[-1] == str(setup.parent)
+    assert host.run("dash", "-c", f". {setup}").returncode != 0
+
+
 @pytest.fixture(scope="module")
 def signer(tmp_path_factory: pytest.TempPathFactory) -> repository.Signer:
     # gpg-agent's socket must have a short path
@@ -217,3 +291,11 @@ def test_a_flat_repository_has_its_key_beside_it(builder: debs.Builder, signer: 
     repository.publish_flat(tmp_path / "deb", {package.name: package}, signer, label="isv:kubernetes:core")
     assert f"Filename: {repository.architecture()}/{package.name}\n" in (tmp_path / "deb/Packages").read_text()
     assert (tmp_path / "deb/Release.key").read_text().startswith("-----BEGIN PGP PUBLIC KEY BLOCK-----")
+
+
+def test_a_driver_can_be_loaded_when_it_has_been_built_and_not_before(host: Host) -> None:
+    refused = host.run("modprobe", "xocl")
+    assert refused.returncode == 1
+    assert "Module xocl not found" in refused.stderr
+    host.configure()
+    assert host.run("modprobe", "xocl").returncode == 0

@@ -77,9 +77,13 @@ def test_wheels_are_indexed_by_their_normalised_names(tmp_path: Path) -> None:
     assert not (simple / "foo-bar").exists()
 
 
-@pytest.mark.parametrize(("text", "wanted"), [("# nothing\n\n", False), ("netaddr==1.3.0 --hash=sha256:00\n", True)])
-def test_a_list_of_comments_asks_for_no_wheel(text: str, wanted: bool) -> None:
-    assert files.wanted_wheels(text) is wanted
+def test_the_index_has_what_roles_install_for_both_of_the_hosts_pythons(tmp_path: Path) -> None:
+    (device_plugin,) = (path for path in files.requirements() if path.parts[-3] == "fpga_device_plugin")
+    for python in files.PYTHONS:
+        words = [str(word) for word in files.download_arguments(python, device_plugin, tmp_path)]
+        assert words[-1] == str(device_plugin)
+        assert words[words.index("--python-version") + 1] == python
+        assert {"--require-hashes", "--only-binary"} <= set(words)
 
 
 def test_manifests_are_served_with_sums_that_sha256sum_takes(tmp_path: Path) -> None:

@@ -39,9 +39,10 @@ def test_a_host_without_an_address_is_named():
 
 
 def test_each_mirror_is_asked_for_what_upstream_has_at_that_place():
-    asked = {entry["name"]: entry for entry in mirror_probes({name: {"url": "https://m/x/", "password": "p"} for name in MIRRORS}, "1.36")}
+    asked = {entry["name"]: entry for entry in mirror_probes({name: {"url": "https://m/x/", "password": "p"} for name in MIRRORS}, "1.36", "focal")}
     assert asked["kubernetes"]["url"] == "https://m/x/core:/stable:/v1.36/deb/Release"
     assert asked["images"] == {"name": "images", "url": "https://m/x/v2/", "password": "p"}
+    assert asked["xilinx"]["url"] == "https://m/x/debian-packages/dists/focal/Release"
     assert set(asked) == set(MIRRORS)
 
 

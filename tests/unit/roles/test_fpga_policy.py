@@ -20,14 +20,18 @@ WORKERS = {"control_plane": ["cp1"], "on_prem": ["cp1", "worker1", "worker2"], "
         ([], {}, False),
         ([{"name": "f2"}], {}, True),
         ([], {"worker2": {"fpga_publish": {"u250": "boards"}}}, True),
+        ([], {"worker2": {"fpga_device_plugin_slots": {"0000:3b:00": "u250"}}}, True),
+        ([], {"worker2": {"__preflight": {"boards": {"0000:3b:00": "u250"}}}}, True),
+        ([], {"worker2": {"__preflight": {"boards": {}}}, "worker1": {"__preflight": {"skipped": True}}}, False),
         ([], {"i-0123456789abcdef0": {"fpga_publish": {}}}, False),  # of a pool, which would be declared
     ],
 )
 def test_a_cluster_has_fpgas_by_its_pools_or_by_a_worker_that_publishes_boards(pools, hosts, has):
-    told = yaml.safe_load((ROOT / "roles" / "cluster" / "vars" / "main.yml").read_text())["cluster_has_fpgas"]
+    told = yaml.safe_load((ROOT / "roles" / "cluster" / "vars" / "main.yml").read_text())
+    follows = {name: trust_as_template(told[name]) for name in ("cluster_has_fpgas", "__cluster_on_prem_workers")}
     hostvars = {name: hosts.get(name, {}) for names in WORKERS.values() for name in names}
-    templar = Templar(loader=DataLoader(), variables={"cluster_node_pools": pools, "groups": WORKERS, "hostvars": hostvars})
-    assert templar.template(trust_as_template(told)) is has
+    templar = Templar(loader=DataLoader(), variables={"cluster_node_pools": pools, "groups": WORKERS, "hostvars": hostvars, **follows})
+    assert templar.template(follows["cluster_has_fpgas"]) is has
 
 
 def steps(tasks, *conditions):

@@ -139,6 +139,12 @@ def test_the_vpn_server_of_a_cluster_that_stays_is_not_taken_out(reset):
     assert reset.run("--limit", "gate,worker1").returncode == 0
 
 
+def test_no_driver_is_taken_from_under_pods():
+    """kubeadm's reset ends them. The device plugin goes before it: it only gives boards out, and would make its folder in the kubelet's anew."""
+    order = yaml.safe_load((ROOT / "roles" / "reset" / "vars" / "main.yml").read_text())["__reset_roles"]
+    assert order.index("fpga_device_plugin") < order.index("kubeadm") < min(order.index("xrt"), order.index("aws_fpga"))
+
+
 IN_CLUSTER = yaml.safe_load((ROOT / "roles" / "reset" / "vars" / "main.yml").read_text())["__reset_in_cluster"]
 
 

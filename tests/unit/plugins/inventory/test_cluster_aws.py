@@ -25,7 +25,7 @@ from tests.unit.plugins.ec2_answers import ID, ec2, error, page, serving
 
 HOSTS = {
     "cp1": {"roles": ["control_plane", "vpn_server"], "vars": {"ansible_host": "10.0.0.10", "vpn_address": "172.27.224.1"}},
-    "worker1": {"roles": ["worker"], "vars": {"ansible_host": "10.0.0.11", "fpga_publish": {"u250": "boards"}}},
+    "worker1": {"roles": ["worker"], "vars": {"ansible_host": "10.0.0.11", "fpga_publish": {"u250": "boards", "u280": "none"}}},
 }
 OURS = {"k8s.io/cluster-autoscaler/InAccel": "owned", "fpga.hybrid/pool": "f2-12xlarge", "fpga.hybrid/vpn-address": "172.27.232.5"}
 

@@ -21,6 +21,7 @@ UPSTREAM = {
     "images": ["registry.k8s.io/pause:3.10.2", "calico/node:v3.28.5"],
     "files": [{"url": "https://example.org/a/calico.yaml", "checksum": "sha256:00"}],
     "charts": [{"name": "tigera-operator", "version": "v3.32.1", "repository": "https://docs.example.org/charts"}],
+    "wheels": {"index": "https://pypi.org/simple/", "packages": [["grpcio", "1.85.1"]]},
     "unknown": [{"kind": "image", "name": "others", "note": "ask the chart"}],
 }
 HERE = {
@@ -30,6 +31,7 @@ HERE = {
         {"source": {"url": "https://depot/debian", "suite": "bookworm", "components": ["main"]}, "packages": [{"name": "chrony"}]},
     ],
     "files": [{"url": "https://depot/files/calico.yaml", "checksum": "sha256:00"}],
+    "wheels": {**UPSTREAM["wheels"], "index": "https://depot/python/simple/"},
 }
 
 
@@ -45,6 +47,8 @@ def test_each_thing_has_upstreams_place_and_the_mirrors():
     manifest = found("file", "calico.yaml")
     assert (manifest.origin, manifest.source, manifest.checksum) == ("https://example.org/a/calico.yaml", "https://depot/files/calico.yaml", "sha256:00")
     assert found("chart", "tigera-operator").version == "v3.32.1"
+    wheel = found("wheel", "grpcio")
+    assert (wheel.version, wheel.origin, wheel.source) == ("1.85.1", "https://pypi.org/simple/", "https://depot/python/simple/")
 
 
 def test_without_a_mirror_both_are_upstreams():

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import os
@@ -14,7 +15,7 @@ from dataclasses import replace
 
 import pytest
 
-from ansible_collections.fpga.hybrid.plugins.module_utils import _apt_host
+from ansible_collections.fpga.hybrid.plugins.module_utils import _apt_host, _fetch
 from ansible_collections.fpga.hybrid.plugins.module_utils._apt import AptError, Package, Proxy, Source, ways
 from ansible_collections.fpga.hybrid.plugins.module_utils._apt_host import POLICY, POLICY_KEPT, POLICY_TEXT, Host, Request, Worker
 from ansible_collections.fpga.hybrid.plugins.module_utils._record import PATH, Record
@@ -43,6 +44,7 @@ class Debian:
         #: name -> {version: url}; dependencies by name; what the lists know is what was there at the last update
         self.mirror = {"containerd.io": {"3.0-1": SOURCE.url, "2.4.2-1": SOURCE.url, "1.7-1": SOURCE.url}}
         self.depends = {"containerd.io": ["libseccomp2"]}
+        self.suggests: dict[str, tuple[str, ...]] = {}
         self.lists = {}
         self.calls = []
         self.fails = {}
@@ -69,6 +71,8 @@ class Debian:
                 return 100, "", answers.pop(0)
         if program == "dpkg-query":
             return self.query(words[1:])
+        if program == "dpkg-deb":
+            return 0, self.read(words[1]), ""
         if program == "apt-cache":
             return 0, self.policy(words[2:]), ""
         if program == "apt-mark":
@@ -105,7 +109,7 @@ class Debian:
             self.lists = {name: dict(versions) for name, versions in self.mirror.items()}
         elif verb == "install":
             self.policy_seen = self.read(POLICY)
-            for name, version in (word.split("=") for word in names):
+            for name, version in (self.read(word).split() if word.startswith("/") else word.split("=") for word in names):
                 assert name not in self.held
                 for wanted in (name, *self.depends.get(name, ())):
                     self.installed.setdefault(wanted, "1")
@@ -119,12 +123,22 @@ class Debian:
                 assert name not in self.held
                 self.installed.pop(name, None)
         elif verb == "autoremove":
-            needed = {d for name in self.installed for d in self.depends.get(name, ())}
+            keepers = [self.depends] + ([] if "APT::AutoRemove::SuggestsImportant=false" in self.calls[-1] else [self.suggests])
+            needed = {d for name in self.installed for reasons in keepers for d in reasons.get(name, ())}
             return 0, "".join(f"Remv {name} [1]\n" for name in ("libseccomp2", "old-of-the-user") if name in self.installed and name not in needed), ""
         return 0, "", ""
 
     def ran(self, pattern):
         return [call for call in self.calls if pattern in call]
+
+
+#: A package file, as far as the double reads it.
+ARCHIVE = "/var/cache/xrt.deb"
+SHA256 = hashlib.sha256(b"xrt 2.16.204").hexdigest()
+
+
+def of_file(**changes):
+    return Request("xrt", None, (Package("xrt", None, hold=True, path=ARCHIVE, sha256=changes.get("sha256", SHA256)),))
 
 
 @pytest.fixture
@@ -459,6 +473,15 @@ def test_a_package_that_two_owners_want_goes_with_the_last(debian, run):
     assert "containerd.io" not in debian.installed
 
 
+def test_what_we_brought_goes_although_a_package_of_the_host_suggests_it(debian, run):
+    """As Debian's python3.11 does with python3.11-venv, whose dependencies then need a package that another role brought."""
+    run()
+    debian.installed["python3.11"] = "3.11.2"
+    debian.suggests["python3.11"] = ("libseccomp2",)
+    assert "libseccomp2 removed: nothing needs it any more" in run(absent=True).changes
+    assert "libseccomp2" not in debian.installed
+
+
 def test_a_dependency_that_we_brought_is_ours_when_another_role_asks_for_it_by_name(debian, run):
     other = Request("host", None, (Package("libseccomp2"),))
     run()
@@ -532,8 +555,46 @@ def test_credentials_go_only_to_the_mirrors_own_host(monkeypatch):
             sent.append(request.unredirected_hdrs.get("Authorization"))
             return io.BytesIO(b"key")
 
-    monkeypatch.setattr(_apt_host.ssl, "create_default_context", lambda **_: None)
-    monkeypatch.setattr(_apt_host.urllib.request, "build_opener", lambda *_: Opener())
+    monkeypatch.setattr(_fetch.ssl, "create_default_context", lambda **_: None)
+    monkeypatch.setattr(_fetch.urllib.request, "build_opener", lambda *_: Opener())
     _apt_host.fetch("https://depot/gpg", SOURCE, Proxy())
     _apt_host.fetch("https://elsewhere/gpg", SOURCE, Proxy())
     assert sent == ["Basic bGFiOnB3", None]
+
+
+# Out of a file
+
+
+def test_a_package_comes_out_of_a_file_once_and_goes_like_any_other(debian, run):
+    debian.write(ARCHIVE, "xrt 2.16.204")
+    result = run(of_file())
+    assert debian.installed["xrt"] == "2.16.204"
+    assert debian.held == {"xrt"}
+    assert result.changes == ["xrt 2.16.204 installed", "xrt held"]
+    assert not run(of_file()).changed
+    run(of_file(), absent=True)
+    assert "xrt" not in debian.installed
+
+
+@pytest.mark.parametrize(
+    ("content", "sha256", "said"),
+    [
+        ("xrt 2.16.204", "0" * 64, "expected 0000"),
+        ("dkms 3", hashlib.sha256(b"dkms 3").hexdigest(), "holds dkms 3, expected xrt"),
+        (None, SHA256, "cannot be read"),
+    ],
+)
+def test_a_file_that_is_not_the_package_is_refused(content, sha256, said, debian, run):
+    if content:
+        debian.write(ARCHIVE, content)
+    with pytest.raises(AptError) as refused:
+        run(of_file(sha256=sha256))
+    assert said in str(refused.value)
+    assert "xrt" not in debian.installed
+
+
+def test_a_check_predicts_a_file_that_is_still_to_be_fetched(debian, run):
+    assert run(of_file(), check=True).changes == ["xrt (newest) installed", "xrt held"]
+    debian.write(ARCHIVE, "xrt 2.16.204")
+    assert run(of_file(), check=True).changes == ["xrt 2.16.204 installed", "xrt held"]
+    assert "xrt" not in debian.installed

@@ -163,7 +163,7 @@ def test_numbers_may_come_as_texts_from_the_command_line():
 
 MIRROR = {"url": "https://mirror.example.org"}
 MIRRORS = [
-    ({"apt": MIRROR}, "cluster_mirrors.apt: no such mirror; expected one of debian, kubernetes, docker, helm, images, charts, files, python"),
+    ({"apt": MIRROR}, "cluster_mirrors.apt: no such mirror; expected one of debian, kubernetes, docker, helm, xilinx, inaccel, images, charts, files, python"),
     ({"images": "https://x"}, "cluster_mirrors.images: found 'https://x'; expected a mapping with url"),
     ({"images": {}}, "cluster_mirrors.images.url: found nothing"),
     ({"images": {"url": "ftp://x"}}, "cluster_mirrors.images.url: found 'ftp://x'"),

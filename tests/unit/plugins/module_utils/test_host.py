@@ -73,7 +73,12 @@ ActiveState={timesyncd}
 )
 def test_the_time_service_that_runs_counts_else_one_that_is_installed(values, unit, active):
     service = _host.time_service(_host.parse_units(SHOW.format(**values)))
-    assert (service.unit, service.active) == (unit, active)
+    assert (service.unit, service.active, service.enabled) == (unit, active, False)
+
+
+def test_a_time_service_that_runs_may_not_come_back_with_the_next_boot():
+    units = "Id=chrony.service\nLoadState=loaded\nActiveState=active\nUnitFileState={}\n"
+    assert [_host.time_service(_host.parse_units(units.format(state))).enabled for state in ("enabled", "disabled")] == [True, False]
 
 
 def test_no_time_service():

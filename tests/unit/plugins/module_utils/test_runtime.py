@@ -112,6 +112,22 @@ def test_a_file_written_after_the_service_started_has_not_been_read(tmp_path):
     assert unit.older_than([*map(str, files.values()), str(tmp_path / "absent")]) == [str(files["after"])]
 
 
+@pytest.mark.parametrize(
+    ("shown", "settled"),
+    [
+        ({}, True),
+        ({"ActiveState": "failed"}, False),
+        ({"UnitFileState": "disabled"}, False),
+        ({"NeedDaemonReload": "yes"}, False),
+    ],
+)
+def test_a_unit_is_settled_when_nothing_is_left_to_do_about_it(monkeypatch, shown, settled):
+    state = {"ActiveState": "active", "LoadState": "loaded", "NeedDaemonReload": "no", "MainPID": "7", "UnitFileState": "enabled", **shown}
+    monkeypatch.setattr(r.os.path, "isdir", lambda path: True)
+    answer = r.Output(0, "".join(f"{name}={value}\n" for name, value in state.items()), "")
+    assert r.Unit.read("x.service", lambda argv: answer).settled is settled
+
+
 def test_the_refusal_names_service_containers_difference_and_the_way_on():
     text = r.refusal("containerd", {"moby": 2}, ["a.b: False -> True"], "They survive.", look="docker ps")
     for part in ("containerd", "2 in moby", "a.b: False -> True", "They survive.", "docker ps", "allow_disruption=true"):

@@ -147,6 +147,21 @@ def test_a_restart_that_a_killed_run_owes_is_found(host):
     assert "hasn't read it" in plan.differences()[0]
 
 
+@pytest.mark.parametrize(
+    ("unit", "needed"),
+    [
+        (Unit(active=True, exists=True, enabled=True), False),
+        (Unit(active=True, exists=True), True),
+        (Unit(exists=True, enabled=True), True),
+        (Unit(active=True, exists=True, enabled=True, needs_reload=True), True),
+        (Unit(active=True, exists=True, enabled=True, main_pid=os.getpid()), True),  # older than its file
+    ],
+)
+def test_a_service_that_is_as_it_should_be_is_not_touched(host, unit, needed):
+    host.run({"a": 1})
+    assert host.plan({"a": 1}, unit=unit)[0].start_needed is needed
+
+
 def test_a_file_that_cannot_be_read_is_refused_by_name(host):
     host.config.write_text("{")
     with pytest.raises(EngineError, match=r"daemon\.json cannot be read.*Nothing was changed"):

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.fpga.hybrid.plugins.module_utils._record import Record
+from ansible_collections.fpga.hybrid.plugins.module_utils._runtime import Unit
 from ansible_collections.fpga.hybrid.plugins.modules import owned_files
 from tests.unit.plugins.modules.calling import Call
 
@@ -21,9 +23,10 @@ def files(call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callab
     load = Record.load
     monkeypatch.setattr(owned_files.Record, "load", lambda: load(str(tmp_path / "record.json")))
 
-    def run(check: bool = False, state: str = "present", owner: str = "role", **contents: str) -> dict[str, Any]:
+    def run(check: bool = False, state: str = "present", owner: str = "role", unit: str | None = None, **contents: str) -> dict[str, Any]:
         wanted = [{"path": str(tmp_path / "etc" / name), "content": text, "mode": "0600"} for name, text in contents.items()]
-        return call("owned_files", owner=owner, check=check, state=state, folders=[{"path": str(tmp_path / "etc"), "mode": "0700"}], files=wanted)
+        folders = [{"path": str(tmp_path / "etc"), "mode": "0700"}]
+        return call("owned_files", owner=owner, check=check, state=state, folders=folders, files=wanted, unit=unit)
 
     return run
 
@@ -68,3 +71,27 @@ def test_a_file_that_is_no_longer_listed_goes(files: Callable[..., dict[str, Any
     files(a="1\n", b="2\n")
     assert files(a="1\n")["paths"] == [str(tmp_path / "etc" / "b")]
     assert not (tmp_path / "etc" / "b").exists()
+
+
+def a_service(**state: Any) -> Callable[[str], Unit]:
+    return lambda name: Unit(**{"exists": True, "active": True, "enabled": True, **state})
+
+
+@pytest.mark.parametrize(
+    ("state", "start", "restart"),
+    [
+        ({}, False, False),
+        ({"active": False}, True, False),
+        ({"enabled": False}, True, False),
+        ({"needs_reload": True}, True, False),
+        ({"main_pid": os.getpid()}, True, True),  # this process started before the file was written: a run was killed before its restart
+    ],
+)
+def test_a_unit_that_reads_the_files_is_started_only_where_something_is_left_to_do(
+    files: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch, state: dict[str, Any], start: bool, restart: bool
+) -> None:
+    monkeypatch.setattr(owned_files.Unit, "read", a_service(**state))
+    first = files(unit="x.service", a="1\n")
+    assert (first["start_needed"], first["restart_needed"]) == (True, state.get("active", True))
+    again = files(unit="x.service", a="1\n")
+    assert (again["start_needed"], again["restart_needed"]) == (start, restart)
