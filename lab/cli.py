@@ -94,6 +94,12 @@ def host_list(_: argparse.Namespace) -> None:
     print(status.hosts_table())
 
 
+def evaluate(options: argparse.Namespace) -> None:
+    from lab import evaluate as evaluation  # moto is slow to import
+
+    evaluation.evaluate(options.family)
+
+
 def endpoint_add(options: argparse.Namespace) -> None:
     change_endpoints(lambda: wall.add_endpoint(options.endpoint))
 
@@ -136,6 +142,9 @@ def parser() -> argparse.ArgumentParser:
     verb("status", show_status, "what runs")
     add_host_verbs(verbs.add_parser("host", help="one host: add, remove, exec, reboot, list"))
     fpga.add_verb(verbs)
+    verb("evaluate", evaluate, "tell the tutorial's story on the running lab: a pending job makes an instance appear, run it, and go").add_argument(
+        "--family", choices=("f2", "f1"), default="f2", help="f1: the tutorial's own instance types, which AWS has retired"
+    )
     add_machine_verbs(verbs.add_parser("machine", help="what the machine is like: save, compare"))
     depot.add_verbs(verbs.add_parser("depot", help="the site's mirror: build, up, remove, status, list, clock"))
     add_endpoint_verbs(verbs.add_parser("endpoint", help="where a gateway's UDP port leads: add, remove"))

@@ -1,4 +1,4 @@
-"""What stands in the lab's AWS before `make evaluate` uses it: what a site's own account has, and the keys that its administrator hands out."""
+"""What stands in the lab's AWS before a cluster uses it: what a site's own account has, and the keys that its administrator hands out."""
 
 from __future__ import annotations
 
@@ -7,10 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lab.cloud.server import REGION, Control
-from lab.settings import VPC
-
-ZONE = f"{REGION}a"
+from lab.cloud.server import Control
+from lab.cloud.sidecar import make_subnets
 
 
 def key_file(credentials: Mapping[str, str]) -> str:
@@ -19,18 +17,16 @@ def key_file(credentials: Mapping[str, str]) -> str:
 
 
 class Account:
-    """An account with one network, one image, and users that may do what playbook iam.yml has written for them, and no more."""
+    """An account with the lab's VPC, one image, and users that may do what playbook iam.yml has written for them, and no more."""
 
     def __init__(self, cloud: Control) -> None:
         self._cloud = cloud
-        ec2 = cloud.client("ec2")
-        network = ec2.create_vpc(CidrBlock=str(VPC.subnet))["Vpc"]["VpcId"]
-        self.subnet = ec2.create_subnet(VpcId=network, CidrBlock=str(VPC.subnet), AvailabilityZone=ZONE)["Subnet"]["SubnetId"]
-        self.image = ec2.register_image(Name="fpga-hybrid-lab", RootDeviceName="/dev/xvda", Architecture="x86_64")["ImageId"]
+        self.subnets = make_subnets(cloud)
+        self.image: str = cloud.client("ec2").register_image(Name="fpga-hybrid-lab", RootDeviceName="/dev/xvda", Architecture="x86_64")["ImageId"]
 
     def variables(self) -> dict[str, Any]:
-        """For playbooks."""
-        return {"lab_cloud_subnets": [self.subnet], "lab_cloud_image": self.image}
+        """For the playbooks."""
+        return {"lab_cloud_subnets": list(self.subnets.values()), "lab_cloud_image": self.image}
 
     def user(self, identity: str, policies: Path) -> dict[str, str]:
         """Makes the user of an identity out of the policy that iam.yml wrote into a folder; its credentials."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ansible_collections.fpga.hybrid.plugins.module_utils._duration import EXAMPLE, DurationError, seconds
@@ -26,6 +26,7 @@ Object = dict[str, Any]
 
 GROUP = "admissionregistration.k8s.io"
 PODS, JOBS, REFUSAL, ADVICE = "fpga-hybrid-pods", "fpga-hybrid-jobs", "fpga-hybrid-pods-must-say", "fpga-hybrid-pods-should-say"
+WHOLE_BOARDS = "fpga-hybrid-whole-boards"
 
 SAFE_TO_EVICT = "cluster-autoscaler.kubernetes.io/safe-to-evict"
 OUTAGE_TAINTS = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
@@ -46,12 +47,16 @@ class PolicyError(Exception):
 
 @dataclass(frozen=True)
 class Policy:
-    """names and prefixes of FPGA resources; tolerance and deadline in seconds, deadline 0 for none."""
+    """names and prefixes of FPGA resources; tolerance and deadline in seconds, deadline 0 for none.
+
+    whole: resource that pods do not share boards of -> the copies of a whole board, of the largest one; all others divide it.
+    """
 
     names: tuple[str, ...]
     prefixes: tuple[str, ...]
     tolerance: int
     deadline: int
+    whole: Mapping[str, int] = field(default_factory=dict)
 
     # --- expressions (CEL) ---
 
@@ -89,6 +94,21 @@ class Policy:
             policies.append((JOBS, _rule("batch", "jobs"), _conditions(self.asks("object.spec.template.spec")), jobs))
         return [value for policy in policies for value in _mutating(version, *policy)]
 
+    def whole_boards(self) -> list[Object]:
+        """Allocate sees ids of devices and not the pod, so who asks for a part of a board that is not shared has to be refused before."""
+        if not self.whole:
+            return []
+        # Requests and limits of an extended resource are equal, and limits are always there.
+        validations = [
+            (
+                f"{_CONTAINERS}.all(c, c.?resources.?limits[?{_literal(resource)}].optMap(amount, quantity(amount).asInteger() % {copies} == 0).orValue(true))",
+                f"Boards of {resource} are not shared between pods (cluster_accelerators: shared: false), so a container asks for whole ones: "
+                f"a multiple of {copies}. Write that, or nothing of it.",
+            )
+            for resource, copies in sorted(self.whole.items())
+        ]
+        return list(_validating(WHOLE_BOARDS, _conditions(self.asks("object.spec")), validations, ["Deny"]))
+
     def validating(self) -> list[Object]:
         """Where policies cannot change pods: what loses a job when it is not said is refused, the rest is advice. Both say what to write."""
         must = [(_ANNOTATED, _MUST_SAY)]
@@ -118,6 +138,7 @@ def _literal(value: str | Sequence[str]) -> str:
     return json.dumps(value)
 
 
+_CONTAINERS = "(object.spec.containers + object.spec.?initContainers.orValue([]))"
 _TOLERATIONS = "object.spec.?tolerations.orValue([])"
 _ANNOTATED = f"{_literal(SAFE_TO_EVICT)} in object.metadata.?annotations.orValue({{}})"
 _PREFERS = "object.spec.?affinity.?nodeAffinity.?preferredDuringSchedulingIgnoredDuringExecution.hasValue()"
@@ -247,10 +268,12 @@ def parse_policy(accelerators: Mapping[str, Any] | None, pools: Sequence[Mapping
     """The catalogue's resources, those of the pools' other device plugins, and further names (or C(prefix/*)). Raises PolicyError."""
     problems: list[Problem] = []
     try:
-        catalogue = [accelerator.resource for accelerator in parse_accelerators(accelerators).values()]
+        entries = list(parse_accelerators(accelerators).values())
     except PoolError as error:
         problems += error.problems
-        catalogue = []
+        entries = []
+    catalogue = [entry.resource for entry in entries]
+    whole = {entry.resource: max(entry.replicas.values()) for entry in entries if not entry.shared}
     own = [str(name) for pool in pools for name in (pool.get("resources") or {}) if name not in NATIVE_RESOURCES]
     names = [name for name in further if not str(name).endswith("*")]
     prefixes = [str(name)[:-1] for name in further if str(name).endswith("*")]
@@ -267,15 +290,15 @@ def parse_policy(accelerators: Mapping[str, Any] | None, pools: Sequence[Mapping
     if problems:
         raise PolicyError(problems)
     everything = [name for name in dict.fromkeys((*catalogue, *own, *names)) if not name.startswith(PREFIXES)]
-    return Policy(tuple(everything), (*PREFIXES, *prefixes), found["cluster_fpga_outage_tolerance"], found["cluster_fpga_pod_deadline"])
+    return Policy(tuple(everything), (*PREFIXES, *prefixes), found["cluster_fpga_outage_tolerance"], found["cluster_fpga_pod_deadline"], whole)
 
 
 def objects(policy: Policy, kind: str) -> list[Object]:
     """What is applied, by fpga_policy_kind."""
     made: dict[str, Callable[[], list[Object]]] = {
-        "mutating": lambda: policy.mutating("v1"),
-        "mutating_v1beta1": lambda: policy.mutating("v1beta1"),
-        "validating": policy.validating,
+        "mutating": lambda: [*policy.mutating("v1"), *policy.whole_boards()],
+        "mutating_v1beta1": lambda: [*policy.mutating("v1beta1"), *policy.whole_boards()],
+        "validating": lambda: [*policy.validating(), *policy.whole_boards()],
         "none": list,
     }
     if kind not in made:
@@ -285,7 +308,7 @@ def objects(policy: Policy, kind: str) -> list[Object]:
 
 def leftovers(wanted: Sequence[Mapping[str, Any]]) -> list[str]:
     """What another kind, or a deadline that is no longer there, may have left: C(kind/name) as kubectl takes it, bindings first."""
-    names = {"mutating": (PODS, JOBS), "validating": (REFUSAL, ADVICE)}
+    names = {"mutating": (PODS, JOBS), "validating": (REFUSAL, ADVICE, WHOLE_BOARDS)}
     every = [f"{kind}admissionpolicy{part}/{name}" for part in ("binding", "") for kind in names for name in names[kind]]
     there = {f"{value['kind'].lower()}/{value['metadata']['name']}" for value in wanted}
     return [name for name in every if name not in there]

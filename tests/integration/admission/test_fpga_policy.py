@@ -15,7 +15,11 @@ from tests.integration.admission.server import ApiServer, RefusedError, wait_for
 
 Object = dict[str, Any]
 
-CATALOGUE = {"com.inaccel.xgboost.exact": {"resource": "inaccel.com/xgboost.exact", "replicas": {"u250": 4}}}
+ALONE = "inaccel.com/alone"
+CATALOGUE = {
+    "com.inaccel.xgboost.exact": {"resource": "inaccel.com/xgboost.exact", "replicas": {"u250": 4}},
+    "com.inaccel.alone": {"resource": ALONE, "replicas": {"u250": 4, "u50": 2}, "shared": False},
+}
 POOLS = [{"name": "own", "resources": {"cpu": "4", "vendor.example/card": "1"}}]
 POLICY = parse_policy(CATALOGUE, POOLS, ["site.example/*", "site2.example/fpga"], "30m", "24h")
 ADVISED = "advised"  # a namespace under the policies of clusters whose API server cannot change pods
@@ -76,7 +80,9 @@ def bound(policies: list[Object], operator: str) -> list[Object]:
 
 
 def without_tolerations() -> list[Object]:
-    """Somebody else's policy, which comes before ours by its name: it takes the defaults away from pods with a label, as if their plug-in were off.
+    """Somebody else's policy, which takes the defaults away from pods with a label, as if their plug-in were off.
+
+    Before or after ours: an API server takes policies in an order that is another one each time (policy_source.go ranges over a map).
 
     Of a pod without an FPGA they come back when the chain runs again, so the label tells that it did its work.
     """
@@ -95,7 +101,8 @@ def without_tolerations() -> list[Object]:
 @pytest.fixture(scope="module", autouse=True)
 def policies(api: ApiServer) -> None:
     """Applied as the role does, and waited for: an API server takes them up within a second or two."""
-    mutating, validating = objects(POLICY, "mutating"), objects(POLICY, "validating")
+    mutating = objects(POLICY, "mutating")
+    validating = [value for value in objects(POLICY, "validating") if value not in mutating]
     apply = ServerSideApply(api.kubectl())
     wanted = [
         {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": ADVISED}},
@@ -111,6 +118,7 @@ def policies(api: ApiServer) -> None:
     wait_for(lambda: "activeDeadlineSeconds" in api.create(job(BOARD))["spec"], "the policy for Jobs")
     wait_for(lambda: api.create(pod(metadata={"labels": {"bare": "no"}}))["metadata"]["labels"] == {"bare": "done"}, "the other one's policy")
     wait_for(lambda: refused(api, pod(BOARD)) is not None, "the policy that refuses")
+    wait_for(lambda: part_refused(api, {ALONE: "1"}) is not None, "the policy of whole boards")
     wait_for(lambda: bool(advice(api, pod(BOARD, metadata={"annotations": {SAFE_TO_EVICT: "false"}}))), "the policy that advises")
 
 
@@ -243,7 +251,8 @@ def test_lists_that_are_not_there_are_made(api):
     """No annotations, no tolerations, no affinity: as where DefaultTolerationSeconds is switched off."""
     made = api.create(pod(BOARD, metadata={"labels": {"bare": "no"}}))
     assert made["metadata"]["labels"] == {"bare": "done"}
-    assert made["spec"]["tolerations"] == [POOL_TOLERATION, *outage(1800)]
+    assert {one["key"]: one for one in made["spec"]["tolerations"]} == {one["key"]: one for one in [POOL_TOLERATION, *outage(1800)]}
+    assert len(made["spec"]["tolerations"]) == 3
     assert (annotation(made), preferences(made)) == ("false", [ON_PREM])
 
 
@@ -359,12 +368,37 @@ def test_advice_is_for_pods_with_an_fpga_only(api):
     assert (untouched(made), warnings) == (True, [])
 
 
+# --- boards that are not shared
+
+
+def part_refused(api: ApiServer, limits: Object, **where: Any) -> str | None:
+    try:
+        api.create(pod(limits, **where))
+    except RefusedError as error:
+        return str(error)
+    return None
+
+
+@pytest.mark.parametrize("amount", ["1", "2", "3", "5", "6"])
+def test_a_part_of_a_board_that_is_not_shared_is_refused_with_what_to_write(api, amount):
+    for where in ({"limits": {ALONE: amount}}, {"limits": None, "init": {ALONE: amount}}):
+        message = part_refused(api, **where) or ""
+        assert f"Boards of {ALONE} are not shared between pods" in message
+        assert "a container asks for whole ones: a multiple of 4. Write that" in message
+
+
+@pytest.mark.parametrize("limits", [{ALONE: "4"}, {ALONE: "8"}, {ALONE: "0"}, {ALONE: "1k"}, {"inaccel.com/xgboost.exact": "1"}, BOARD])
+def test_whole_boards_and_what_is_shared_are_taken(api, limits):
+    assert part_refused(api, limits) is None
+
+
 # --- other forms
 
 
 def test_the_beta_form_is_taken_where_it_is_served(api):
     """1.35 with its feature gate; this server is a 1.36 that was told to serve it."""
-    beta = [{**value, "metadata": {"name": f"beta-{value['metadata']['name']}"}} for value in objects(POLICY, "mutating_v1beta1")]
+    mutating = [value for value in objects(POLICY, "mutating_v1beta1") if value["kind"].startswith("Mutating")]
+    beta = [{**value, "metadata": {"name": f"beta-{value['metadata']['name']}"}} for value in mutating]
     assert {value["apiVersion"] for value in beta} == {"admissionregistration.k8s.io/v1beta1"}
     for value in beta:
         place = "mutatingadmissionpolicies" if value["kind"] == "MutatingAdmissionPolicy" else "mutatingadmissionpolicybindings"

@@ -44,12 +44,20 @@ def test_without_a_deadline_there_is_no_policy_for_jobs_and_a_former_one_goes():
     assert made["absent"][:2] == ["mutatingadmissionpolicybinding/fpga-hybrid-jobs", "validatingadmissionpolicybinding/fpga-hybrid-pods-must-say"]
 
 
+def test_what_pods_do_not_share_is_asked_for_by_whole_boards_of_the_largest_kind():
+    alone = {"adder": {"resource": "example.org/adder", "replicas": {"u250": 4, "u50": 2}, "shared": False}}
+    assert parse_policy({**CATALOGUE, **alone}, [], [], "30m", "24h").whole == {"example.org/adder": 4}
+    for kind, wanted in (("mutating", True), ("validating", True), ("none", False)):
+        assert ("fpga-hybrid-whole-boards" in json.dumps(fpga_policy(alone, kind)["objects"])) is wanted
+    assert "validatingadmissionpolicy/fpga-hybrid-whole-boards" in fpga_policy(CATALOGUE, "mutating")["absent"]
+
+
 @pytest.mark.parametrize("kind", ["mutating", "mutating_v1beta1", "validating", "none"])
 def test_of_every_kind_what_is_not_wanted_goes(kind):
     made = fpga_policy({}, kind)
     there = {f"{value['kind'].lower()}/{value['metadata']['name']}" for value in made["objects"]}
     assert not there & set(made["absent"])
-    assert len(there) + len(made["absent"]) == 8
+    assert len(there) + len(made["absent"]) == 10
 
 
 def test_an_unknown_kind_is_said():

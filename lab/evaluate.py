@@ -1,0 +1,129 @@
+"""`make evaluate`: the tutorial's story on the running lab, whose AWS stands for as long as it is told.
+
+An account is made with what a site's own would have, the cluster gets keeper, autoscaler and node pools by the collection's playbooks, the story is told by
+playbook evaluate.yml, and all of it is taken away again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address
+from pathlib import Path
+from typing import Any
+
+from lab import lifecycle
+from lab.cloud import image
+from lab.cloud.account import Account, key_file
+from lab.cloud.server import Cloud
+from lab.cloud.sidecar import SideCar
+from lab.hosts import container
+from lab.run import run, say
+from lab.settings import ONPREM, LabError, cache
+
+ROOT = Path(__file__).resolve().parent.parent
+#: The machine itself, as all networks of the lab see it; inventories/lab_cloud says the same.
+ADDRESS: IPv4Address = ONPREM.gateway
+PORT = 5055
+FAMILIES = ("f2", "f1")
+CONTROL_PLANE = "cp1"
+JOB_IMAGE = "lab.fpga-hybrid.test/xgboost-fit:1"
+#: The first job works until the instance has surely come, the second until the first has surely ended.
+SECONDS = (75, 75)
+#: What the issue that brought this asks for: from a job that finds no place to that job running, and from idle to gone beyond the autoscaler's own patience.
+RUNNING_SECONDS, GONE_SECONDS = 45, 30
+
+
+@dataclass
+class Site:
+    """The lab's cluster with its AWS."""
+
+    cloud: Cloud
+    cars: SideCar
+    family: str
+    folder: Path
+    account: Account
+    users: dict[str, dict[str, str]] = field(default_factory=dict)
+
+    def ansible(self, *command: str, credentials: Mapping[str, str] | None = None, shown: bool = False, **variables: Any) -> str:
+        """Runs a program of Ansible's on both inventories; its output, which is shown at once if somebody is to read it. Raises LabError."""
+        file = self.folder / "variables.json"
+        file.write_text(json.dumps({**self.account.variables(), "family": self.family, **variables}))
+        program, *rest = command
+        words = [ROOT / ".venv/bin" / program, *rest, "-i", "inventories/lab", "-i", "inventories/lab_cloud", "-e", f"@{file}"]
+        environment = {**os.environ, **self.cloud.environment(credentials), "no_proxy": str(ADDRESS)}
+        started = time.monotonic()
+        output = None if shown else subprocess.PIPE
+        done = subprocess.run(words, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, text=True, check=False)
+        if done.returncode:
+            raise LabError(f"{' '.join(command)} ended with status {done.returncode}{': ' + done.stdout[-4000:] if done.stdout else ', see above'}")
+        say(f"{' '.join(command[:2])}: {time.monotonic() - started:.0f} s")
+        return done.stdout or ""
+
+    def prepare(self) -> None:
+        """Everything that stands before a job waits: policies, users with their keys, node pools, keeper, autoscaler."""
+        cluster = json.loads(self.control_plane("cat", "/etc/fpga-hybrid/cluster.json"))["cluster_id"]
+        policies = self.folder / "iam"
+        self.ansible("ansible-playbook", "playbooks/iam.yml", dest=str(policies), cluster_id=cluster, aws_iam="create")
+        self.users = {identity: self.account.user(identity, policies) for identity in ("pools", "keeper", "autoscaler")}
+        for identity in ("keeper", "autoscaler"):
+            self.put(f"/etc/fpga-hybrid/{identity}.aws", key_file(self.users[identity]))
+        self.ansible("ansible-playbook", "playbooks/pools.yml", credentials=self.users["pools"])
+        self.ansible("ansible-playbook", "site.yml")
+
+    def tell(self) -> None:
+        options = {"evaluation_image": JOB_IMAGE, "evaluation_arguments": ["--seconds=$(EVALUATION_SECONDS)", "--resource=$(EVALUATION_RESOURCE)"]}
+        self.ansible("ansible-playbook", "playbooks/evaluate.yml", shown=True, evaluation_seconds=SECONDS, evaluation_patience=180, **options)
+
+    def take_away(self) -> None:
+        """Autoscaler first, lest it starts others; the instances; keeper, which clears away what is left of them."""
+        self.ansible("ansible", "control_plane", "-m", "include_role", "-a", "name=fpga.hybrid.autoscaler tasks_from=reset")
+        self.ansible("ansible-playbook", "playbooks/pools.yml", credentials=self.users.get("pools"), state="absent", force=True)
+        self.ansible("ansible", "control_plane", "-m", "include_role", "-a", "name=fpga.hybrid.keeper tasks_from=reset")
+        self.control_plane("rm", "-f", *(f"/etc/fpga-hybrid/{identity}.aws" for identity in ("keeper", "autoscaler")))
+
+    # --- what is known of it
+
+    def launched(self) -> list[dict[str, Any]]:
+        """Every instance there ever was, the ended ones, too."""
+        pages = self.cloud.client("ec2").get_paginator("describe_instances").paginate()
+        return [one for page in pages for reservation in page["Reservations"] for one in reservation["Instances"]]
+
+    @staticmethod
+    def control_plane(*command: str, stdin: str | None = None) -> str:
+        return run("podman", "exec", "--interactive", container.by_name(CONTROL_PLANE).container, *command, stdin=stdin)
+
+    def put(self, path: str, text: str) -> None:
+        """A file that only root may read."""
+        self.control_plane("sh", "-c", f"umask 077; cat > {path}.new && mv {path}.new {path}", stdin=text)
+
+
+@contextmanager
+def site(family: str = FAMILIES[0]) -> Iterator[Site]:
+    """The lab with its AWS, as long as the context lasts. The cluster itself must stand (make lab)."""
+    lifecycle.require_root()
+    if family not in FAMILIES:
+        raise LabError(f"family: found {family!r}; expected {' or '.join(FAMILIES)}")
+    reference = image.ensure()
+    with tempfile.TemporaryDirectory(prefix="evaluate-", dir=cache()) as folder, Cloud(str(ADDRESS), PORT) as cloud, SideCar(cloud, reference) as cars:
+        yield Site(cloud, cars, family, Path(folder), Account(cloud))
+
+
+def evaluate(family: str) -> None:
+    started = time.monotonic()
+    with site(family) as found:
+        try:
+            found.prepare()
+            found.tell()
+            launched = [f"{one['InstanceId']} ({one['InstanceType']})" for one in found.launched()]
+            if len(launched) != 1:
+                raise LabError(f"instances launched in the whole run: {', '.join(launched)}; expected one")
+        finally:
+            found.take_away()
+    say(f"evaluated with {family} in {time.monotonic() - started:.0f} s: one instance in the whole run, {launched[0]}, and it has gone")
