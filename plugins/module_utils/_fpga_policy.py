@@ -98,15 +98,7 @@ class Policy:
         """Allocate sees ids of devices and not the pod, so who asks for a part of a board that is not shared has to be refused before."""
         if not self.whole:
             return []
-        # Requests and limits of an extended resource are equal, and limits are always there.
-        validations = [
-            (
-                f"{_CONTAINERS}.all(c, c.?resources.?limits[?{_literal(resource)}].optMap(amount, quantity(amount).asInteger() % {copies} == 0).orValue(true))",
-                f"Boards of {resource} are not shared between pods (cluster_accelerators: shared: false), so a container asks for whole ones: "
-                f"a multiple of {copies}. Write that, or nothing of it.",
-            )
-            for resource, copies in sorted(self.whole.items())
-        ]
+        validations = [_by_whole_boards(resource, copies) for resource, copies in sorted(self.whole.items())]
         return list(_validating(WHOLE_BOARDS, _conditions(self.asks("object.spec")), validations, ["Deny"]))
 
     def validating(self) -> list[Object]:
@@ -149,6 +141,16 @@ _MUST_SAY = (
 )
 #: A static pod's image in the API: nobody may change it.
 _NO_MIRROR = {"name": "no-mirror-pod", "expression": '!("kubernetes.io/config.mirror" in object.metadata.?annotations.orValue({}))'}
+
+
+def _by_whole_boards(resource: str, copies: int) -> tuple[str, str]:
+    """Expression and message. Requests and limits of an extended resource are equal, and limits are always there."""
+    whole = f"quantity(amount).asInteger() % {copies} == 0"
+    message = (
+        f"Boards of {resource} are not shared between pods (cluster_accelerators: shared: false), so a container asks for whole ones: "
+        f"a multiple of {copies}. Write that, or nothing of it."
+    )
+    return f"{_CONTAINERS}.all(c, c.?resources.?limits[?{_literal(resource)}].optMap(amount, {whole}).orValue(true))", message
 
 
 def _tolerated(key: str, effect: str, *, besides_the_default: bool = False) -> str:

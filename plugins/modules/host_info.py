@@ -43,10 +43,12 @@ container:
   returned: success
   type: str
 time_service:
-  description: The service that keeps the time, null if there is none. C(ours) says whether this collection installed it.
+  description:
+    - The service that keeps the time, null if there is none. C(ours) says whether this collection installed it.
+    - C(configured) says whether it is systemd-timesyncd with time servers that this collection has given it.
   returned: success
   type: dict
-  sample: {unit: chrony.service, package: chrony, active: true, enabled: true, ours: false}
+  sample: {unit: chrony.service, package: chrony, active: true, enabled: true, ours: false, configured: false}
 """
 
 import os
@@ -55,6 +57,9 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.fpga.hybrid.plugins.module_utils import _host
 from ansible_collections.fpga.hybrid.plugins.module_utils._record import Record, RecordError
+
+#: As role host writes it.
+TIMESYNCD_CONF = "/etc/systemd/timesyncd.conf.d/fpga-hybrid.conf"
 
 
 def container(module: AnsibleModule) -> str | None:
@@ -85,7 +90,9 @@ def main() -> None:
     if service:
         installed = packages.get(service.package)
         ours = installed is not None and installed["was"] is None
-        time_service = {"unit": service.unit, "package": service.package, "active": service.active, "enabled": service.enabled, "ours": ours}
+        configured = service.unit == "systemd-timesyncd.service" and os.path.exists(TIMESYNCD_CONF)
+        state = {"active": service.active, "enabled": service.enabled, "ours": ours, "configured": configured}
+        time_service = {"unit": service.unit, "package": service.package, **state}
     release = _host.distribution(_host.parse_os_release(read("/etc/os-release")))
     module.exit_json(changed=False, ansible_facts=release, container=container(module), time_service=time_service)
 

@@ -158,7 +158,8 @@ def tell(cluster, plan=PLAN):
     """All steps, each as a run of the module of its own; the lines."""
     known, told = {}, []
     for step in evaluation.STEPS:
-        run = Evaluation(cluster, plan, Story.restore(copy.deepcopy(known)), keeper=lambda _name: cluster.keeper, sleep=cluster.sleep, clock=lambda: cluster.now)
+        before = Story.restore(copy.deepcopy(known))
+        run = Evaluation(cluster, plan, before, keeper=lambda _name: cluster.keeper, sleep=cluster.sleep, clock=lambda: cluster.now)
         cluster.happen()
         run.do(step)
         known = json.loads(json.dumps(run.story.keep()))
@@ -223,7 +224,7 @@ def test_a_site_where_the_story_cannot_be_told(before, message):
 
 def test_pools_that_cannot_run_the_job_are_told():
     plan = Plan(XGBOOST, 4, {"f2-6xlarge": 2}, {}, "image")
-    with pytest.raises(EvaluationError, match="found f2-6xlarge 2 of inaccel.com/xgboost.exact on one node; expected a pool with 4"):
+    with pytest.raises(EvaluationError, match=r"found f2-6xlarge 2 of inaccel\.com/xgboost\.exact on one node; expected a pool with 4"):
         tell(story(Cluster()), plan)
 
 
