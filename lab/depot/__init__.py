@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from lab import settings
-from lab.depot import archives, container, debian, debs, files, golang, images, rootfs, tls
+from lab.depot import archives, container, debian, debs, files, golang, images, rootfs, tls, wheels
 from lab.depot.base import Cache, DepotError
 from lab.depot.container import Served
 from lab.depot.repository import signer
@@ -43,6 +43,7 @@ def build(*, refresh: bool = False) -> None:
         files.publish_key(cache, signer(cache).public_key())
     debs.build(cache)
     files.build(cache)
+    wheels.build(cache)
 
 
 def up() -> None:

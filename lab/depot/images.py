@@ -9,7 +9,7 @@ from pathlib import Path
 
 import tomllib
 
-from lab.depot import container, golang, oci, rootfs, tls
+from lab.depot import container, golang, oci, rootfs, tls, wheels
 from lab.depot.base import HERE, Cache, DepotError, Stamp, digest_of, lock, say
 from lab.depot.registry import Registry
 from lab.depot.repository import architecture
@@ -65,8 +65,11 @@ class Pusher:
                 entries[path] = oci.Entry(source, mode=0o755 if source.read_bytes().startswith(b"#!") else 0o644)
             elif kind == "link":
                 entries[path] = oci.Entry(link=rest)
+            elif kind == "wheel":
+                found = wheels.contents(self.cache, rest)
+                entries |= {f"{path}/{name}".rstrip("/"): oci.Entry(source, mode=0o644) for name, source in found.items()}
             else:
-                raise DepotError(f"{TABLE.name}: {reference!r} is neither program:, text: nor link:")
+                raise DepotError(f"{TABLE.name}: {reference!r} is neither program:, text:, wheel: nor link:")
         return entries
 
     def _inputs(self, spec: Spec) -> str:
@@ -78,6 +81,8 @@ class Pusher:
                 parts.append(str(self.table.program(rest).stamp(self.cache).read().get("sha256")))
             elif kind == "text":
                 parts.append(FOLDER / rest)
+            elif kind == "wheel":
+                parts.append(wheels.digest(self.cache, rest.partition("/")[0]))
         if spec.base:
             parts.append(rootfs.image_base_stamp(self.cache).path)
         return digest_of(*parts)

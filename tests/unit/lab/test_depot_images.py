@@ -8,6 +8,7 @@ import gzip
 import hashlib
 import io
 import json
+import re
 import tarfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -17,7 +18,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lab.depot import archives, golang, images, oci
+from lab.depot import archives, golang, images, oci, wheels
 from lab.depot.base import Cache
 
 DIGEST = "sha256:" + "0123456789abcdef" * 4
@@ -146,6 +147,12 @@ def test_every_image_is_made_of_what_the_depot_builds(spec: images.Spec) -> None
             table.program(rest)
         elif kind == "text":
             assert (images.FOLDER / rest).is_file()
+        elif kind == "wheel":
+            name, _, inside = rest.partition("/")
+            version = re.search(rf"^{re.escape(name)}==(\S+)", wheels.REQUIREMENTS.read_text(), re.MULTILINE)
+            assert version is not None
+            # a folder whose name has the version in it
+            assert not inside.endswith(".dist-info") or inside == f"{name.replace('-', '_')}-{version[1]}.dist-info"
         else:
             assert kind == "link"
             assert rest in spec.files
