@@ -78,7 +78,7 @@ class Site:
         self.ansible("ansible-playbook", "site.yml")
 
     def tell(self) -> None:
-        options = {"evaluation_image": JOB_IMAGE, "evaluation_arguments": ["--seconds=$(EVALUATION_SECONDS)", "--resource=$(EVALUATION_RESOURCE)"]}
+        options = {"evaluation_image": JOB_IMAGE, "evaluation_arguments": ["--seconds=$(EVALUATION_SECONDS)"]}
         self.ansible("ansible-playbook", "playbooks/evaluate.yml", shown=True, evaluation_seconds=SECONDS, evaluation_patience=180, **options)
 
     def take_away(self) -> None:

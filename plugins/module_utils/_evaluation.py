@@ -147,7 +147,7 @@ def job(name: str, plan: Plan) -> dict[str, Any]:
         "name": "main",
         "image": plan.image,
         "args": list(plan.arguments),
-        "env": [{"name": "EVALUATION_SECONDS", "value": str(plan.seconds[name])}, {"name": "EVALUATION_RESOURCE", "value": plan.resource}],
+        "env": [{"name": "EVALUATION_SECONDS", "value": str(plan.seconds[name])}],
         "resources": {"requests": {"cpu": "100m", "memory": "128Mi"}, "limits": {plan.resource: str(plan.copies)}},
         "securityContext": {
             "allowPrivilegeEscalation": False,

@@ -34,4 +34,4 @@ def test_a_stopped_timesyncd_gets_our_servers_and_keeps_them(service, container,
     follows = {name: trust_as_template(VARIABLES[name]) for name in names}
     told = next(file["content"] for file in VARIABLES["__host_time_files"] if "timesyncd" in file["path"])
     known = {"__host": {"time_service": service, "container": container}, "host_time_servers": ["ntp.example.org"], **follows}
-    assert Templar(loader=DataLoader(), variables=known).template(trust_as_template(told)) == servers
+    assert (Templar(loader=DataLoader(), variables=known).template(trust_as_template(told)) or "") == servers
