@@ -75,6 +75,10 @@ lint: tools ## ruff, mypy, yamllint, ansible-lint, documentation
 bench-site: tools ## site.yml against a bare shell script on the same hosts
 	@$(VENV)/python tests/bench/site.py
 
+.PHONY: bench-bootstrap
+bench-bootstrap: tools ## a join by bootstrap against the bare commands, on worker3 of the running lab
+	@PATH=$(CURDIR)/$(VENV):$$PATH $(VENV)/python -m tests.bench.bootstrap
+
 .PHONY: bench-device-plugin
 bench-device-plugin: tools ## start, memory, idling and answers of the device plugin with 16 boards
 	@PYTHONPATH=roles/fpga_device_plugin/files $(VENV)/python -m tests.bench.device_plugin
