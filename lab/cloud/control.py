@@ -6,6 +6,7 @@ GET    /lab-cloud/faults      what is set       POST  sets one (its keys: lab.cl
 DELETE /lab-cloud/faults      lifts all         DELETE /lab-cloud/faults/<id>  lifts one
 GET    /lab-cloud/settings    what it is like   PATCH changes some of it (lab.cloud.faults.Settings)
 POST   /lab-cloud/advance     {"seconds": n}: the lab's AWS is that much later; what is due happens
+POST   /lab-cloud/console     {"instance": id, "output": text}: what GetConsoleOutput answers from now on
 POST   /lab-cloud/reset       an empty account again
 """
 
@@ -33,7 +34,7 @@ def steerable(proxy: Proxy) -> WSGIApplication:
         try:
             body = json.loads(environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0)) or b"{}")
             status, answer = answer_to(proxy, environ["REQUEST_METHOD"], path.removeprefix(PREFIX).rstrip("/"), body)
-        except (FaultError, TypeError, ValueError) as error:
+        except (FaultError, KeyError, TypeError, ValueError) as error:
             status, answer = 400, {"error": str(error)}
         content = json.dumps(answer, default=str).encode()
         start_response(f"{status} {'OK' if status == 200 else 'Error'}", [("Content-Type", "application/json"), ("Content-Length", str(len(content)))])
@@ -57,6 +58,7 @@ def answer_to(proxy: Proxy, method: str, path: str, body: dict[str, Any]) -> tup
         ("GET", "/settings"): lambda: asdict(proxy.settings),
         ("PATCH", "/settings"): change_settings,
         ("POST", "/advance"): lambda: proxy.advance(float(body["seconds"])),
+        ("POST", "/console"): lambda: proxy.console(str(body["instance"]), str(body["output"])),
         ("POST", "/reset"): proxy.reset,
     }
     fault_id = path.removeprefix("/faults/")

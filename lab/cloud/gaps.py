@@ -5,8 +5,10 @@ Each is here because something of ours depends on it: a double that says yes whe
 
 from __future__ import annotations
 
+import base64
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime, timezone
 from typing import Any
 
 from moto.cloudformation.models import cloudformation_backends
@@ -14,6 +16,7 @@ from moto.core.responses import ActionResult
 from moto.ec2.models import EC2Backend
 from moto.ec2.models.launch_templates import LaunchTemplate, LaunchTemplateBackend
 from moto.ec2.models.tags import TagBackend
+from moto.ec2.responses.general import General
 from moto.ec2.responses.launch_templates import LaunchTemplates
 from moto.ec2.utils import parse_user_data
 from moto.iam.models import Role, iam_backends
@@ -417,7 +420,18 @@ def _quota_answers(settings: Callable[[], Settings]) -> Iterable[tuple[type, str
     yield ServiceQuotasResponse, "list_service_quotas", list_service_quotas
 
 
-def install(settings: Callable[[], Settings]) -> Callable[[], None]:
+def _console_answer(consoles: Mapping[str, str]) -> Callable[[Any], ActionResult]:
+    def get_console_output(response: Any) -> ActionResult:
+        """What the instance has said; nothing yet of one that has said nothing."""
+        identifier = response._get_param("InstanceId")
+        output = consoles.get(response.ec2_backend.get_instance(identifier).id)
+        said = {} if output is None else {"Output": base64.b64encode(output.encode()).decode()}
+        return ActionResult({"InstanceId": identifier, "Timestamp": datetime.now(timezone.utc), **said})
+
+    return get_console_output
+
+
+def install(settings: Callable[[], Settings], consoles: Mapping[str, str]) -> Callable[[], None]:
     """Puts these into moto; returns what takes them out again."""
     return patched(
         (EC2Backend, "create_launch_template", _create_launch_template),
@@ -431,5 +445,6 @@ def install(settings: Callable[[], Settings]) -> Callable[[], None]:
         (Role, "delete_from_cloudformation_json", classmethod(_delete_role_of_a_stack)),
         (IamResponse, "simulate_principal_policy", _simulate_principal_policy),
         (TokenResponse, "get_caller_identity", _get_caller_identity),
+        (General, "get_console_output", _console_answer(consoles)),
         *_quota_answers(settings),
     )

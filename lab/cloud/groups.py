@@ -1,7 +1,7 @@
 """Auto Scaling where moto's falls short: launches that can fail, activities, suspended processes, states that take time.
 
 Takes over three methods of moto's groups (how many instances there shall be, how one is launched, what an update changes) and of its
-backend (what TerminateInstances means to a group). Everything else is moto's.
+backend (what TerminateInstances and StopInstances mean to a group). Everything else is moto's.
 Sources: EC2 Auto Scaling User Guide ("Suspend and resume processes", "Troubleshoot ... instance launch failures"), API reference.
 """
 
@@ -33,6 +33,7 @@ RETIRED_VCPUS = {"f1.2xlarge": 8, "f1.4xlarge": 16, "f1.16xlarge": 64}
 #: The vCPU quotas that FPGA types count against: on-demand, spot. Source: Service Quotas, service code ec2.
 QUOTAS = {"f": ("L-74FC7D96", "L-88CF9481"), "g": ("L-DB2E81BA", "L-3819A6DF"), "vt": ("L-DB2E81BA", "L-3819A6DF")}
 LIVE = ("Pending", "InService")
+NOT_RUNNING = "an instance was taken out of service in response to an EC2 health check indicating it has been terminated or stopped"
 
 
 class Clock:
@@ -342,10 +343,18 @@ class Groups:
                 state.health_status = "Unhealthy"
                 if not suspended(group) & {"HealthCheck", "ReplaceUnhealthy"}:
                     state.lifecycle_state = "Terminating"
-                    cause = "an instance was taken out of service in response to an EC2 health check indicating it has been terminated or stopped"
-                    self._record(group, f"Terminating EC2 instance: {state.instance.id}", cause, "Successful")
+                    self._record(group, f"Terminating EC2 instance: {state.instance.id}", NOT_RUNNING, "Successful")
                     if state.instance.state == "terminated":
                         group.instance_states.remove(state)
+                    self.settle(group)
+
+    def instances_stopped(self, instances: list[Any]) -> None:
+        """The health check of a group doesn't wait for them to run again."""
+        for group in all_groups():
+            for state in [state for state in group.instance_states if state.instance in instances and state.lifecycle_state in LIVE]:
+                state.health_status = "Unhealthy"
+                if not suspended(group) & {"HealthCheck", "ReplaceUnhealthy"}:
+                    self.end(group, state, NOT_RUNNING)
                     self.settle(group)
 
     def terminate_in_group(self, backend: Any, instance_id: str, decrement: bool) -> Activity:
@@ -444,6 +453,7 @@ def zones_of(instance_type: str, region: str) -> frozenset[str] | _Everywhere:
 # ---- installation
 
 EC2_TERMINATE = EC2Backend.terminate_instances
+EC2_STOP = EC2Backend.stop_instances
 
 
 def install(groups: Groups) -> Callable[[], None]:
@@ -499,6 +509,11 @@ def install(groups: Groups) -> Callable[[], None]:
             groups.terminate(instance)
         return before
 
+    def stop_instances(backend: Any, instance_ids: list[str]) -> list[tuple[Any, Any]]:
+        stopped: list[tuple[Any, Any]] = EC2_STOP(backend, instance_ids)
+        groups.instances_stopped([instance for instance, _before in stopped])
+        return stopped
+
     def notify_terminate_instances(backend: Any, instance_ids: list[str]) -> None:
         groups.instances_ended(backend, instance_ids)
 
@@ -509,6 +524,7 @@ def install(groups: Groups) -> Callable[[], None]:
         (AutoScalingResponse, "describe_scaling_activities", describe_scaling_activities),
         (AutoScalingResponse, "terminate_instance_in_auto_scaling_group", terminate_instance_in_auto_scaling_group),
         (EC2Backend, "terminate_instances", terminate_instances),
+        (EC2Backend, "stop_instances", stop_instances),
     )
 
 

@@ -14,8 +14,8 @@ As EC2 does (User Guide, "Use the Instance Metadata Service", "Instance metadata
   are switched on.
 
 What it does not do: signatures of the identity document, public keys, network interfaces, block devices, IPv6; what is missing is 404.
-`lenient_to` lets one kind of client pass without a token (a pattern of its User-Agent): cloud-init on a host without an EC2 DMI table takes the
-cloud for unknown and asks by version 1.
+`lenient_to` lets one kind of client pass without a token (a pattern of its User-Agent), `lenient_seconds` for no longer than that: cloud-init on a host
+without an EC2 DMI table takes the cloud for unknown and asks by version 1.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import json
+import math
 import re
 import secrets
 import socket
@@ -154,11 +155,13 @@ class Imds:
         listener: socket.socket,
         *,
         lenient_to: str | None = None,
+        lenient_seconds: float = math.inf,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.asked: list[Asked] = []
         self._describe, self._credentials, self._clock = describe, credentials, clock
         self._lenient = re.compile(lenient_to) if lenient_to else None
+        self._lenient_until = clock() + lenient_seconds
         self._tokens: dict[str, float] = {}
         self._server = ThreadingHTTPServer(listener.getsockname()[:2], self._handler(), bind_and_activate=False)
         self._server.socket.close()
@@ -239,7 +242,8 @@ class Imds:
         return self._answer(request, token, status, body, {"Content-Type": kind} if body is not None else {})
 
     def _passes(self, request: BaseHTTPRequestHandler) -> bool:
-        return self._lenient is not None and self._lenient.match(request.headers.get("User-Agent", "")) is not None
+        agent = request.headers.get("User-Agent", "")
+        return self._lenient is not None and self._lenient.match(agent) is not None and self._clock() < self._lenient_until
 
     def _answer(
         self, request: BaseHTTPRequestHandler, token: str, status: HTTPStatus, body: bytes | None = None, headers: Mapping[str, str] | None = None

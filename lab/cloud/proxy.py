@@ -25,6 +25,11 @@ from lab.cloud.world import World
 REMEMBERED = 200_000
 ANONYMOUS = Identity(arn="anonymous", account=identities.DEFAULT_ACCOUNT)
 
+#: What AWS does by itself, the side-car's doings for one, is signed with this key: not recorded, not faulted, not asked of IAM.
+OWN_KEY = "AKIALABSOWNMACHINERY"
+#: EC2 keeps as much of what an instance has said on its console. Source: EC2, GetConsoleOutput.
+CONSOLE_CHARACTERS = 64 * 1024
+
 #: What is done when a call has been authorised, before moto has it.
 Hook = Callable[[Request], None]
 
@@ -64,6 +69,8 @@ class Proxy:
         self._moto = moto
         self._calls: deque[Call] = deque(maxlen=REMEMBERED)
         self._numbers = 0
+        #: What each instance has said on its console; EC2 keeps that over the instance's end.
+        self.consoles: dict[str, str] = {}
         self._hooks: list[tuple[str, str, Hook]] = []
         #: moto isn't made for several threads: one call at a time changes it.
         self.lock = threading.RLock()
@@ -100,6 +107,9 @@ class Proxy:
     def forget_calls(self) -> None:
         self._calls.clear()
 
+    def console(self, instance_id: str, output: str) -> None:
+        self.consoles[instance_id] = output[-CONSOLE_CHARACTERS:]
+
     def reset(self) -> None:
         """As new: nothing in the account, no faults, no calls, settings as at the start."""
         from moto.moto_api._internal.models import moto_api_backend
@@ -112,13 +122,14 @@ class Proxy:
             self.clock.restart()
             self._hooks.clear()
             self._calls.clear()
+            self.consoles.clear()
 
     # ---- a call
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
         request = parse(environ, body)
-        if request is None:
+        if request is None or request.access_key == OWN_KEY:
             return self._pass_on(environ, body, start_response)
         started = time.monotonic()
         identity = identities.identify(request.access_key) or self._stranger()
@@ -214,11 +225,11 @@ class Proxy:
             entry[2](request)
 
     def _pass_on(self, environ: WSGIEnvironment, body: bytes, start_response: StartResponse) -> Iterable[bytes]:
-        """What isn't a signed call: moto's own pages."""
+        """What nobody is charged with: moto's own pages, and what AWS does by itself."""
         with self.lock:
             self.groups.advance()
             status, headers, content = _ask(self._moto, environ, body)
-        start_response(f"{status} {'OK' if status < 400 else 'Error'}", headers)
+        start_response(f"{status} {'OK' if status < 400 else 'Error'}", [*headers, ("Content-Length", str(len(content)))])
         return [content]
 
 

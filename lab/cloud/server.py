@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import socket
 import threading
 import urllib.error
 import urllib.request
@@ -24,12 +25,14 @@ from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
 
 from lab.cloud import gaps, groups
 from lab.cloud.control import PREFIX, steerable
-from lab.cloud.proxy import HangUpError, Proxy
+from lab.cloud.proxy import OWN_KEY, HangUpError, Proxy
 from lab.cloud.request import Request
 
 REGION = "us-east-1"
 #: Known to no IAM, so it is the account's root user.
 ROOT_KEYS = {"aws_access_key_id": "AKIALABROOTLABROOTLA", "aws_secret_access_key": "nothing-secret-of-the-lab-s-root-user"}
+
+OWN_KEYS = {"aws_access_key_id": OWN_KEY, "aws_secret_access_key": "nothing-secret-of-aws-itself"}
 
 _running = threading.Lock()
 
@@ -86,6 +89,10 @@ class Control:
     def advance(self, seconds: float) -> None:
         self._ask("POST", "/advance", {"seconds": seconds})
 
+    def console(self, instance_id: str, output: str) -> None:
+        """What the instance has said on its console until now."""
+        self._ask("POST", "/console", {"instance": instance_id, "output": output})
+
     def reset(self) -> None:
         self._ask("POST", "/reset")
 
@@ -96,6 +103,10 @@ class Control:
             session = boto3.session.Session(region_name=region, **(credentials or ROOT_KEYS))
             self._clients[key] = session.client(service, endpoint_url=self.url, config=Config(**{"retries": {"max_attempts": 0}, **config}))
         return self._clients[key]
+
+    def own_client(self, service: str, region: str = REGION) -> Any:
+        """For what AWS does by itself: no call of it is recorded, none is faulted or refused."""
+        return self.client(service, region, OWN_KEYS)
 
     def environment(self, credentials: Mapping[str, str] | None = None, region: str = REGION) -> dict[str, str]:
         """For a process that shall talk to this AWS and to no other."""
@@ -142,14 +153,16 @@ class Cloud(Control):
         if not _running.acquire(blocking=False):
             raise RuntimeError("another Cloud runs in this process, and they would share moto's state")
         try:
-            self._restore = [groups.install(self.proxy.groups), gaps.install(lambda: self.proxy.settings)]
+            self._restore = [groups.install(self.proxy.groups), gaps.install(lambda: self.proxy.settings, self.proxy.consoles)]
             self.proxy.reset()
-            self._server = make_server(self._address, self._port, steerable(self.proxy), threaded=True, request_handler=_Handler)
+            # Bound here: where the address is taken, werkzeug ends the process.
+            with socket.create_server((self._address, self._port), backlog=128) as listener:
+                self._server = make_server(self._address, self._port, steerable(self.proxy), threaded=True, request_handler=_Handler, fd=listener.fileno())
             self._server.daemon_threads = True  # type: ignore[attr-defined]
         except BaseException:
             self._release()
             raise
-        self.url = f"http://{self._address}:{self._server.server_port}"
+        self.url = f"http://{self._address}:{self._server.port}"
         threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, name="lab.cloud", daemon=True).start()
         return self
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 import dataclasses
 import http.client
 import json
+import math
 import socket
 import subprocess
 import sys
@@ -53,10 +54,18 @@ class Service:
         self.port = self.listener.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
         self.lenient_to: str | None = None
+        self.lenient_seconds = math.inf
         self.now = 1000.0
 
     def start(self) -> Imds:
-        return Imds(lambda: self.instance, lambda _instance: KEYS, self.listener, lenient_to=self.lenient_to, clock=lambda: self.now)
+        return Imds(
+            lambda: self.instance,
+            lambda _instance: KEYS,
+            self.listener,
+            lenient_to=self.lenient_to,
+            lenient_seconds=self.lenient_seconds,
+            clock=lambda: self.now,
+        )
 
     def client(self) -> product.Imds:
         """The product's, with more patience than it has on an instance, so that a busy machine is no reason to fail."""
@@ -218,6 +227,15 @@ def test_one_kind_of_client_may_pass_without_a_token_and_is_counted(service):
         assert service.ask("GET", "/latest/user-data", User_Agent="Cloud-Init/22.4.2")[0] == 200
         assert service.ask("GET", "/latest/user-data", User_Agent="curl/8 Cloud-Init/22")[0] == 401
         assert [one.agent for one in imds.without_token()] == ["Cloud-Init/22.4.2", "curl/8 Cloud-Init/22"]
+
+
+def test_it_may_so_for_its_time_and_no_longer(service):
+    service.lenient_to, service.lenient_seconds = "python-requests/", 120
+    with service.start():
+        service.now += 119
+        assert service.ask("GET", "/latest/user-data", User_Agent="python-requests/2.28.1")[0] == 200
+        service.now += 1
+        assert service.ask("GET", "/latest/user-data", User_Agent="python-requests/2.28.1")[0] == 401
 
 
 # ---- as the lab's AWS knows it
