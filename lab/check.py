@@ -19,7 +19,7 @@ from lab.hosts import image, modules
 from lab.hosts.container import NOFILE
 from lab.network import routes
 from lab.run import run
-from lab.settings import INNER_NETWORKS, NETWORKS, RELEASES, VPN_PORT, LabError, cache
+from lab.settings import CLOUD_PORT, INNER_NETWORKS, NETWORKS, ONPREM, RELEASES, VPN_PORT, LabError, cache
 
 GIB = 2**30
 
@@ -81,6 +81,7 @@ def examine() -> list[Line]:
         cgroups(Path("/proc/self/mounts").read_text()),
         *networks(clashes(taken_networks())),
         ports(Path("/proc/net/udp").read_text()),
+        cloud_port("".join(file.read_text() for file in (Path("/proc/net/tcp"), Path("/proc/net/tcp6")) if file.exists())),
         network_backend(),
         duration(build),
     ]
@@ -294,6 +295,21 @@ def ports(udp: str) -> Line:
     if listening:
         return Line(Verdict.NOTE, "ports", f"UDP/{VPN_PORT} of this machine is in use; the lab only takes datagrams from its own networks to their gateways")
     return Line(Verdict.OK, "ports", "none of the machine's are used: hosts and depot (443, 5000, 123/udp) have addresses of their own")
+
+
+#: In /proc/net/tcp and tcp6: the state LISTEN, and every address.
+LISTENS, ANYWHERE = "0A", ("0" * 8, "0" * 32)
+
+
+def cloud_port(tcp: str) -> Line:
+    """Whether `lab/lab cloud` can have its port."""
+    own = bytes(reversed(ONPREM.gateway.packed)).hex().upper()  # as the kernel writes it on this architecture
+    listeners = {words[1] for line in tcp.splitlines() if (words := line.split())[3] == LISTENS}
+    if listeners & {f"{address}:{CLOUD_PORT:04X}" for address in (own, *ANYWHERE)}:
+        finding = f"TCP/{CLOUD_PORT} on {ONPREM.gateway} is in use; the lab's AWS serves there"
+        remedy = "unless that is `lab/lab cloud` itself: end it (`ss -ltnp` names it), or take another one by `lab/lab cloud --port`"
+        return Line(Verdict.NOTE, "cloud", finding, remedy)
+    return Line(Verdict.OK, "cloud", f"TCP/{CLOUD_PORT} on {ONPREM.gateway}, where the lab's AWS serves, is free")
 
 
 def network_backend() -> Line:

@@ -15,7 +15,8 @@ from lab.fpga import hosts as fpga
 from lab.hosts import container
 from lab.network import wall
 from lab.run import say
-from lab.settings import NETWORKS, RELEASES, Host, LabError
+from lab.settings import CLOUD_PORT, NETWORKS, ONPREM, RELEASES, Host, LabError
+from lab.tools import ROOT
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -100,6 +101,21 @@ def evaluate(options: argparse.Namespace) -> None:
     evaluation.evaluate(options.family)
 
 
+def cloud(options: argparse.Namespace) -> None:
+    """Becomes the program that serves it, with the Python that has moto."""
+    lifecycle.require_root()
+    python = ROOT / ".venv/bin/python"
+    if not python.exists():
+        raise LabError("the lab's AWS needs the tools environment: `make tools` first")
+    reference = options.image
+    if reference is None:
+        from lab.cloud import image  # nothing else here needs it
+
+        reference = image.ensure()
+    os.chdir(ROOT)
+    os.execv(python, [str(python), "-m", "lab.cloud", "--listen", f"{ONPREM.gateway}:{options.port}", "--hosts", reference])
+
+
 def endpoint_add(options: argparse.Namespace) -> None:
     change_endpoints(lambda: wall.add_endpoint(options.endpoint))
 
@@ -146,6 +162,9 @@ def parser() -> argparse.ArgumentParser:
         "--family", choices=("f2", "f1"), default="f2", help="f1: the tutorial's own instance types, which AWS has retired"
     )
     add_machine_verbs(verbs.add_parser("machine", help="what the machine is like: save, compare"))
+    served = verb("cloud", cloud, "serve the lab's AWS in the foreground, with a host for each of its instances; ends with them at SIGTERM or Ctrl-C")
+    served.add_argument("--image", help="of which the hosts are made, as podman names it; without it, the image of instances is made if it isn't there")
+    served.add_argument("--port", type=int, default=CLOUD_PORT, help="on the machine's own address in network onprem (default: %(default)s)")
     depot.add_verbs(verbs.add_parser("depot", help="the site's mirror: build, up, remove, status, list, clock"))
     add_endpoint_verbs(verbs.add_parser("endpoint", help="where a gateway's UDP port leads: add, remove"))
     return top

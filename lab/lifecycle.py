@@ -53,6 +53,7 @@ def prepare(hosts: Sequence[Host]) -> None:
         recovery.after_reboot()
         recovery.after_kill()
         recovery.end_forgotten()
+        recovery.after_side_car()
         machine.record(hosts_run=any(c["State"] == "running" for c in podman.lab_containers()))
         machine.raise_shared_limits()
         lab_network.ensure()
@@ -117,10 +118,11 @@ def start_hosts() -> str:
 def down() -> None:
     """Stop all that runs, keep all that was made."""
     require_root()
-    with held("up"):
+    with held("up"), held("cloud", seconds=0, busy=recovery.SIDE_CAR_RUNS):
         recovery.after_kill()
         recovery.end_forgotten()
         recovery.end_lost(lab_container_names())
+        recovery.remove_instances()
         container.stop_all(container.every())
         if podman.container_exists(f"{PREFIX}depot"):
             run("podman", "stop", f"{PREFIX}depot")
@@ -130,11 +132,12 @@ def down() -> None:
 def reset() -> None:
     """Take the hosts away with all they hold; depot, networks and cache stay."""
     require_root()
-    with held("up"):
+    with held("up"), held("cloud", seconds=0, busy=recovery.SIDE_CAR_RUNS):
         recovery.after_reboot()
         recovery.after_kill()
         recovery.end_forgotten()
         recovery.end_lost(lab_container_names())
+        recovery.remove_instances()
         container.remove_all(container.every())
         for volume in podman.lab_volumes():
             container.remove_volume(volume)
@@ -144,11 +147,12 @@ def reset() -> None:
 def clean() -> list[machine.Difference]:
     """Take away all that the lab made on this machine, put back what it set; returns what differs from before all the same."""
     require_root()
-    with held("up"), held("machine"):
+    with held("up"), held("cloud", seconds=0, busy=recovery.SIDE_CAR_RUNS), held("machine"):
         recovery.after_reboot()
         recovery.after_kill()
         recovery.end_forgotten()
         recovery.end_lost(lab_container_names())
+        recovery.remove_instances()
         before = machine.Machine.load(machine.RECORD)
         container.remove_all(container.every())
         from lab import depot

@@ -1,4 +1,4 @@
-"""One change at a time: lock `up` for the lab as a whole, `machine` for the short steps that every new host needs.
+"""One change at a time: lock `up` for the lab as a whole, `machine` for the short steps that every new host needs, `cloud` for as long as a side-car runs.
 
 The kernel frees a lock when its holder ends, however it ends: it cannot go stale.
 """
@@ -18,8 +18,13 @@ from lab.settings import LOCKS, LabError
 WAIT_SECONDS = 3600
 
 
+class BusyError(LabError):
+    """Somebody else holds it."""
+
+
 @contextmanager
-def held(name: str, *, seconds: float = WAIT_SECONDS) -> Iterator[None]:
+def held(name: str, *, seconds: float = WAIT_SECONDS, busy: str = "the lab is being changed by {holder}: wait for it, or end it") -> Iterator[None]:
+    """busy: what is wrong when it isn't free within the seconds."""
     LOCKS.mkdir(parents=True, exist_ok=True)
     with open(LOCKS / f"fpga-hybrid-lab-{name}.lock", "a+", encoding="ascii") as file:
         deadline = time.monotonic() + seconds
@@ -31,8 +36,8 @@ def held(name: str, *, seconds: float = WAIT_SECONDS) -> Iterator[None]:
             except BlockingIOError:
                 file.seek(0)
                 holder = file.read().strip()
-                if time.monotonic() > deadline:
-                    raise LabError(f"the lab is being changed by {holder or 'another run'}: wait for it, or end it") from None
+                if time.monotonic() >= deadline:
+                    raise BusyError(busy.format(holder=holder or "another run")) from None
                 if not told:
                     say(f"waiting for {holder or 'another run'}")
                     told = True

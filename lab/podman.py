@@ -30,8 +30,8 @@ def lab_containers() -> list[dict[str, Any]]:
     return json.loads(run("podman", "ps", "--all", "--filter", f"label={LABEL}", "--format", "json") or "null") or []
 
 
-def lab_volumes() -> list[str]:
-    return run("podman", "volume", "ls", "--quiet", "--filter", f"label={LABEL}").split()
+def lab_volumes(label: str = LABEL) -> list[str]:
+    return run("podman", "volume", "ls", "--quiet", "--filter", f"label={label}").split()
 
 
 def lab_networks() -> list[str]:

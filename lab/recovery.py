@@ -13,10 +13,12 @@ from typing import Any
 
 from lab import podman
 from lab.files import write_atomically
+from lab.hosts import container
 from lab.hosts.image import unmount_below
+from lab.lock import BusyError, held
 from lab.machine import boot_id
 from lab.run import run, say
-from lab.settings import PREFIX, STATE
+from lab.settings import INSTANCE_LABEL, PREFIX, STATE
 
 #: What a boot empties where /run is in memory, as podman expects. Some machines keep /run on disk.
 VOLATILE = tuple(Path(path) for path in ("/run/libpod", "/run/containers", "/run/runc", "/run/crun"))
@@ -24,6 +26,7 @@ EXIT_FILES = Path("/run/libpod/exits")
 RUN_FOLDERS = Path("/run/containers/storage/overlay-containers")
 RUNTIME_RECORDS = Path("/run/runc")
 GROUP_SECONDS = 5
+SIDE_CAR_RUNS = "the lab's cloud runs ({holder}) and has hosts for its instances: end it first, they go with it"
 LAST_BOOT = STATE / "boot"
 
 
@@ -56,17 +59,17 @@ def after_kill() -> None:
 
     It learns of an end from a file that the container's monitor writes; when that was killed too, podman waits for the file for good.
     """
-    for container in podman.lab_containers():
-        if container["State"] in ("running", "stopping", "paused") and not is_alive(container.get("Pid") or 0):
-            say(f"{container['Names'][0]}: its processes were killed, podman's record put right")
-            note_end(container["Id"])
+    for found in podman.lab_containers():
+        if found["State"] in ("running", "stopping", "paused") and not is_alive(found.get("Pid") or 0):
+            say(f"{found['Names'][0]}: its processes were killed, podman's record put right")
+            note_end(found["Id"])
 
 
 def end_forgotten() -> None:
     """End hosts that podman no longer knows, but whose processes go on and hold their addresses."""
     # In this order: podman knows a container before its monitor starts, and hosts are started beside us.
     watching = list(commands("conmon"))
-    known = {container["Id"] for container in podman.lab_containers()}
+    known = {one["Id"] for one in podman.lab_containers()}
     for pid in watching:
         with contextlib.suppress(OSError):
             if (found := forgotten(Path(f"/proc/{pid}/cmdline").read_text(), known)) and os.readlink(f"/proc/{pid}/ns/mnt") == os.readlink("/proc/self/ns/mnt"):
@@ -92,8 +95,8 @@ def note_end(container_id: str) -> None:
     folder = RUN_FOLDERS / container_id / "userdata"
     folder.mkdir(parents=True, exist_ok=True)
     # podman mounts these when it starts the container again, and makes them only when it takes the machine for booted anew.
-    (container,) = podman.inspect_containers(container_id)
-    for name, text in {"hostname": container["Config"]["Hostname"], ".containerenv": ""}.items():
+    (found,) = podman.inspect_containers(container_id)
+    for name, text in {"hostname": found["Config"]["Hostname"], ".containerenv": ""}.items():
         if not (folder / name).exists():
             (folder / name).write_text(text)
     remove_groups(container_id)
@@ -119,19 +122,36 @@ def remove_groups(container_id: str) -> None:
                 time.sleep(0.1)
 
 
+def after_side_car() -> None:
+    """Remove the hosts of instances whose side-car has gone: the AWS that knew them has gone with it, so nobody takes them over."""
+    with contextlib.suppress(BusyError), held("cloud", seconds=0):
+        remove_instances()
+
+
+def remove_instances() -> None:
+    """Only call this while holding the lock `cloud`."""
+    hosts = container.instances()
+    end_lost(host.container for host in hosts)
+    for host in hosts:
+        say(f"{host.name}: the side-car that started this instance's host has gone: removed")
+        container.remove(host)
+    for volume in podman.lab_volumes(INSTANCE_LABEL):
+        container.remove_volume(volume)
+
+
 def end_lost(names: Iterable[str]) -> None:
     """End containers that run although the runtime's record of them is gone: nothing else can be done with them but through their processes."""
-    for container in podman.inspect_containers(*names):
-        if is_lost(container):
-            say(f"{container['Name']}: it runs, but the runtime's record of it is gone: ended, its disks are kept")
-            for pid in {container["State"]["Pid"], *monitors(container["Id"])}:
+    for found in podman.inspect_containers(*names):
+        if is_lost(found):
+            say(f"{found['Name']}: it runs, but the runtime's record of it is gone: ended, its disks are kept")
+            for pid in {found["State"]["Pid"], *monitors(found["Id"])}:
                 os.kill(pid, signal.SIGKILL)
-            note_end(container["Id"])
+            note_end(found["Id"])
 
 
-def is_lost(container: dict[str, Any]) -> bool:
-    state, known = container["State"], RUNTIME_RECORDS / container["Id"] / "state.json"
-    return state["Status"] in ("running", "stopping") and not known.exists() and is_in_group(state["Pid"], container["Id"])
+def is_lost(found: dict[str, Any]) -> bool:
+    state, known = found["State"], RUNTIME_RECORDS / found["Id"] / "state.json"
+    return state["Status"] in ("running", "stopping") and not known.exists() and is_in_group(state["Pid"], found["Id"])
 
 
 def is_in_group(pid: int, container_id: str) -> bool:

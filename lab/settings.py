@@ -8,6 +8,7 @@ from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
 LABEL = "fpga-hybrid.lab"
+INSTANCE_LABEL = f"{LABEL}.instance"
 PREFIX = "fpga-hybrid-"
 IMAGE = "localhost/fpga-hybrid-lab/host"
 
@@ -59,6 +60,8 @@ INNER_NETWORKS = {
 }
 
 VPN_PORT = 1194
+#: Where `lab/lab cloud` serves the lab's AWS: an address of the machine itself, which all three networks reach.
+CLOUD_PORT = 5055
 RELEASES = {12: "bookworm", 13: "trixie"}
 
 
@@ -72,6 +75,32 @@ class Host:
     @property
     def container(self) -> str:
         return PREFIX + self.name
+
+    @property
+    def hostname(self) -> str:
+        return self.name
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """By which its container is known again."""
+        return {f"{LABEL}.host": self.name, **self._whereabouts, f"{LABEL}.debian": str(self.debian)}
+
+    @property
+    def _whereabouts(self) -> dict[str, str]:
+        return {f"{LABEL}.network": self.network.name, f"{LABEL}.address": str(self.address)}
+
+
+@dataclass(frozen=True)
+class InstanceHost(Host):
+    """That of one instance of the lab's AWS, named by its id. It lives no longer than the instance, or than the side-car that has started it."""
+
+    @property
+    def hostname(self) -> str:
+        return f"ip-{str(self.address).replace('.', '-')}"
+
+    @property
+    def labels(self) -> dict[str, str]:
+        return {INSTANCE_LABEL: self.name, **self._whereabouts}
 
 
 HOSTS = (

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from lab import podman
 from lab.hosts import container
 from lab.network import wall
-from lab.settings import PREFIX, cache
+from lab.settings import PREFIX, Host, InstanceHost, cache
 
 
 def columns(rows: Sequence[Sequence[str]]) -> str:
@@ -20,12 +20,16 @@ def mebibytes(size: int) -> str:
 
 
 def host_rows() -> list[tuple[str, ...]]:
-    hosts = sorted(container.every(), key=lambda host: host.address)
+    hosts: list[Host] = sorted([*container.every(), *container.instances()], key=lambda host: host.address)
     found = podman.inspect_containers(*(host.container for host in hosts))
     return [
-        (host.name, host.network.name, str(host.address), f"Debian {host.debian}", state["State"]["Status"], mebibytes(container.memory(state)))
+        (host.name, host.network.name, str(host.address), system(host), state["State"]["Status"], mebibytes(container.memory(state)))
         for host, state in zip(hosts, found, strict=True)
     ]
+
+
+def system(host: Host) -> str:
+    return "instance" if isinstance(host, InstanceHost) else f"Debian {host.debian}"
 
 
 def hosts_table() -> str:

@@ -1,9 +1,11 @@
 """The lab's AWS: moto, and in front of it a proxy for what moto lacks.
 
-    python -m lab.cloud --listen 127.0.0.1:5000      a process of its own (lab, by hand)
+    python -m lab.cloud --listen 127.0.0.1:5000      a process of its own (by hand)
     with Cloud() as cloud: ...                       in a test's process (lab.cloud.server; fixtures in lab.cloud.testing)
+    lab/lab cloud                                    over the running lab, with a real host for every instance (lab.cloud.sidecar)
+    with Cloud("10.203.10.1") as cloud, SideCar(cloud, reference) as cars: ...   the same in a program
 
-Both are one program: the proxy is WSGI middleware around moto's own application, under one threaded server. All state is in memory and
+All are one program: the proxy is WSGI middleware around moto's own application, under one threaded server. All state is in memory and
 ends with the process. boto3, curl and the real Cluster Autoscaler talk to it; it is steered through its control URL (lab.cloud.control).
 
 What the proxy adds to moto
@@ -14,7 +16,9 @@ What the proxy adds to moto
 - IAM (lab.cloud.identities, policies, checks): who signs is looked up in moto's IAM, the signature is verified, and the policies that hang
   on the identity are evaluated with their conditions, also for what an action implies (tagging on creation, iam:PassRole, ec2:RunInstances
   when a group is made with a launch template).
-- A few calls that moto doesn't know (lab.cloud.gaps): DeleteLaunchTemplateVersions, SimulatePrincipalPolicy, EC2's vCPU quotas.
+- A few calls that moto doesn't know (lab.cloud.gaps): DeleteLaunchTemplateVersions, SimulatePrincipalPolicy, EC2's vCPU quotas; GetConsoleOutput
+  answers what the side-car has read on the instance's console.
+- What AWS does by itself (the side-car does it) bears a key of its own: it is neither recorded nor faulted nor asked of IAM.
 
 What it does not do
 - Keys that moto's IAM doesn't know belong to the account's root user, who may do everything, and whose signature is not verified;

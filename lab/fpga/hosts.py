@@ -10,6 +10,7 @@ import sys
 import tarfile
 from collections.abc import Sequence
 from dataclasses import asdict
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,16 @@ from lab.settings import PREFIX
 
 #: Of the site (CONTRACTS section 10). What is plugged in and out later, a host keeps by itself.
 BOARDS = {"worker1": (Plugged("u250", "0000:3b:00", numa=0), Plugged("u280", "0000:43:00", numa=1))}
+
+#: What AWS puts into an instance: a board and how many. Source: EC2, "Accelerated computing" (F2; F1 as it was until 2025-12).
+BOARDS_OF_TYPES = {
+    "f2.6xlarge": ("aws-vu47p-f2", 1),
+    "f2.12xlarge": ("aws-vu47p-f2", 2),
+    "f2.48xlarge": ("aws-vu47p-f2", 8),
+    "f1.2xlarge": ("aws-vu9p-f1", 1),
+    "f1.4xlarge": ("aws-vu9p-f1", 2),
+    "f1.16xlarge": ("aws-vu9p-f1", 8),
+}
 
 PROGRAM = "usr/local/sbin/lab-fpga"
 UNIT = "etc/systemd/system/lab-fpga.service"
@@ -42,6 +53,12 @@ ExecStart=/usr/local/sbin/lab-fpga restore
 [Install]
 WantedBy=sysinit.target
 """
+
+
+def of_type(instance_type: str) -> tuple[Plugged, ...]:
+    """The boards of an instance, in the slots where AWS has them; none of a type without."""
+    board, number = BOARDS_OF_TYPES.get(instance_type, ("", 0))
+    return tuple(Plugged(board, slot) for slot in islice(tree.slots(board), number))
 
 
 def program() -> bytes:

@@ -99,6 +99,15 @@ class Plugged:
         return f"{self.slot}.1"
 
 
+def slots(board: str) -> Iterator[str]:
+    """Where boards of a kind are found, one after the other; those of AWS as f2.48xlarge and f1.16xlarge have them."""
+    if board == "aws-vu9p-f1":
+        return (f"0000:00:{device:02x}" for device in range(0x1D, 0, -2))
+    if board == "aws-vu47p-f2":
+        return (f"0000:{bus:02x}:00" for bus in range(0x34, 0x100, 2))
+    return (f"0000:{bus:02x}:00" for bus in range(0x3B, 0x100, 8))
+
+
 def instance(address: str) -> int:
     """XRT's number of a function (XOCL_DEV_ID)."""
     domain, bus, rest = address.split(":")
@@ -158,15 +167,9 @@ class Tree:
             return {}
 
     def free_slot(self, board: str) -> str:
-        """Where a board of its kind would be found; boards of AWS as f2.48xlarge and f1.16xlarge have them."""
+        """Where a board of its kind would be found."""
         taken = self.plugged()
-        if board == "aws-vu9p-f1":
-            candidates: Iterator[str] = (f"0000:00:{device:02x}" for device in range(0x1D, 0, -2))
-        elif board == "aws-vu47p-f2":
-            candidates = (f"0000:{bus:02x}:00" for bus in range(0x34, 0x100, 2))
-        else:
-            candidates = (f"0000:{bus:02x}:00" for bus in range(0x3B, 0x100, 8))
-        return next(slot for slot in candidates if slot not in taken)
+        return next(slot for slot in slots(board) if slot not in taken)
 
     def load_driver(self, loaded: bool) -> None:
         """As modprobe and rmmod of xocl: its module, and all Alveo cards bound or not."""

@@ -8,7 +8,7 @@ import resource
 import socket
 import tarfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -17,9 +17,10 @@ from typing import Any, TypeVar
 from lab import podman
 from lab.files import write_atomically
 from lab.fpga import hosts as fpga
+from lab.fpga.tree import Plugged
 from lab.hosts import image, modules
 from lab.run import CommandError, run, say, succeeds, wait_until
-from lab.settings import LABEL, NETWORKS, STATE, Host, LabError, ssh_key
+from lab.settings import INSTANCE_LABEL, LABEL, NETWORKS, STATE, Host, InstanceHost, LabError, ssh_key
 
 Result = TypeVar("Result")
 
@@ -50,15 +51,14 @@ def volume(host: Host, name: str) -> str:
     return f"{host.container}-{name}"
 
 
-def create_command(host: Host, *, image_reference: str, modules_folder: Path, ulimits: Sequence[str]) -> list[str]:
-    """The command that creates a host.
+def create_command(host: Host, *, image_reference: str, modules_folder: Path, ulimits: Sequence[str], options: Sequence[str] = ()) -> list[str]:
+    """The command that creates a host. options: podman's own, beside what every host has.
 
     Not --systemd=always: on cgroup v1 that binds the machine's own name=systemd hierarchy into every host, which then share one /system.slice.
     --systemd=false with a private cgroup namespace gives each host its own, on v1, v2 and both at once.
     """
-    labels = {f"{LABEL}.host": host.name, f"{LABEL}.network": host.network.name, f"{LABEL}.address": str(host.address), f"{LABEL}.debian": str(host.debian)}
     return [
-        "podman", *podman.RUNTIME, "create", "--name", host.container, "--hostname", host.name,
+        "podman", *podman.RUNTIME, "create", "--name", host.container, "--hostname", host.hostname,
         "--privileged", "--systemd=false", "--cgroupns=private", "--env", "container=podman",
         "--stop-signal", "SIGRTMIN+3", "--stop-timeout", str(STOP_SECONDS),
         "--log-driver", "k8s-file", "--log-opt", "max-size=1mb",
@@ -69,18 +69,23 @@ def create_command(host: Host, *, image_reference: str, modules_folder: Path, ul
         "--tmpfs", "/run:exec,mode=755", "--tmpfs", "/run/lock", "--tmpfs", "/tmp:exec,mode=1777",
         *[word for name in VOLUMES for word in ("--volume", f"{volume(host, name)}:/var/lib/{name}")],
         "--volume", f"{modules_folder}:/lib/modules:ro",
-        *podman.label_arguments(labels),
+        *podman.label_arguments(host.labels),
+        *options,
         image_reference,
     ]  # fmt: skip
 
 
-def settings_tar(host: Host, public_key: str) -> bytes:
-    """What the installer of a real machine would have written: the machine's name, its resolver, whose key may log in. And the boards in its slots."""
+def settings_tar(host: Host, public_key: str, boards: Sequence[Plugged] | None = None, more: Mapping[str, str] | None = None) -> bytes:
+    """What the installer of a real machine would have written: the machine's name, its resolver, whose key may log in, and more files by their paths.
+
+    And the boards in its slots; without any said, those that the lab has for a host of its name.
+    """
     files = {
-        "etc/hosts": f"127.0.0.1\tlocalhost\n127.0.1.1\t{host.name}\n::1\tlocalhost ip6-localhost ip6-loopback\n{host.network.depot}\tdepot\n",
+        "etc/hosts": f"127.0.0.1\tlocalhost\n127.0.1.1\t{host.hostname}\n::1\tlocalhost ip6-localhost ip6-loopback\n{host.network.depot}\tdepot\n",
         # Not a resolver, but there: a query is refused at once, where the machine's own resolver would leave the machine.
         "etc/resolv.conf": f"nameserver {host.network.depot}\noptions timeout:1 attempts:1\n",
         "root/.ssh/authorized_keys": public_key,
+        **(more or {}),
     }
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as tar:
@@ -92,7 +97,7 @@ def settings_tar(host: Host, public_key: str) -> bytes:
             info = tarfile.TarInfo(name)
             info.size, info.mode = len(content), 0o600 if name.startswith("root/") else 0o644
             tar.addfile(info, io.BytesIO(content))
-        fpga.add_to(tar, fpga.BOARDS.get(host.name, ()))
+        fpga.add_to(tar, fpga.BOARDS.get(host.name, ()) if boards is None else boards)
     return buffer.getvalue()
 
 
@@ -118,6 +123,15 @@ def by_name(name: str) -> Host:
 
 def every() -> list[Host]:
     return [host for container in podman.lab_containers() if (host := from_labels(container.get("Labels") or {}))]
+
+
+def instances() -> list[InstanceHost]:
+    """Hosts of the lab's AWS."""
+    return [
+        InstanceHost(labels[INSTANCE_LABEL], NETWORKS[labels[f"{LABEL}.network"]], IPv4Address(labels[f"{LABEL}.address"]))
+        for container in podman.lab_containers()
+        if INSTANCE_LABEL in (labels := container.get("Labels") or {})
+    ]
 
 
 def from_labels(labels: dict[str, str]) -> Host | None:
@@ -196,21 +210,26 @@ def check_address_is_free(host: Host) -> None:
         raise LabError(f"host {host.name}: address {host.address} is not in network {host.network.name} ({host.network.subnet})")
     if host.address in (host.network.gateway, host.network.depot):
         raise LabError(f"host {host.name}: address {host.address} belongs to the machine or the depot; take one from {host.network.subnet[100]} on")
-    for other in every():
+    for other in (*every(), *instances()):
         if other.address == host.address and other.name != host.name:
             raise LabError(f"host {host.name}: address {host.address} is taken by {other.name}; choose another or `lab/lab host remove {other.name}`")
 
 
 def create(host: Host) -> None:
-    reference = image.ensure(host.debian)
-    public_key = ensure_ssh_key()
+    container_id = make(host, image.ensure(host.debian), settings_tar(host, ensure_ssh_key()))
+    write_atomically(completed(container_id), f"{host.name}\n")
+
+
+def make(host: Host, image_reference: str, settings: bytes, options: Sequence[str] = ()) -> str:
+    """Its container with its volumes and settings, not started; returns the container's id."""
     for name in VOLUMES:
         # A volume that is there without its container is the remains of another host.
         remove_volume(volume(host, name))
-        run("podman", "volume", "create", *podman.label_arguments({f"{LABEL}.host": host.name}), volume(host, name))
-    container_id = run(*create_command(host, image_reference=reference, modules_folder=modules.folder(), ulimits=limits())).strip()
-    run("podman", "cp", "--archive=false", "-", f"{host.container}:/", stdin=settings_tar(host, public_key))
-    write_atomically(completed(container_id), f"{host.name}\n")
+        run("podman", "volume", "create", *podman.label_arguments(host.labels), volume(host, name))
+    command = create_command(host, image_reference=image_reference, modules_folder=modules.folder(), ulimits=limits(), options=options)
+    container_id = run(*command).strip()
+    run("podman", "cp", "--archive=false", "-", f"{host.container}:/", stdin=settings)
+    return container_id
 
 
 def start(host: Host) -> None:
@@ -243,8 +262,9 @@ def wait_for_ssh(host: Host) -> None:
     wait_until(greets, seconds=BOOT_SECONDS, what=f"host {host.name}: ssh answers on {host.address}")
 
 
-def stop(host: Host) -> None:
-    run("podman", "stop", "--ignore", host.container, timeout=STOP_SECONDS + 60)
+def stop(host: Host, seconds: int = STOP_SECONDS) -> None:
+    """Its system has that long to shut down."""
+    run("podman", "stop", "--ignore", "--time", str(seconds), host.container, timeout=seconds + 60)
 
 
 def reboot(host: Host) -> None:

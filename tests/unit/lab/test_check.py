@@ -172,3 +172,27 @@ def test_looking_at_this_machine_answers_every_subject():
     """Whatever machine the tests run on: the check reads it to the end and says something of everything."""
     subjects = {line.subject for line in check.examine()}
     assert {"system", "user", "packages", "apt", "disk", "memory", "processors", "cgroups", "networks", "ports", "podman", "time"} <= subjects
+
+
+TCP = """\
+  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
+   0: {address}:{port} 00000000:0000 {state} 00000000:00000000 00:00000000 00000000     0        0 1 1 0000000000000000 100 0 0 10 0
+"""
+
+
+@pytest.mark.parametrize(
+    ("address", "port", "state", "verdict"),
+    [
+        ("010ACB0A", "13BF", "0A", Verdict.NOTE),
+        ("00000000", "13BF", "0A", Verdict.NOTE),
+        ("0" * 32, "13BF", "0A", Verdict.NOTE),
+        ("0100007F", "13BF", "0A", Verdict.OK),
+        ("010ACB0A", "13C0", "0A", Verdict.OK),
+        ("010ACB0A", "13BF", "01", Verdict.OK),
+    ],
+    ids=["its own", "every address", "every address of either kind", "another address", "another port", "a connection"],
+)
+def test_a_taken_port_of_the_labs_aws_is_named(address, port, state, verdict):
+    line = check.cloud_port(TCP.format(address=address, port=port, state=state))
+    assert line.verdict is verdict
+    assert "TCP/5055 on 10.203.10.1" in line.finding
