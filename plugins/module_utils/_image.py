@@ -92,7 +92,7 @@ UNWANTED = (
     Unwanted("logs", "which tell of the building, not of the instance", ("/var/log/**", "/var/log/journal/*"), keep=LOGINS_SEEN, accepts=(b"",)),
     # What writes them does so only where they are.
     Unwanted("records of logins", "which tell of the building, not of the instance", LOGINS_SEEN, accepts=(b"",), emptied=True),
-    Unwanted("package lists", "which age in an image", ("/var/lib/apt/lists/**", "/var/lib/fpga-hybrid/apt/*.updated"), keep=("*/lock",)),
+    Unwanted("package lists", "which age in an image", ("/var/lib/apt/lists/**",), keep=("*/lock",)),
     Unwanted("cached packages", "which only take room", ("/var/cache/apt/*.bin", "/var/cache/apt/archives/**"), keep=("*/lock",)),
     Unwanted("shell histories", "which hold what somebody typed", at_home(".*_history", ".lesshst", ".viminfo", ".wget-hsts")),
     Unwanted("ssh keys of whoever built it", "by which they could enter every instance", at_home(".ssh/*")),
@@ -164,9 +164,9 @@ SEARCHED = ("/etc", "/root", "/home", "/opt", "/srv", "/usr/local", "/var/lib", 
 NOT_SEARCHED = ("/var/lib/dpkg", "/var/lib/apt", "/var/lib/containerd", "/var/lib/docker")
 LARGEST = 1 << 20
 #: Kubernetes' bootstrap tokens (k8s.io/cluster-bootstrap/token/api: [a-z0-9]{6}.[a-z0-9]{16}); a digit and a letter in the longer half, so that no name
-#: of a module is taken for one. AWS' access keys by their prefixes (IAM User Guide, "Understanding unique ID prefixes").
+#: of a module is taken for one; never their documentation's example. AWS' access keys by their prefixes (IAM User Guide, "Understanding unique ID prefixes").
 SECRETS = {
-    "a join token": rb"(?<![\w.-])[a-z0-9]{6}\.(?=[a-z]*[0-9])(?=[0-9]*[a-z])[a-z0-9]{16}(?![\w.-])",
+    "a join token": rb"(?<![\w.-])(?!abcdef\.0123456789abcdef)[a-z0-9]{6}\.(?=[a-z]*[0-9])(?=[0-9]*[a-z])[a-z0-9]{16}(?![\w.-])",
     "a private key": rb"-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY-----\s*\n",
     "an OpenVPN static key": rb"-----BEGIN OpenVPN Static key V[0-9]-----\s*\n",
     "an AWS access key": rb"(?<![A-Za-z0-9])(?:AKIA|ASIA)[A-Z2-7]{16}(?![A-Za-z0-9])",

@@ -46,6 +46,7 @@ removed:
   sample: {"ssh host keys": [/etc/ssh/ssh_host_ed25519_key, /etc/ssh/ssh_host_ed25519_key.pub]}
 """
 
+import glob
 import os
 import shutil
 
@@ -80,9 +81,11 @@ def main() -> None:
                     take_out(root + path, emptied=rule.emptied)
             if missing:
                 take_out(root + _image.MACHINE_ID, emptied=True)
-            if found and os.path.isdir(f"{root}/var/lib/apt/lists"):
-                # What installs packages takes lists for as old as their folder.
-                os.utime(f"{root}/var/lib/apt/lists", (0, 0))
+            if found:
+                # What installs packages later is to see that the lists are not of today.
+                for path in (f"{root}/var/lib/apt/lists", *glob.glob(f"{glob.escape(root)}/var/lib/fpga-hybrid/apt/*.updated")):
+                    if os.path.exists(path):
+                        os.utime(path, (0, 0))
         except OSError as error:
             module.fail_json(msg=f"{error}. Mend that, then run playbook image again; what is left is taken out then.")
     removed = {rule.what: paths for rule, paths in found} | ({"no machine id": [_image.MACHINE_ID]} if missing else {})
