@@ -5,12 +5,14 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import time
 from collections.abc import Callable, Sequence
 from ipaddress import IPv4Address
 from pathlib import Path
 
 from lab import check, depot, lifecycle, machine, status
 from lab import network as lab_network
+from lab.cloud import image as instance
 from lab.fpga import hosts as fpga
 from lab.hosts import container
 from lab.network import wall
@@ -100,6 +102,12 @@ def evaluate(options: argparse.Namespace) -> None:
     evaluation.evaluate(options.family)
 
 
+def build_image(_: argparse.Namespace) -> None:
+    lifecycle.require_root()
+    started = time.monotonic()
+    print(f"{instance.ensure()} {time.monotonic() - started:.1f} s")
+
+
 def endpoint_add(options: argparse.Namespace) -> None:
     change_endpoints(lambda: wall.add_endpoint(options.endpoint))
 
@@ -140,6 +148,7 @@ def parser() -> argparse.ArgumentParser:
         "--cache", action="store_true", help="remove the cache as well: the next `up` builds everything anew"
     )
     verb("status", show_status, "what runs")
+    verb("image", build_image, "have the image of the cloud's instances, and print its reference and the seconds that took; wants a running depot")
     add_host_verbs(verbs.add_parser("host", help="one host: add, remove, exec, reboot, list"))
     fpga.add_verb(verbs)
     verb("evaluate", evaluate, "tell the tutorial's story on the running lab: a pending job makes an instance appear, run it, and go").add_argument(
