@@ -50,7 +50,7 @@ options:
     elements: str
     default: []
   runs:
-    description: Programs that must run, so that their libraries are there, too.
+    description: Programs that must be there and run, so that their libraries are there, too.
     type: list
     elements: dict
     default: []
@@ -145,7 +145,7 @@ SECONDS = 60
 
 
 def not_running(module: AnsibleModule, runs: t.Sequence[dict[str, t.Any]], root: str) -> t.Iterator[Problem]:
-    """Programs that are there and do not do what they are for. One that is missing is told elsewhere."""
+    """Programs that are there and do not do what they are for. A missing one is told with the other programs."""
     for run in runs:
         path = _image.find_program(run["command"][0], root)
         if path is None:
@@ -195,7 +195,7 @@ def main() -> None:
     params, root = module.params, module.params["root"].rstrip("/")
     wanted = _image.Wanted(
         packages=tuple(_image.Package(**package) for package in params["packages"]),
-        programs=tuple(params["programs"]),
+        programs=tuple(dict.fromkeys([*params["programs"], *(run["command"][0] for run in params["runs"])])),
         units=tuple(params["units"]),
         files=tuple(params["files"]),
         modules=tuple(params["modules"]),

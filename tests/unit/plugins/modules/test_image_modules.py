@@ -161,6 +161,11 @@ def test_programs_must_run_and_say_what_they_should(root, call, text, told):
     assert told in result["msg"] if told else not result.get("failed")
 
 
+@pytest.mark.usefixtures("taken")
+def test_a_program_that_should_run_must_be_there(call):
+    assert "program kubelet: not there, or not executable" in call(image_check, **RUN)["msg"]
+
+
 def test_all_findings_come_at_once(root, call):
     dirty(root)
     result = call(image_check, units=["kubelet.service"], packages=[{"name": "kubelet"}])
