@@ -137,7 +137,7 @@ def build_minutes() -> float:
     """How long it takes to build what the cache lacks."""
     from lab import depot
 
-    lacking_images = sum(not image.archive(debian).exists() for debian in RELEASES)
+    lacking_images = sum(not image.root(debian).archive().exists() for debian in RELEASES)
     return depot.minutes() + lacking_images * IMAGE_MINUTES
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import time
 from collections.abc import Callable, Sequence
 from ipaddress import IPv4Address
 from pathlib import Path
 
 from lab import check, depot, lifecycle, machine, status
 from lab import network as lab_network
+from lab.cloud import image as instance
 from lab.fpga import hosts as fpga
 from lab.hosts import container
 from lab.network import wall
@@ -95,25 +97,28 @@ def host_list(_: argparse.Namespace) -> None:
     print(status.hosts_table())
 
 
-def evaluate(options: argparse.Namespace) -> None:
-    from lab import evaluate as evaluation  # moto is slow to import
-
-    evaluation.evaluate(options.family)
-
-
-def cloud(options: argparse.Namespace) -> None:
-    """Becomes the program that serves it, with the Python that has moto."""
+def become_cloud(module: str, *arguments: str) -> None:
+    """Becomes a program that needs moto, with the Python that has it."""
     lifecycle.require_root()
     python = ROOT / ".venv/bin/python"
     if not python.exists():
         raise LabError("the lab's AWS needs the tools environment: `make tools` first")
-    reference = options.image
-    if reference is None:
-        from lab.cloud import image  # nothing else here needs it
-
-        reference = image.ensure()
     os.chdir(ROOT)
-    os.execv(python, [str(python), "-m", "lab.cloud", "--listen", f"{ONPREM.gateway}:{options.port}", "--hosts", reference])
+    os.execv(python, [str(python), "-m", module, *arguments])
+
+
+def evaluate(options: argparse.Namespace) -> None:
+    become_cloud("lab.evaluate", "--family", options.family)
+
+
+def cloud(options: argparse.Namespace) -> None:
+    become_cloud("lab.cloud", "--listen", f"{ONPREM.gateway}:{options.port}", "--hosts", options.image or instance.ensure())
+
+
+def build_image(_: argparse.Namespace) -> None:
+    lifecycle.require_root()
+    started = time.monotonic()
+    print(f"{instance.ensure()} {time.monotonic() - started:.1f} s")
 
 
 def endpoint_add(options: argparse.Namespace) -> None:
@@ -156,6 +161,7 @@ def parser() -> argparse.ArgumentParser:
         "--cache", action="store_true", help="remove the cache as well: the next `up` builds everything anew"
     )
     verb("status", show_status, "what runs")
+    verb("image", build_image, "have the image of the cloud's instances, and print its reference and the seconds that took; wants a running depot")
     add_host_verbs(verbs.add_parser("host", help="one host: add, remove, exec, reboot, list"))
     fpga.add_verb(verbs)
     verb("evaluate", evaluate, "tell the tutorial's story on the running lab: a pending job makes an instance appear, run it, and go").add_argument(

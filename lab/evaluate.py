@@ -6,9 +6,11 @@ playbook evaluate.yml, and all of it is taken away again.
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
@@ -25,12 +27,11 @@ from lab.cloud.server import Cloud
 from lab.cloud.sidecar import SideCar
 from lab.hosts import container
 from lab.run import run, say
-from lab.settings import ONPREM, LabError, cache
+from lab.settings import CLOUD_PORT, ONPREM, LabError, cache
 
 ROOT = Path(__file__).resolve().parent.parent
 #: The machine itself, as all networks of the lab see it; inventories/lab_cloud says the same.
 ADDRESS: IPv4Address = ONPREM.gateway
-PORT = 5055
 FAMILIES = ("f2", "f1")
 CONTROL_PLANE = "cp1"
 JOB_IMAGE = "lab.fpga-hybrid.test/xgboost-fit:1"
@@ -56,7 +57,7 @@ class Site:
         file = self.folder / "variables.json"
         file.write_text(json.dumps({**self.account.variables(), "family": self.family, **variables}))
         program, *rest = command
-        words = [ROOT / ".venv/bin" / program, *rest, "-i", "inventories/lab", "-i", "inventories/lab_cloud", "-e", f"@{file}"]
+        words = [str(ROOT / ".venv/bin" / program), *rest, "-i", "inventories/lab", "-i", "inventories/lab_cloud", "-e", f"@{file}"]
         environment = {**os.environ, **self.cloud.environment(credentials), "no_proxy": str(ADDRESS)}
         started = time.monotonic()
         output = None if shown else subprocess.PIPE
@@ -78,7 +79,7 @@ class Site:
         self.ansible("ansible-playbook", "site.yml")
 
     def tell(self) -> None:
-        options = {"evaluation_image": JOB_IMAGE, "evaluation_arguments": ["--seconds=$(EVALUATION_SECONDS)"]}
+        options: dict[str, Any] = {"evaluation_image": JOB_IMAGE, "evaluation_arguments": ["--seconds=$(EVALUATION_SECONDS)"]}
         self.ansible("ansible-playbook", "playbooks/evaluate.yml", shown=True, evaluation_seconds=SECONDS, evaluation_patience=180, **options)
 
     def take_away(self) -> None:
@@ -111,7 +112,7 @@ def site(family: str = FAMILIES[0]) -> Iterator[Site]:
     if family not in FAMILIES:
         raise LabError(f"family: found {family!r}; expected {' or '.join(FAMILIES)}")
     reference = image.ensure()
-    with tempfile.TemporaryDirectory(prefix="evaluate-", dir=cache()) as folder, Cloud(str(ADDRESS), PORT) as cloud, SideCar(cloud, reference) as cars:
+    with tempfile.TemporaryDirectory(prefix="evaluate-", dir=cache()) as folder, Cloud(str(ADDRESS), CLOUD_PORT) as cloud, SideCar(cloud, reference) as cars:
         yield Site(cloud, cars, family, Path(folder), Account(cloud))
 
 
@@ -127,3 +128,18 @@ def evaluate(family: str) -> None:
         finally:
             found.take_away()
     say(f"evaluated with {family} in {time.monotonic() - started:.0f} s: one instance in the whole run, {launched[0]}, and it has gone")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m lab.evaluate", description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--family", choices=FAMILIES, default=FAMILIES[0])
+    try:
+        evaluate(parser.parse_args().family)
+    except LabError as error:
+        say(f"error: {error}")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from lab import machine, podman, recovery
 from lab import network as lab_network
+from lab.cloud import image as instance
 from lab.hosts import container, image
 from lab.lock import held
 from lab.network import netavark
@@ -166,6 +167,7 @@ def clean() -> list[machine.Difference]:
             succeeds("podman", "rmi", "--force", reference)
         lab_network.remove()
         image.remove_unfinished()
+        instance.remove_unfinished()
         if not run("podman", "ps", "--all", "--quiet").strip():
             leave_no_trace_of_podman(before)
         differing = machine.put_back(before, say)

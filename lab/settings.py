@@ -11,6 +11,7 @@ LABEL = "fpga-hybrid.lab"
 INSTANCE_LABEL = f"{LABEL}.instance"
 PREFIX = "fpga-hybrid-"
 IMAGE = "localhost/fpga-hybrid-lab/host"
+INSTANCE_IMAGE = "localhost/fpga-hybrid-lab/instance"
 
 #: Survives a power cut; holds what the machine was like before the lab. One lab a machine: its networks are fixed.
 STATE = Path(os.environ.get("FPGA_HYBRID_LAB_STATE", "/var/lib/fpga-hybrid-lab"))

@@ -9,6 +9,7 @@ import re
 import shutil
 import tarfile
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 
 from lab import podman
@@ -67,56 +68,75 @@ def overlay_tar() -> bytes:
     return buffer.getvalue()
 
 
-def definition(debian: int) -> str:
-    """A short hash over everything that makes the image, so that it is rebuilt when that changes and only then."""
-    parts = [RELEASES[debian], *PACKAGES, SETUP, *UNWANTED_PATHS]
-    return hashlib.sha256("\0".join(parts).encode() + overlay_tar()).hexdigest()[:12]
+@dataclass(frozen=True)
+class Root:
+    """A root file system that mmdebstrap makes. name: of its archive; folder: below the cache."""
+
+    name: str
+    folder: str
+    debian: int
+    packages: tuple[str, ...]
+
+    def definition(self) -> str:
+        """A short hash over everything that makes it, so that it is made anew when that changes and only then."""
+        parts = [RELEASES[self.debian], *self.packages, SETUP, *UNWANTED_PATHS]
+        return hashlib.sha256("\0".join(parts).encode() + overlay_tar()).hexdigest()[:12]
+
+    def archive(self) -> Path:
+        return cache() / self.folder / f"{self.name}-{self.debian}-{self.definition()}.tar"
+
+    def ensure(self) -> Path:
+        """Make the archive unless it is there; return its path."""
+        tar = self.archive()
+        if not tar.exists():
+            say(f"building the Debian {self.debian} {self.name} root (a minute or two)")
+            self._build(tar)
+        return tar
+
+    def _build(self, tar: Path) -> None:
+        tar.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix="build-", dir=tar.parent) as work:
+            overlay = Path(work) / "overlay.tar"
+            overlay.write_bytes(overlay_tar())
+            unfinished = Path(work) / "root.tar"
+            setup = Path(work) / "setup"
+            setup.write_text(SETUP)
+            run(
+                "env", f"TMPDIR={work}", "SOURCE_DATE_EPOCH=1704067200",
+                "mmdebstrap", "--mode=root", "--variant=minbase", f"--include={','.join(self.packages)}",
+                *(f"--aptopt={option}" for option in machine_apt_options()),
+                "--dpkgopt=force-unsafe-io", *(f"--dpkgopt=path-exclude={path}" for path in UNWANTED_PATHS),
+                f"--customize-hook=tar-in {overlay} /",
+                f'--customize-hook=chroot "$1" sh < {setup}',
+                RELEASES[self.debian], unfinished, mirror(),
+                timeout=1800,
+            )  # fmt: skip
+            os.replace(unfinished, tar)
+        for old in tar.parent.glob(f"{self.name}-{self.debian}-*.tar"):
+            if old != tar:
+                old.unlink()
+
+
+def root(debian: int) -> Root:
+    return Root("debian", "hosts", debian, PACKAGES)
 
 
 def reference(debian: int) -> str:
-    return f"{IMAGE}:{debian}-{definition(debian)}"
-
-
-def archive(debian: int) -> Path:
-    return cache() / "hosts" / f"debian-{debian}-{definition(debian)}.tar"
+    return f"{IMAGE}:{debian}-{root(debian).definition()}"
 
 
 def ensure(debian: int) -> str:
     """Make the image unless it is there; return its reference."""
     wanted = reference(debian)
-    if podman.image_exists(wanted):
-        return wanted
-    tar = archive(debian)
-    if not tar.exists():
-        build_archive(debian, tar)
-    say(f"importing the Debian {debian} host image")
-    run("podman", "import", "--quiet", "--change", f"LABEL={LABEL}=1", "--change", "STOPSIGNAL=SIGRTMIN+3", "--change", 'CMD ["/sbin/init"]', tar, wanted)
+    if not podman.image_exists(wanted):
+        tar = root(debian).ensure()
+        say(f"importing the Debian {debian} host image")
+        import_archive(tar, wanted)
     return wanted
 
 
-def build_archive(debian: int, tar: Path) -> None:
-    say(f"building the Debian {debian} host image (a minute or two)")
-    tar.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="build-", dir=tar.parent) as work:
-        overlay = Path(work) / "overlay.tar"
-        overlay.write_bytes(overlay_tar())
-        unfinished = Path(work) / "root.tar"
-        setup = Path(work) / "setup"
-        setup.write_text(SETUP)
-        run(
-            "env", f"TMPDIR={work}", "SOURCE_DATE_EPOCH=1704067200",
-            "mmdebstrap", "--mode=root", "--variant=minbase", f"--include={','.join(PACKAGES)}",
-            *(f"--aptopt={option}" for option in machine_apt_options()),
-            "--dpkgopt=force-unsafe-io", *(f"--dpkgopt=path-exclude={path}" for path in UNWANTED_PATHS),
-            f"--customize-hook=tar-in {overlay} /",
-            f'--customize-hook=chroot "$1" sh < {setup}',
-            RELEASES[debian], unfinished, mirror(),
-            timeout=1800,
-        )  # fmt: skip
-        os.replace(unfinished, tar)
-    for old in tar.parent.glob(f"debian-{debian}-*.tar"):
-        if old != tar:
-            old.unlink()
+def import_archive(tar: Path, wanted: str) -> None:
+    run("podman", "import", "--quiet", "--change", f"LABEL={LABEL}=1", "--change", "STOPSIGNAL=SIGRTMIN+3", "--change", 'CMD ["/sbin/init"]', tar, wanted)
 
 
 def mirror() -> str:
@@ -138,9 +158,9 @@ def machine_apt_options() -> list[str]:
     return [f"{found[1]} {found[5]}" for line in run("apt-config", "dump").splitlines() if (found := wanted.match(line)) and found[5] != '""']
 
 
-def remove_unfinished() -> None:
-    """What a killed build leaves: mounts inside its root, then the root. Only call this while holding the lab's lock."""
-    for work in (cache() / "hosts").glob("build-*"):
+def remove_unfinished(folder: str = "hosts") -> None:
+    """What a killed build leaves: mounts inside its root, then the root. Only call this while holding the lock of who builds in the folder."""
+    for work in (cache() / folder).glob("build-*"):
         unmount_below(work)
         shutil.rmtree(work, ignore_errors=True)
 

@@ -35,6 +35,10 @@ options:
     type: str
     choices: ["off", node_swap, ignore, restore]
     default: "off"
+  apply:
+    description: Turn swap off that is in use. Without it only what brings swap at a start is turned off, as for an image, in which the machine's swap is seen.
+    type: bool
+    default: true
   root:
     description: Another folder than C(/), for tests and images. Then no program is run.
     type: path
@@ -138,7 +142,7 @@ class Host:
     # Off
 
     def off(self) -> None:
-        swaps = self.swaps()
+        swaps = self.swaps() if self.module.params["apply"] else []
         _swap.refuse_swapoff(swaps, _swap.parse_available(self.read("/proc/meminfo")))
         self.fstab_off()
         self.mask(_swap.units_to_mask(self.units(), [self.read(path) for path in _swap.ZRAM_CONFIGS]))
@@ -229,7 +233,7 @@ class Host:
                 self.changes[-1] = f"{path} is turned on at the next start ({says})"
 
     def node_swap(self) -> None:
-        if self.module.params["root"] == "/" and not os.path.exists("/sys/fs/cgroup/cgroup.controllers"):
+        if self.module.params["apply"] and self.module.params["root"] == "/" and not os.path.exists("/sys/fs/cgroup/cgroup.controllers"):
             raise SwapError(
                 "NodeSwap needs cgroup v2, and this host runs with cgroup v1. Boot with systemd.unified_cgroup_hierarchy=1, or set swap_policy: off."
             )
@@ -245,6 +249,7 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "policy": {"type": "str", "choices": ["off", "node_swap", "ignore", "restore"], "default": "off"},
+            "apply": {"type": "bool", "default": True},
             "root": {"type": "path", "default": "/"},
         },
         supports_check_mode=True,

@@ -310,8 +310,8 @@ def sandbox(tmp_path):
     overlay.mkdir()
     for debian in settings.RELEASES:
         image.ensure(debian)
-        os.link(image.archive(debian), cache / "hosts" / image.archive(debian).name) if same_disk(cache) else shutil.copy(
-            image.archive(debian), cache / "hosts"
+        os.link(image.root(debian).archive(), cache / "hosts" / image.root(debian).archive().name) if same_disk(cache) else shutil.copy(
+            image.root(debian).archive(), cache / "hosts"
         )
     # Where systemd runs, podman would ask it for cgroups, and it knows nothing of the sandbox's processes.
     (cache / "containers.conf").write_text('[engine]\ncgroup_manager = "cgroupfs"\nevents_logger = "file"\n')

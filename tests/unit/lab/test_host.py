@@ -124,11 +124,11 @@ def test_the_image_is_another_one_when_a_file_in_it_changes(tmp_path, monkeypatc
     unit.parent.mkdir(parents=True)
     unit.write_text("[Unit]\n")
     monkeypatch.setattr(image, "ROOTFS", tmp_path)
-    first = image.definition(12)
-    assert image.definition(12) == first
+    first = image.root(12).definition()
+    assert image.root(12).definition() == first
     unit.write_text("[Unit]\nDescription=x\n")
-    assert image.definition(12) != first
-    assert image.definition(13) != image.definition(12)
+    assert image.root(12).definition() != first
+    assert image.root(13).definition() != image.root(12).definition()
 
 
 def test_the_image_has_no_package_source_and_no_identity():

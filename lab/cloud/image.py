@@ -1,0 +1,116 @@
+"""The image of the cloud's instances: Debian with cloud-init, as an AMI has it, and on it what playbook image brings from the depot."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from lab import podman
+from lab.depot.base import Cache, digest_of
+from lab.hosts import image as hosts
+from lab.hosts.image import Root, import_archive
+from lab.lock import held
+from lab.run import CommandError, run, say, succeeds
+from lab.settings import INSTANCE_IMAGE, LabError, cache
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+PLAYBOOK = CHECKOUT / "playbooks" / "image.yml"
+INVENTORY = CHECKOUT / "inventories" / "lab"
+#: Below the cache.
+FOLDER = "instances"
+DEBIAN = 12
+#: What an AMI of Debian's has beside a host's packages, and a container can use.
+PACKAGES = (*hosts.PACKAGES, "ca-certificates", "cloud-init", "netbase", "sudo")
+#: Roles whose parts playbook image brings, and those that they name.
+ROLES = ("aws_fpga", "bootstrap", "cluster", "containerd", "docker", "fpga_device_plugin", "host", "image", "kubeadm", "openvpn", "swap")
+PLUGINS = ("action", "filter", "module_utils", "modules", "plugin_utils")
+#: What of the depot says which packages it has: their lists name each with its checksum, whenever they were signed.
+SERVED = ("debian/dists/bookworm/**/Packages", "docker/**/Packages", "kubernetes/**/Packages", "files/aws-fpga/SHA256SUMS", "python/simple/**/index.html")
+BUILD_SECONDS = 1800
+
+
+def root() -> Root:
+    return Root("instance", FOLDER, DEBIAN, PACKAGES)
+
+
+def inputs() -> Iterator[Path]:
+    """The files that make the image what it is, beside its root."""
+    yield PLAYBOOK
+    yield from sorted(path for path in INVENTORY.rglob("*") if path.is_file())
+    for folder in (*(f"roles/{role}" for role in ROLES), *(f"plugins/{kind}" for kind in PLUGINS)):
+        yield from sorted(path for path in (CHECKOUT / folder).rglob("*") if path.is_file() and "__pycache__" not in path.parts and path.suffix != ".md")
+    depot = Cache(cache())
+    for pattern in SERVED:
+        yield from sorted(depot.www.glob(pattern))
+    yield from (depot.tls / "ca.crt", depot.depot / "key.asc", depot.depot / "password")
+
+
+def reference() -> str:
+    missing = [str(path) for path in inputs() if not path.exists()]
+    if missing:
+        raise LabError(f"the depot has no {', '.join(missing)}, from which instances get their packages: `lab/lab up` builds and starts it")
+    parts = [part for path in inputs() for part in (path.name, path)]
+    return f"{INSTANCE_IMAGE}:{digest_of(root().definition(), *parts)[:12]}"
+
+
+def ensure() -> str:
+    """Make the image unless it is there; return podman's reference. Wants root and a running depot."""
+    wanted = reference()
+    if podman.image_exists(wanted):
+        return wanted
+    with held("instance-image"):
+        if not podman.image_exists(wanted):  # made by whom we have waited for
+            hosts.remove_unfinished(FOLDER)
+            _build(wanted)
+            _remove_others(wanted)
+    return wanted
+
+
+def remove_unfinished() -> None:
+    with held("instance-image"):
+        hosts.remove_unfinished(FOLDER)
+
+
+def _build(wanted: str) -> None:
+    archive = root().ensure()
+    say("making the image of instances (a minute)")
+    with tempfile.TemporaryDirectory(prefix="build-", dir=archive.parent) as work:
+        unpacked, made = Path(work) / "root", Path(work) / "root.tar"
+        unpacked.mkdir()
+        run("tar", "--extract", "--numeric-owner", "--xattrs", "--xattrs-include=*", "--file", archive, "--directory", unpacked)
+        provision(unpacked)
+        run("tar", "--create", "--numeric-owner", "--xattrs", "--xattrs-include=*", "--file", made, "--directory", unpacked, ".")
+        import_archive(made, wanted)
+
+
+def provision(unpacked: Path, *arguments: str) -> str:
+    """Run playbook image on an unpacked root; returns what it said. LabError if it is refused."""
+    ansible = CHECKOUT / ".venv" / "bin" / "ansible-playbook"
+    if not ansible.exists():
+        raise LabError(f"{ansible} is not there: `make tools` installs it")
+    environment = {**os.environ, "ANSIBLE_CONFIG": str(CHECKOUT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1", "FPGA_HYBRID_LAB_CACHE": str(cache())}
+    command = (ansible, PLAYBOOK, "-i", INVENTORY, "-e", "image_target=chroot", "-e", f"image_root={unpacked}", *arguments)
+    result = subprocess.run(
+        [str(word) for word in command],
+        cwd=CHECKOUT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=BUILD_SECONDS,
+        stdin=subprocess.DEVNULL,
+        check=False,
+    )
+    if result.returncode:
+        # Ansible tells what failed on standard output.
+        raise CommandError([str(word) for word in command], result.returncode, result.stdout + result.stderr)
+    return result.stdout
+
+
+def _remove_others(wanted: str) -> None:
+    """Images that were made of older inputs; those of which instances run stay."""
+    for line in run("podman", "images", "--format", "{{.Repository}}:{{.Tag}}", "--filter", f"reference={INSTANCE_IMAGE}").splitlines():
+        if line and line != wanted:
+            succeeds("podman", "rmi", line)

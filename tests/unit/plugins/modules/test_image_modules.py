@@ -1,0 +1,174 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Modules image_building, image_clean and image_check on made-up roots."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+
+import pytest
+from ansible.module_utils.testing import patch_module_args
+
+from ansible_collections.fpga.hybrid.plugins.module_utils._image import BUILDING_POLICY
+from ansible_collections.fpga.hybrid.plugins.modules import image_building, image_check, image_clean
+
+
+@pytest.fixture
+def root(tmp_path):
+    folder = tmp_path / "image"
+    for path in ("etc/apt", "usr/sbin", "usr/bin", "run", "var/lib/apt/lists", "var/lib/fpga-hybrid/apt"):
+        (folder / path).mkdir(parents=True)
+    (folder / "etc/machine-id").touch()
+    return folder
+
+
+@pytest.fixture
+def call(capfd, root):
+    def do(module, check=False, **arguments):
+        with patch_module_args({"root": str(root), **arguments, "_ansible_check_mode": check}), pytest.raises(SystemExit):
+            module.main()
+        return json.loads(capfd.readouterr().out)
+
+    return do
+
+
+def tree(root):
+    return {str(path.relative_to(root)): path.read_text() for path in sorted(root.rglob("*")) if path.is_file() and not path.is_symlink()}
+
+
+# Building
+
+
+def test_what_the_building_needs_is_there_while_it_lasts_and_gone_afterwards(root, call):
+    (root / "etc/hosts").write_text("127.0.0.1 localhost\n")
+    before = tree(root)
+    assert call(image_building, resolver="nameserver 192.0.2.1\n", hosts={"depot": "10.0.0.2"})["changed"]
+    assert (root / "usr/sbin/policy-rc.d").read_text() == BUILDING_POLICY
+    assert os.access(root / "usr/sbin/policy-rc.d", os.X_OK)
+    assert "10.0.0.2 depot" in (root / "etc/hosts").read_text()
+    assert (root / "etc/resolv.conf").read_text() == "nameserver 192.0.2.1\n"
+    assert not call(image_building, resolver="nameserver 192.0.2.1\n", hosts={"depot": "10.0.0.2"})["changed"]
+    assert call(image_building, state="absent")["changed"]
+    assert tree(root) == before
+    assert not call(image_building, state="absent")["changed"]
+
+
+def test_a_link_to_a_resolver_and_somebody_elses_refusal_are_left_alone(root, call):
+    (root / "etc/resolv.conf").symlink_to("/run/resolv.conf")
+    (root / "usr/sbin/policy-rc.d").write_text("#!/bin/sh\nexit 101\n")
+    assert call(image_building, resolver="nameserver 192.0.2.1\n")["changes"] == []
+    assert call(image_building, state="absent")["changes"] == []
+    assert (root / "etc/resolv.conf").is_symlink()
+
+
+def test_check_mode_of_the_building_touches_nothing(root, call):
+    before = tree(root)
+    assert call(image_building, check=True, hosts={"depot": "10.0.0.2"})["changes"] == ["/etc/hosts", "/usr/sbin/policy-rc.d"]
+    assert tree(root) == before
+
+
+# Cleaning
+
+
+def dirty(root):
+    for path in ("etc/ssh/ssh_host_rsa_key", "var/log/apt/history.log", "var/lib/apt/lists/x_Packages", "root/.ssh/authorized_keys", "tmp/left/over"):
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_text("x\n")
+    (root / "etc/machine-id").write_text("0123456789abcdef0123456789abcdef\n")
+    (root / "var/log/wtmp").write_text("x")
+    (root / "var/lib/fpga-hybrid/apt/host.updated").touch()
+
+
+def test_cleaning_takes_out_what_the_check_finds_and_a_second_one_nothing(root, call):
+    dirty(root)
+    predicted = call(image_clean, check=True)
+    assert (root / "tmp/left/over").exists()
+    done = call(image_clean)
+    assert done["changed"]
+    assert done["removed"] == predicted["removed"]
+    assert set(tree(root)) == {"etc/machine-id", "var/log/wtmp", "var/lib/fpga-hybrid/apt/host.updated"}
+    assert (root / "etc/machine-id").read_text() == ""
+    assert not call(image_clean)["changed"]
+
+
+def test_lists_that_were_taken_out_are_old_for_who_installs_next(root, call):
+    dirty(root)
+    call(image_clean)
+    assert (root / "var/lib/apt/lists").stat().st_mtime == 0
+    assert (root / "var/lib/fpga-hybrid/apt/host.updated").stat().st_mtime == 0
+
+
+def test_a_missing_machine_id_becomes_an_empty_one(root, call):
+    (root / "etc/machine-id").unlink()
+    assert call(image_clean)["removed"] == {"no machine id": ["/etc/machine-id"]}
+    assert (root / "etc/machine-id").read_text() == ""
+
+
+def test_cleaning_follows_no_link_out_of_the_image(root, call, tmp_path):
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "kept").write_text("x")
+    (root / "tmp").mkdir()
+    (root / "tmp/link").symlink_to(outside)
+    (root / "var/log").mkdir(parents=True)
+    (root / "var/log/link.log").symlink_to(outside / "kept")
+    call(image_clean)
+    assert (outside / "kept").read_text() == "x"
+    assert not (root / "tmp/link").is_symlink()
+
+
+def test_a_running_system_is_never_cleaned(root, call):
+    dirty(root)
+    (root / "run/systemd/system").mkdir(parents=True)
+    told = call(image_clean)
+    assert "running system, not an image: nothing was removed" in told["msg"]
+    assert (root / "etc/ssh/ssh_host_rsa_key").exists()
+
+
+# The check
+
+
+def program(root, text):
+    path = root / "usr/bin/kubelet"
+    path.write_text(text)
+    path.chmod(path.stat().st_mode | stat.S_IXUSR)
+
+
+RUN = {"runs": [{"command": ["kubelet", "--version"], "says": r"v1\.36\.3"}], "runtime": "docker"}
+
+
+@pytest.fixture
+def taken(root):
+    (root / "etc/docker").mkdir()
+    (root / "etc/docker/daemon.json").write_text('{"exec-opts": ["native.cgroupdriver=systemd"]}')
+
+
+@pytest.mark.usefixtures("taken")
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("#!/bin/sh\necho Kubernetes v1.36.3\n", None),
+        ("#!/bin/sh\necho Kubernetes v1.35.9\n", "`kubelet --version` says 'Kubernetes v1.35.9'; expected v1"),
+        ("#!/bin/sh\nexit 0\n", "`kubelet --version` says 'nothing'"),
+        ("#!/bin/sh\necho libc.so.6: not found >&2\nexit 127\n", "`kubelet --version` ends with status 127: libc.so.6: not found; expected it to run"),
+    ],
+)
+def test_programs_must_run_and_say_what_they_should(root, call, text, told):
+    program(root, text)
+    result = call(image_check, **RUN)
+    assert told in result["msg"] if told else not result.get("failed")
+
+
+@pytest.mark.usefixtures("taken")
+def test_a_program_that_should_run_must_be_there(call):
+    assert "program kubelet: not there, or not executable" in call(image_check, **RUN)["msg"]
+
+
+def test_all_findings_come_at_once(root, call):
+    dirty(root)
+    result = call(image_check, units=["kubelet.service"], packages=[{"name": "kubelet"}])
+    variables = {problem["variable"] for problem in result["problems"]}
+    assert {"unit kubelet.service", "package kubelet", "/etc/containerd/config.toml", "/etc/machine-id", "/var/log/wtmp"} <= variables
+    assert result["msg"].startswith(f"This is no image for instances, for {len(result['problems'])} reasons:\n- ")

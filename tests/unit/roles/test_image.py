@@ -1,0 +1,56 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Playbook image on what it cannot make: told before anything is touched, and without a word to any host of the cluster."""
+
+from __future__ import annotations
+
+import pytest
+import yaml
+
+from tests.unit.playbook_site import ROOT, Site
+
+PLAYS = yaml.safe_load((ROOT / "playbooks" / "image.yml").read_text())
+
+
+@pytest.fixture
+def site(tmp_path):
+    return Site(tmp_path)
+
+
+def unpacked(folder, *, without=""):
+    for path in ("etc/os-release", "usr/bin/python3", "var/lib/dpkg/status"):
+        if path != without:
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+            (folder / path).touch()
+    return str(folder)
+
+
+def told(run):
+    assert run.returncode != 0
+    return " ".join(run.stdout.split())
+
+
+def test_another_target_is_refused_with_what_there_is_instead(site, tmp_path):
+    said = told(site.run(PLAYS, image_target="ec2", image_root=unpacked(tmp_path / "image")))
+    assert "image_target: found ec2, expected chroot. Making an AMI out of a running instance (ec2) is not there yet" in said
+    assert "image_target: found docker, expected chroot." in told(site.run(PLAYS, image_target="docker", image_root=unpacked(tmp_path / "image")))
+
+
+@pytest.mark.parametrize("root", [{}, {"image_root": "/"}, {"image_root": "/.."}, {"image_root": "relative/folder"}, {"image_root": "/nowhere/at/all"}])
+def test_what_is_no_folder_of_an_image_is_refused(site, root):
+    said = told(site.run(PLAYS, **root))
+    assert f"image_root: found {root.get('image_root', 'none')}, expected the absolute path of a folder with an unpacked Debian or Ubuntu" in said
+
+
+@pytest.mark.parametrize("path", ["etc/os-release", "usr/bin/python3", "var/lib/dpkg/status"])
+def test_a_folder_that_lacks_what_every_debian_has_is_refused(site, tmp_path, path):
+    assert "image_root: found" in told(site.run(PLAYS, image_root=unpacked(tmp_path / "image", without=path)))
+
+
+def test_the_parts_are_those_that_roles_bring_for_images():
+    """What an image needs is each role's own business; here is only the list."""
+    parts = yaml.safe_load((ROOT / "roles" / "image" / "tasks" / "parts.yml").read_text())
+    for part in parts:
+        include = part["ansible.builtin.include_role"]
+        role = include["name"].removeprefix("fpga.hybrid.").replace("{{ cluster_container_runtime }}", "containerd")
+        assert (ROOT / "roles" / role / "tasks" / f"{include['tasks_from']}.yml").exists()
