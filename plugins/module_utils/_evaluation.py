@@ -339,8 +339,7 @@ class Evaluation:
         space = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE, "labels": {"pod-security.kubernetes.io/enforce": "restricted"}}}
         items = [space] if self.kubectl.get("namespace", NAMESPACE) is None else []
         self.kubectl.call("create", "-f", "-", data=json.dumps({"apiVersion": "v1", "kind": "List", "items": [*items, job(name, self.plan)]}))
-        made = self.kubectl.get("job", name, "-n", NAMESPACE)
-        assert made is not None
+        (made,) = self.kubectl.all("job", name, "-n", NAMESPACE)
         self.story.times[f"{name} made"] = moment(made["metadata"]["creationTimestamp"])
 
     def _pods(self, name: str) -> list[Object]:

@@ -338,7 +338,7 @@ def _cri_containerd(root: str) -> t.Iterator[Problem]:
     if off:
         yield Problem("", path, f"disabled_plugins names {', '.join(off)}", "the kubelet's interface (CRI) switched on", BRING)
     plugins = tree.get("plugins", {})
-    default = next((plugins[name].get("containerd", {}) for name in (_containerd.RUNTIME, _containerd.CRI_V1) if name in plugins), {})
+    default: dict[str, t.Any] = next((plugins[name].get("containerd", {}) for name in (_containerd.RUNTIME, _containerd.CRI_V1) if name in plugins), {})
     runtime = default.get("runtimes", {}).get(default.get("default_runtime_name", "runc"), {})
     if runtime.get("options", {}).get("SystemdCgroup") is not True:
         yield Problem("", path, "the default runtime has no SystemdCgroup = true", "it, because the kubelet uses the systemd driver", BRING)

@@ -12,7 +12,7 @@ import yaml
 ROOT = Path(__file__).resolve().parents[2]
 PLAYBOOKS = {path.name: yaml.safe_load(path.read_text()) for path in sorted((ROOT / "playbooks").glob("*.yml"))}
 #: Roles that change no host, and reset, which has to do without preflight and takes the lock itself.
-READERS = {"fpga.hybrid.cluster", "fpga.hybrid.preflight", "fpga.hybrid.verify", "fpga.hybrid.reset"}
+READERS = {f"fpga.hybrid.{role}" for role in ("cluster", "evaluation", "preflight", "verify", "reset")}
 
 
 def roles(play):

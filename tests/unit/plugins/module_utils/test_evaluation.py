@@ -82,7 +82,7 @@ class Cluster(Kubectl):
         if kind == "namespace":
             return {"kind": "Namespace"}
         if kind == "job":
-            return self.jobs[rest[1]]
+            return self.jobs[rest[1]]  # as kubectl prints one that is named
         if kind == "nodes":
             items = list(self.nodes.values())
         elif kind == "events":
