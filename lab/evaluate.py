@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -16,6 +17,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime, timezone
 from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
@@ -37,8 +39,30 @@ CONTROL_PLANE = "cp1"
 JOB_IMAGE = "lab.fpga-hybrid.test/xgboost-fit:1"
 #: The first job works until the instance has surely come, the second until the first has surely ended.
 SECONDS = (75, 75)
-#: What the issue that brought this asks for: from a job that finds no place to that job running, and from idle to gone beyond the autoscaler's own patience.
-RUNNING_SECONDS, GONE_SECONDS = 45, 30
+#: Seconds to wait for an instance to come, or to go.
+PATIENCE = 180
+#: As inventories/lab_cloud has it; and what instances may take beyond.
+UNNEEDED_SECONDS, GONE_SECONDS = 20, 30
+#: From a job that finds no place to that job running.
+RUNNING_SECONDS = 45
+CONSOLE_LINES = 15
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Seconds from the second job to its first, from its end to the instance's termination, and to the last trace of it gone."""
+
+    instance: str
+    running: float
+    terminated: float
+    gone: float
+
+    def __str__(self) -> str:
+        return (
+            f"from a job that finds no place to that job running: {self.running:.0f} s (goal: at most {RUNNING_SECONDS})\n"
+            f"from idle to the instance's termination: {self.terminated:.0f} s (goal: at most {UNNEEDED_SECONDS} + {GONE_SECONDS})\n"
+            f"from idle to Node object and certificate gone, too: {self.gone:.0f} s (of which the control plane takes 50 to believe that a node is lost)"
+        )
 
 
 @dataclass
@@ -78,9 +102,15 @@ class Site:
         self.ansible("ansible-playbook", "playbooks/pools.yml", credentials=self.users["pools"])
         self.ansible("ansible-playbook", "site.yml")
 
-    def tell(self) -> None:
+    def tell(self) -> Figures:
+        report = self.folder / "story.json"
         options: dict[str, Any] = {"evaluation_image": JOB_IMAGE, "evaluation_arguments": ["--seconds=$(EVALUATION_SECONDS)"]}
-        self.ansible("ansible-playbook", "playbooks/evaluate.yml", shown=True, evaluation_seconds=SECONDS, evaluation_patience=180, **options)
+        times: dict[str, Any] = {"evaluation_seconds": SECONDS, "evaluation_patience": PATIENCE}
+        self.ansible("ansible-playbook", "playbooks/evaluate.yml", shown=True, evaluation_report=str(report), **options, **times)
+        story = json.loads(report.read_text())
+        waited = story["pods"]["job-2"]["started"] - story["times"]["job-2 made"]
+        idle, ended = story["pods"]["job-2"]["finished"], self.ended(story["node"])
+        return Figures(story["node"], waited, ended - idle, story["times"]["gone"] - idle)
 
     def take_away(self) -> None:
         """Autoscaler first, lest it starts others; the instances; keeper, which clears away what is left of them."""
@@ -95,6 +125,20 @@ class Site:
         """Every instance there ever was, the ended ones, too."""
         pages = self.cloud.client("ec2").get_paginator("describe_instances").paginate()
         return [one for page in pages for reservation in page["Reservations"] for one in reservation["Instances"]]
+
+    def ended(self, instance: str) -> float:
+        """When somebody had AWS terminate it, in seconds since the epoch."""
+        (found,) = [one for one in self.launched() if one["InstanceId"] == instance]
+        said = re.search(r"\((.*) (?:GMT|UTC)\)", found["StateTransitionReason"])
+        if not said:
+            raise LabError(f"{instance}: found {found['State']['Name']} ({found['StateTransitionReason']!r}); expected that it was terminated")
+        return datetime.fromisoformat(said[1]).replace(tzinfo=timezone.utc).timestamp()
+
+    def consoles(self) -> str:
+        """The last of what each instance has written to its serial console: bootstrap says there why it failed."""
+        ec2 = self.cloud.client("ec2")
+        said = {one["InstanceId"]: ec2.get_console_output(InstanceId=one["InstanceId"]).get("Output", "") for one in self.launched()}
+        return "\n".join(f"{instance}:\n" + "\n".join(f"    {line}" for line in text.splitlines()[-CONSOLE_LINES:]) for instance, text in said.items())
 
     @staticmethod
     def control_plane(*command: str, stdin: str | None = None) -> str:
@@ -121,12 +165,17 @@ def evaluate(family: str) -> None:
     with site(family) as found:
         try:
             found.prepare()
-            found.tell()
+            figures = found.tell()
             launched = [f"{one['InstanceId']} ({one['InstanceType']})" for one in found.launched()]
             if len(launched) != 1:
                 raise LabError(f"instances launched in the whole run: {', '.join(launched)}; expected one")
+        except LabError:
+            if said := found.consoles():
+                say(f"what the instances said:\n{said}")
+            raise
         finally:
             found.take_away()
+    print(figures)
     say(f"evaluated with {family} in {time.monotonic() - started:.0f} s: one instance in the whole run, {launched[0]}, and it has gone")
 
 

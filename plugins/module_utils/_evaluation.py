@@ -69,15 +69,18 @@ class Plan:
 
 @dataclass
 class Story:
-    """What is known so far. Times are seconds since the epoch, by the API server's clock where it tells them, else by this host's."""
+    """What is known so far. Times are seconds since the epoch, by the API server's clock where it tells them, else by this host's.
+
+    on_prem: by what each node is known again. pods: of each job uid, node, start and end. told: every line of every step.
+    """
 
     begun: float = 0.0
     on_prem: dict[str, dict[str, Any]] = field(default_factory=dict)
     pods: dict[str, dict[str, Any]] = field(default_factory=dict)
     pool: str = ""
     node: str = ""
-    instance_nodes: list[str] = field(default_factory=list)
     times: dict[str, float] = field(default_factory=dict)
+    told: list[str] = field(default_factory=list)
 
     @classmethod
     def restore(cls, known: Mapping[str, Any]) -> Story:
@@ -326,7 +329,11 @@ class Evaluation:
     # --- what they are made of
 
     def _tell(self, text: str) -> None:
-        self.told.append(f"{self._clock() - self.story.begun:4.0f} s  {text}")
+        self._add(f"{self._clock() - self.story.begun:4.0f} s  {text}")
+
+    def _add(self, line: str) -> None:
+        self.told.append(line)
+        self.story.told.append(line)
 
     def _since(self, name: str, until: float | None = None) -> str:
         # the API server's clock has whole seconds
@@ -409,9 +416,10 @@ class Evaluation:
 
         pod = self._wait(succeeded, self.plan.seconds[name] + 120, f"{name} ending well", lambda: self._why(name))
         for line in self._log(name).splitlines()[:LINES]:
-            self.told.append(f"        {name}: {line}")
-        finished = pod["status"]["containerStatuses"][0]["state"]["terminated"]["finishedAt"]
-        return moment(finished) - float(self.story.pods[name]["started"])
+            self._add(f"        {name}: {line}")
+        known = self.story.pods[name]
+        known["finished"] = moment(pod["status"]["containerStatuses"][0]["state"]["terminated"]["finishedAt"])
+        return float(known["finished"] - known["started"])
 
     def _log(self, name: str) -> str:
         try:
