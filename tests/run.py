@@ -214,9 +214,10 @@ def sanity_newest() -> None:
 
 def scenarios(wanted: Callable[[str], bool]) -> None:
     failed = []
-    for scenario in sorted(path.parent.name for path in (ROOT / "molecule").glob("*/molecule.yml")):
-        if not wanted(scenario):
-            continue
+    there = sorted(path.parent.name for path in (ROOT / "molecule").glob("*/molecule.yml"))
+    if not any(wanted(scenario) for scenario in there):
+        raise StepError(f"no scenario of that name; there are: {', '.join(there)}")
+    for scenario in filter(wanted, there):
         started = time.monotonic()
         try:
             run("molecule", "test", "--scenario-name", scenario)
