@@ -153,6 +153,7 @@ def read_node(found: Object) -> Node:
         taints=tuple(Taint(taint["key"], taint.get("value") or "", taint["effect"]) for taint in spec.get("taints") or []),
         allocatable={name: str(quantity) for name, quantity in (status.get("allocatable") or {}).items()},
         version=str(metadata.get("resourceVersion") or ""),
+        network=next((one["status"] == "False" for one in status.get("conditions") or [] if one["type"] == "NetworkUnavailable"), None),
     )
 
 

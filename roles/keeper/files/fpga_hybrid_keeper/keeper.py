@@ -379,7 +379,7 @@ def _moment(seconds: float) -> str:
 
 
 def rules_of(settings: Settings) -> Rules:
-    return Rules(settings.cluster_id, settings.cluster_name, grace=settings.grace)
+    return Rules(settings.cluster_id, settings.cluster_name, grace=settings.grace, network_told=settings.network_told)
 
 
 def edges_of(settings: Settings) -> Edges:

@@ -73,12 +73,15 @@ class Cloud:
 
 @dataclass(frozen=True)
 class Node:
+    """network: whether the pods' network says that it is up there; None where it says nothing."""
+
     name: str
     provider_id: str | None
     ready: bool
     taints: tuple[Taint, ...] = ()
     allocatable: Mapping[str, str] = field(default_factory=dict)
     version: str = ""
+    network: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -151,7 +154,11 @@ class Record:
 
 @dataclass(frozen=True)
 class Rules:
-    """grace: seconds between the first and the last sighting of what is acted upon at the second one. lifetime: seconds of a bundle's token."""
+    """grace: seconds between the first and the last sighting of what is acted upon at the second one. lifetime: seconds of a bundle's token.
+
+    network_told: whether the pods' network sets the node's condition NetworkUnavailable. Before that is False a pod is refused its network, and tried again
+    a quarter of a minute later.
+    """
 
     cluster_id: str
     cluster_name: str
@@ -159,6 +166,7 @@ class Rules:
     lifetime: float = 1800.0
     remembered: float = 7 * 86400.0
     enrolments: int = 20
+    network_told: bool = False
 
     @property
     def owned_tag(self) -> str:
@@ -381,6 +389,8 @@ class _Planner:
             if known.phase == JOINED and not known.tagged and known.vpn_address:
                 yield TellAddress(name, known.vpn_address)
             lacking = list(_lacking(known.promise, node.allocatable))
+            if self.rules.network_told and not node.network:
+                lacking.append("its pods' network is not up")
             if not lacking:
                 known = replace(known, complete=True)
             if known != entry:
@@ -392,7 +402,7 @@ class _Planner:
         if tainted and not lacking:
             yield LiftTaint(name, node)
         elif lacking and not entry.complete:
-            self.notes.setdefault(name, f"Node {name} does not give what its pool's template promises: {'; '.join(lacking)}. Its startup taint stays.")
+            self.notes.setdefault(name, f"Node {name} does not give yet what its pool's template promises: {'; '.join(lacking)}. Its startup taint stays.")
             # A node that gave it once keeps its pods: a restart of the device plugin shows none for a moment.
             if not tainted and any(is_extended_resource(resource) for resource in entry.promise):
                 yield SetTaint(name, node)

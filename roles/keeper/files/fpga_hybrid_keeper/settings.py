@@ -37,6 +37,7 @@ SCHEMA: dict[str, Any] = {
         "state": _TEXT,
         "interval": {"type": "integer"},
         "grace": {"type": "integer"},
+        "network_told": {"type": "boolean"},
     },
 }
 SCHEMA["required"] = list(SCHEMA["properties"])
@@ -51,6 +52,7 @@ class Settings:
     """account: empty for any. credentials: a file as AWS' own programs have it. endpoint, endpoint_address: as in a join bundle.
 
     vpn: the command that is the VPN's authority, here or over ssh. state: the folder of record and status. interval, grace: seconds.
+    network_told: whether the pods' network sets its condition on nodes, as Calico does.
     """
 
     cluster_name: str
@@ -68,6 +70,7 @@ class Settings:
     state: str
     interval: int
     grace: int
+    network_told: bool
 
 
 @dataclass(frozen=True)

@@ -216,6 +216,7 @@ class Site:
             "state": str(self.state),
             "interval": 5,
             "grace": 20,
+            "network_told": False,
         }
         self.config.write_text(json.dumps({**standard, **changes}))
 

@@ -232,6 +232,15 @@ def test_a_node_that_has_registered_without_it_gets_it_until_it_gives_what_was_p
     assert plan(World(None, nodes(bare)), record(one=entry(complete=False))).actions == (SetTaint(ONE, bare),)
 
 
+@pytest.mark.parametrize(("network", "lifted"), [(None, False), (False, False), (True, True)])
+def test_where_the_pods_network_tells_the_taint_stays_until_it_is_up(network, lifted):
+    """The kubelet calls itself ready as soon as there is a configuration; a pod that comes before the network's own is refused, and waits."""
+    there = replace(node(), network=network)
+    found = make_plan(World(None, nodes(there)), record(one=entry(complete=False)), replace(RULES, network_told=True), NOW)
+    assert found.actions == ((LiftTaint(ONE, there),) if lifted else ())
+    assert lifted or "its pods' network is not up" in found.notes[ONE]
+
+
 def test_a_node_that_was_complete_once_keeps_its_pods_while_its_plugin_restarts():
     bare = node(taints=(), given={**GIVEN, BOARD: "0"})
     assert plan(World(None, nodes(bare)), record(one=entry(complete=True))).actions == ()

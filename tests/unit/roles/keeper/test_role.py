@@ -92,7 +92,7 @@ def test_the_configuration_is_one_that_the_program_takes(written, tmp_path):
     assert (found.endpoint_url, found.account) == (None, "")
     assert (found.credentials, found.ssm_prefix) == (f"{folder}/etc/keeper.aws", "/fpga-hybrid/lab")
     assert found.vpn == (f"{folder}/opt/bin/fpga-hybrid-vpn",)
-    assert (found.interval, found.grace, found.state) == (5, 20, f"{folder}/var/keeper")
+    assert (found.interval, found.grace, found.state, found.network_told) == (5, 20, f"{folder}/var/keeper", True)
 
 
 def test_what_is_installed_runs_by_itself(written):
