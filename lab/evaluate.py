@@ -46,6 +46,9 @@ UNNEEDED_SECONDS, GONE_SECONDS = 20, 30
 #: From a job that finds no place to that job running.
 RUNNING_SECONDS = 45
 CONSOLE_LINES = 15
+KUBECTL = ("kubectl", "--kubeconfig", "/etc/kubernetes/admin.conf")
+#: The namespace in which role evaluation has them.
+JOBS = "fpga-hybrid-evaluation"
 
 
 @dataclass(frozen=True)
@@ -117,6 +120,7 @@ class Site:
         self.ansible("ansible", "control_plane", "-m", "include_role", "-a", "name=fpga.hybrid.autoscaler tasks_from=reset")
         self.ansible("ansible-playbook", "playbooks/pools.yml", credentials=self.users.get("pools"), state="absent", force=True)
         self.ansible("ansible", "control_plane", "-m", "include_role", "-a", "name=fpga.hybrid.keeper tasks_from=reset")
+        self.control_plane(*KUBECTL, "delete", "namespace", JOBS, "--ignore-not-found")
         self.control_plane("rm", "-f", *(f"/etc/fpga-hybrid/{identity}.aws" for identity in ("keeper", "autoscaler")))
 
     # --- what is known of it
@@ -134,11 +138,12 @@ class Site:
             raise LabError(f"{instance}: found {found['State']['Name']} ({found['StateTransitionReason']!r}); expected that it was terminated")
         return datetime.fromisoformat(said[1]).replace(tzinfo=timezone.utc).timestamp()
 
-    def consoles(self) -> str:
-        """The last of what each instance has written to its serial console: bootstrap says there why it failed."""
+    def evidence(self) -> str:
+        """Of the jobs what the API server says, of each instance the last of its serial console, where bootstrap says why it failed."""
         ec2 = self.cloud.client("ec2")
         said = {one["InstanceId"]: ec2.get_console_output(InstanceId=one["InstanceId"]).get("Output", "") for one in self.launched()}
-        return "\n".join(f"{instance}:\n" + "\n".join(f"    {line}" for line in text.splitlines()[-CONSOLE_LINES:]) for instance, text in said.items())
+        jobs = self.control_plane(*KUBECTL, "describe", "pods", "--namespace", JOBS)
+        return jobs + "\n".join(f"{instance}:\n" + "\n".join(f"    {line}" for line in text.splitlines()[-CONSOLE_LINES:]) for instance, text in said.items())
 
     @staticmethod
     def control_plane(*command: str, stdin: str | None = None) -> str:
@@ -170,8 +175,7 @@ def evaluate(family: str) -> None:
             if len(launched) != 1:
                 raise LabError(f"instances launched in the whole run: {', '.join(launched)}; expected one")
         except LabError:
-            if said := found.consoles():
-                say(f"what the instances said:\n{said}")
+            say(f"what is to be seen of it:\n{found.evidence()}")
             raise
         finally:
             found.take_away()

@@ -147,12 +147,10 @@ _RESOURCES: Object = {"requests": {"cpu": "50m", "memory": "200Mi"}, "limits": {
 def secret(text: str, name: str) -> Object:
     """The Secret that SECRET_KEYS names, from a file as AWS' own programs have it. Raises AutoscalerError, which quotes nothing of it."""
     try:
-        found = _aws_key_file.parse(text)
+        # In the pod the key would be good for an hour, and then be denied for ever.
+        found = _aws_key_file.parse(text, lasting=True)
     except _aws_key_file.KeyFileError as error:
         raise _key_file(str(error), error.remedy) from None
-    if found.get(_aws_key_file.TOKEN):
-        # The pod would have it for an hour, and then be denied for ever.
-        raise _key_file(f"it has an {_aws_key_file.TOKEN}, so its key ends by itself", "Give the autoscaler the key of a user of its own (playbook iam.yml).")
     data = {name: base64.b64encode(found[key].encode()).decode() for key, name in _aws_key_file.KEYS.items()}
     metadata = {"name": name, "namespace": NAMESPACE}
     return {"apiVersion": "v1", "kind": "Secret", "type": "Opaque", "metadata": metadata, "data": data}

@@ -25,16 +25,20 @@ class KeyFileError(Exception):
         super().__init__(message)
 
 
-def parse(text: str) -> dict[str, str]:
-    """Its default section, with both keys. Raises KeyFileError."""
+def parse(text: str, *, lasting: bool = False) -> dict[str, str]:
+    """Its default section, with both keys. lasting: for somebody who keeps what it says, so a key that ends by itself is refused. Raises KeyFileError."""
     # Values are taken as they are: a secret key may hold what other readers take for a reference.
     parser = configparser.RawConfigParser()
     try:
         parser.read_string(text)
     except configparser.Error as error:
         # Not the parser's own words: they quote the line.
-        raise KeyFileError(f"it is no credentials file ({type(error).__name__})", "Write [default] above the two lines.") from None
+        without_section = isinstance(error, configparser.MissingSectionHeaderError)
+        remedy = "Write [default] above the two lines." if without_section else "Write each key once, as name = value."
+        raise KeyFileError(f"it is no credentials file ({type(error).__name__})", remedy) from None
     found = dict(parser["default"]) if parser.has_section("default") else {}
     if missing := [key for key in KEYS if not found.get(key)]:
         raise KeyFileError(f"section default has no {' and no '.join(missing)}", "Mend the file, or name another.")
+    if lasting and found.get(TOKEN):
+        raise KeyFileError(f"it has an {TOKEN}, so its key ends by itself", "Put the key of a user of its own there (playbook iam.yml).")
     return found

@@ -55,8 +55,8 @@ class Plan:
     patience: float = 900.0
 
     @property
-    def expected_pool(self) -> str:
-        """The smallest pool whose node alone can run the job. Raises EvaluationError."""
+    def expected_pools(self) -> list[str]:
+        """The smallest pools, mostly one, whose node alone can run the job. Raises EvaluationError."""
         fitting = {pool: copies for pool, copies in self.promises.items() if copies >= self.copies}
         if not fitting:
             told = ", ".join(f"{pool} {copies}" for pool, copies in self.promises.items()) or "no pool"
@@ -64,20 +64,20 @@ class Plan:
                 f"cluster_node_pools: found {told} of {self.resource} on one node; expected a pool with {self.copies}. "
                 "Declare one, and run pools.yml and site.yml."
             )
-        return min(fitting, key=lambda pool: (fitting[pool], pool))
+        return [pool for pool, copies in fitting.items() if copies == min(fitting.values())]
 
 
 @dataclass
 class Story:
     """What is known so far. Times are seconds since the epoch, by the API server's clock where it tells them, else by this host's.
 
-    on_prem: by what each node is known again. pods: of each job uid, node, start and end. told: every line of every step.
+    on_prem: by what each node is known again. pools: any of which the autoscaler may choose, until it has chosen one. pods: of each job uid, node, start and end. told: every line of every step.
     """
 
     begun: float = 0.0
     on_prem: dict[str, dict[str, Any]] = field(default_factory=dict)
     pods: dict[str, dict[str, Any]] = field(default_factory=dict)
-    pool: str = ""
+    pools: list[str] = field(default_factory=list)
     node: str = ""
     times: dict[str, float] = field(default_factory=dict)
     told: list[str] = field(default_factory=list)
@@ -167,7 +167,7 @@ def job(name: str, plan: Plan) -> dict[str, Any]:
 
 
 class Evaluation:
-    """The steps. keeper: what keeper says of an instance (its phase), or None if it can't be asked."""
+    """The steps. keeper: what keeper says of an instance (its phase), or None if it says nothing. It calls one gone that has no certificate any more."""
 
     def __init__(
         self,
@@ -191,22 +191,23 @@ class Evaluation:
     def site(self) -> None:
         """Who is there before anything happens, and whether the story can be told there."""
         plan, story = self.plan, self.story
-        pool = plan.expected_pool
+        pools = plan.expected_pools
         self._clear()
         nodes, pods = self.kubectl.all("nodes"), self.kubectl.all("pods", "--all-namespaces")
         if there := [node["metadata"]["name"] for node in nodes if is_instance(node)]:
             raise EvaluationError(f"Found nodes of the pools: {', '.join(there)}; expected none. The autoscaler ends idle ones by itself; wait until it has.")
-        able = {node["metadata"]["name"]: free(node, pods, plan.resource) for node in nodes if ready(node) and gives(node, plan.resource)}
+        taking = [node for node in nodes if ready(node) and not node["spec"].get("unschedulable") and gives(node, plan.resource)]
+        able = {node["metadata"]["name"]: free(node, pods, plan.resource) for node in taking}
         fitting = [name for name, copies in able.items() if copies >= plan.copies]
         if not fitting or sum(copies // plan.copies for copies in able.values()) > 1:
             told = ", ".join(f"{name} {copies}" for name, copies in able.items()) or "none"
             raise EvaluationError(
                 f"Free of {plan.resource} on-prem: {told}; expected {plan.copies} on one node and room for one such job in all: the second is to find none. "
-                "fpga_publish says what a host gives of its boards; other jobs must have ended."
+                "fpga_publish says what a host gives of its boards; other jobs must have ended, and a cordoned node takes none."
             )
         story.begun = self._clock()
         story.on_prem = {node["metadata"]["name"]: remembered(node, plan.resource) for node in nodes}
-        story.pool = pool
+        story.pools = pools
         for name, node in story.on_prem.items():
             if node["boards"]:
                 self._tell(f"{name} is on-prem and gives {', '.join(f'{count} {what}' for what, count in node['boards'].items())}; all of it is free")
@@ -245,13 +246,16 @@ class Evaluation:
         ups = self._wait(chosen, self.plan.patience, "the autoscaler starting an instance", lambda: self._why(SECOND))
         where = [groups.get(group, group) for group, _before, _after in ups]
         more = sum(after - before for _group, before, after in ups)
-        if where != [story.pool] or more != 1:
+        if len(where) != 1 or where[0] not in story.pools or more != 1:
             told = ", ".join(f"{group} {before}->{after}" for group, before, after in ups)
-            raise EvaluationError(f"The autoscaler did {told}; expected one instance of {story.pool}, the smallest that gives {self.plan.copies}.")
+            raise EvaluationError(
+                f"The autoscaler did {told}; expected one instance of {' or '.join(story.pools)}, the smallest that gives {self.plan.copies}."
+            )
+        story.pools = where
         too_small = [f"{pool}, which gives {copies}" for pool, copies in self.plan.promises.items() if copies < self.plan.copies]
         story.times["scale_up"] = self._clock()
         instead = f", not of {' or '.join(too_small)}" if too_small else ""
-        self._tell(f"{self._autoscaler()} starts an instance of {story.pool}{instead}, {self._since(SECOND)} after")
+        self._tell(f"{self._autoscaler()} starts an instance of {where[0]}{instead}, {self._since(SECOND)} after")
 
     def joined(self) -> None:
         """The node is there, has all that was promised, and takes pods."""
@@ -266,8 +270,8 @@ class Evaluation:
 
         node = self._wait(takes_pods, self.plan.patience, "the instance's node taking pods", lambda: self._why(SECOND))
         name, pool = node["metadata"]["name"], node["metadata"]["labels"][POOL_LABEL]
-        if pool != story.pool:
-            raise EvaluationError(f"Node {name} is of pool {pool}; expected {story.pool}.")
+        if [pool] != story.pools:
+            raise EvaluationError(f"Node {name} is of pool {pool}; expected {story.pools[0]}.")
         if gives(node, resource) != self.plan.promises[pool]:
             raise EvaluationError(f"Node {name} gives {gives(node, resource)} of {resource}; its pool promises {self.plan.promises[pool]}.")
         story.node = name
@@ -306,11 +310,11 @@ class Evaluation:
 
         def has_gone() -> bool:
             self._same_instance()
-            return not self._instances() and self._keeper(name) in (None, "gone")
+            return not self._instances() and self._keeper(name) == "gone"
 
         def what_is_left() -> str:
             nodes = ", ".join(node["metadata"]["name"] for node in self._instances()) or "no node"
-            return f"there is {nodes}; keeper calls {name} {self._keeper(name) or 'nothing'}"
+            return f"there is {nodes}; keeper's status says of {name}: {self._keeper(name) or 'nothing'}"
 
         self._wait(has_gone, self.plan.patience, f"{name} going away with all that belongs to it", what_is_left)
         story.times["gone"] = self._clock()

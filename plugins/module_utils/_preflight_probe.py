@@ -84,15 +84,15 @@ def probe(
         cluster_configuration=configuration,
         hosts_file=_read(root / "etc/hosts"),
         unknown_users=unknown_users(users),
-        key_files=tuple(key_file(file["variable"], file.get("path") or "") for file in key_files),
+        key_files=tuple(key_file(file["variable"], file.get("path") or "", lasting=bool(file.get("lasting"))) for file in key_files),
     )
 
 
-def key_file(variable: str, path: str) -> KeyFile:
+def key_file(variable: str, path: str, *, lasting: bool = False) -> KeyFile:
     if not path:
         return KeyFile(variable, "")
     try:
-        _aws_key_file.parse(Path(path).read_text(encoding="utf-8"))
+        _aws_key_file.parse(Path(path).read_text(encoding="utf-8"), lasting=lasting)
     except OSError as error:
         return KeyFile(variable, path, error.strerror or type(error).__name__)
     except UnicodeDecodeError:

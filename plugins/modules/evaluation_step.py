@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: evaluation_step
 short_description: One step of the tutorial's evaluation, waited for, checked and told
-version_added: 0.4.0
+version_added: 0.2.0
 author:
   - The fpga.hybrid maintainers (@fpga-hybrid)
 description:
@@ -149,6 +149,8 @@ def main() -> None:
         supports_check_mode=False,
     )
     params = module.params
+    if len(params["seconds"]) != 2 or min(params["seconds"]) < 1:
+        module.fail_json(msg=f"seconds: found {params['seconds']}; expected two numbers above 0, for the first job and the second.")
     plan = evaluation.Plan(
         resource=params["resource"],
         copies=params["copies"],

@@ -71,6 +71,10 @@ options:
       path:
         description: The file. With none, the key has to be in a Secret of the cluster, which has to stand already.
         type: path
+      lasting:
+        description: Whether who gets it keeps the key, so that one with a session token, which ends by itself, is none.
+        type: bool
+        default: false
   node_address:
     description: The address that the node is to have in the cluster.
     type: str
@@ -279,7 +283,7 @@ def argument_spec() -> dict[str, object]:
             "elements": "dict",
             "default": [],
             "no_log": False,
-            "options": {"variable": {"type": "str", "required": True}, "path": {"type": "path"}},
+            "options": {"variable": {"type": "str", "required": True}, "path": {"type": "path"}, "lasting": {"type": "bool", "default": False}},
         },
         "node_address": {"type": "str", "default": ""},
         "kubernetes": {"type": "str", "required": True},

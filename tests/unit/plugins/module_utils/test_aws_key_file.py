@@ -38,6 +38,30 @@ def test_both_readers_take_the_same_files_and_the_same_keys(tmp_path, text):
     assert ours == theirs
 
 
+BOTH = "aws_access_key_id = A\naws_secret_access_key = b\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "remedy"),
+    [
+        (BOTH, "Write [default] above the two lines."),
+        (f"[default]\n{BOTH}aws_access_key_id = B\n", "Write each key once, as name = value."),
+        (f"[default]\n{BOTH}words\n", "Write each key once, as name = value."),
+    ],
+)
+def test_the_remedy_is_for_what_is_wrong(text, remedy):
+    with pytest.raises(KeyFileError) as error:
+        parse(text)
+    assert error.value.remedy == remedy
+
+
+def test_a_key_that_ends_by_itself_is_none_for_who_keeps_it():
+    text = f"[default]\n{BOTH}aws_session_token = planted\n"
+    assert parse(text)[TOKEN] == "planted"
+    with pytest.raises(KeyFileError, match="it has an aws_session_token, so its key ends by itself"):
+        parse(text, lasting=True)
+
+
 @pytest.mark.parametrize("text", ["", "[default]\n", "[default]\naws_access_key_id = planted\n", "[default]\nplanted\n", "planted\n"])
 def test_what_is_wrong_is_said_without_a_word_of_what_stands_in_it(text):
     with pytest.raises(KeyFileError) as error:

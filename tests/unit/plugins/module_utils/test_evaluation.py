@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import copy
 import json
+from dataclasses import replace
 from datetime import datetime, timezone
 
 import pytest
@@ -211,6 +212,7 @@ def taken(cluster):
         (lambda cluster: cluster.nodes.pop("worker1"), f"Free of {XGBOOST} on-prem: none; expected 4 on one node and room for one such job in all"),
         (two_boards, "on-prem: worker1 4, worker2 4; expected 4 on one node and room for one such job in all: the second is to find none"),
         (taken, "on-prem: worker1 3; expected 4"),
+        (lambda cluster: cluster.nodes["worker1"]["spec"].update(unschedulable=True), "on-prem: none; expected 4.*a cordoned node takes none"),
         (lambda cluster: cluster.nodes.update(old=node("old", "f2-12xlarge")), "Found nodes of the pools: old; expected none"),
     ],
 )
@@ -226,6 +228,13 @@ def test_pools_that_cannot_run_the_job_are_told():
     plan = Plan(XGBOOST, 4, {"f2-6xlarge": 2}, {}, "image")
     with pytest.raises(EvaluationError, match=r"found f2-6xlarge 2 of inaccel\.com/xgboost\.exact on one node; expected a pool with 4"):
         tell(story(Cluster()), plan)
+
+
+def test_pools_that_are_alike_are_the_autoscaler_s_choice():
+    groups = {**PLAN.groups, "f2-12xlarge-spot": "lab-f2-12xlarge-spot"}
+    plan = replace(PLAN, promises={"f2-12xlarge-spot": 4, **PLAN.promises}, groups=groups)
+    assert plan.expected_pools == ["f2-12xlarge-spot", "f2-12xlarge"]
+    assert any("starts an instance of f2-12xlarge, not of f2-6xlarge" in line for line in tell(story(Cluster()), plan))
 
 
 def evicted(cluster):
@@ -261,8 +270,9 @@ def another(cluster):
         ({70: another}, "expected no other instance"),
         ({90: lambda c: c.ends("job-2", "Failed")}, "job-2 was lost"),
         ({90: lambda c: None}, "Expected job-2 ending well within 180 s"),
-        ({120: lambda c: None}, f"Expected {INSTANCE} going away .* Found: there is {INSTANCE}; keeper calls {INSTANCE} joined"),
-        ({120: lambda c: c.nodes.pop(INSTANCE)}, f"there is no node; keeper calls {INSTANCE} joined"),
+        ({120: lambda c: None}, f"Expected {INSTANCE} going away .* Found: there is {INSTANCE}; keeper's status says of {INSTANCE}: joined"),
+        ({120: lambda c: c.nodes.pop(INSTANCE)}, f"there is no node; keeper's status says of {INSTANCE}: joined"),
+        ({120: lambda c: (c.nodes.pop(INSTANCE), setattr(c, "keeper", None))}, f"there is no node; keeper's status says of {INSTANCE}: nothing"),
         ({121: lambda c: c.nodes["worker1"]["spec"].update(unschedulable=True)}, "On-prem nodes differ from before: worker1"),
     ],
 )

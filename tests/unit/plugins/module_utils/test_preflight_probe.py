@@ -294,3 +294,9 @@ def test_a_key_file_is_read_as_what_needs_it_will_read_it(tmp_path, content, pro
 
 def test_without_a_file_there_is_nothing_to_read():
     assert looks.key_file("cluster_aws_credentials.autoscaler", "") == KeyFile("cluster_aws_credentials.autoscaler", "")
+
+
+def test_a_key_with_a_session_token_is_none_for_who_keeps_it(tmp_path):
+    (tmp_path / "ends").write_text("[default]\naws_access_key_id = A\naws_secret_access_key = b\naws_session_token = c\n")
+    assert looks.key_file("k", str(tmp_path / "ends")).problem == ""
+    assert looks.key_file("k", str(tmp_path / "ends"), lasting=True).problem == "it has an aws_session_token, so its key ends by itself"
