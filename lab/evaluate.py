@@ -37,8 +37,8 @@ ADDRESS: IPv4Address = ONPREM.gateway
 FAMILIES = ("f2", "f1")
 CONTROL_PLANE = "cp1"
 JOB_IMAGE = "lab.fpga-hybrid.test/xgboost-fit:1"
-#: The first job works until the instance has surely come, the second until the first has surely ended.
-SECONDS = (75, 75)
+#: The first job works until the instance has surely come, the second, which begins later, as long.
+SECONDS = (90, 90)
 #: Seconds to wait for an instance to come, or to go.
 PATIENCE = 180
 #: As inventories/lab_cloud has it; and what instances may take beyond.
@@ -105,15 +105,16 @@ class Site:
         self.ansible("ansible-playbook", "playbooks/pools.yml", credentials=self.users["pools"])
         self.ansible("ansible-playbook", "site.yml")
 
-    def tell(self) -> Figures:
+    def tell(self, *, shown: bool = True) -> tuple[Figures, str]:
+        """The story's figures, and what the run printed if it is not shown."""
         report = self.folder / "story.json"
         options: dict[str, Any] = {"evaluation_image": JOB_IMAGE, "evaluation_arguments": ["--seconds=$(EVALUATION_SECONDS)"]}
         times: dict[str, Any] = {"evaluation_seconds": SECONDS, "evaluation_patience": PATIENCE}
-        self.ansible("ansible-playbook", "playbooks/evaluate.yml", shown=True, evaluation_report=str(report), **options, **times)
+        output = self.ansible("ansible-playbook", "playbooks/evaluate.yml", shown=shown, evaluation_report=str(report), **options, **times)
         story = json.loads(report.read_text())
         waited = story["pods"]["job-2"]["started"] - story["times"]["job-2 made"]
         idle, ended = story["pods"]["job-2"]["finished"], self.ended(story["node"])
-        return Figures(story["node"], waited, ended - idle, story["times"]["gone"] - idle)
+        return Figures(story["node"], waited, ended - idle, story["times"]["gone"] - idle), output
 
     def take_away(self) -> None:
         """Autoscaler first, lest it starts others; the instances; keeper, which clears away what is left of them."""
@@ -170,7 +171,7 @@ def evaluate(family: str) -> None:
     with site(family) as found:
         try:
             found.prepare()
-            figures = found.tell()
+            figures, _output = found.tell()
             launched = [f"{one['InstanceId']} ({one['InstanceType']})" for one in found.launched()]
             if len(launched) != 1:
                 raise LabError(f"instances launched in the whole run: {', '.join(launched)}; expected one")

@@ -71,7 +71,8 @@ class Plan:
 class Story:
     """What is known so far. Times are seconds since the epoch, by the API server's clock where it tells them, else by this host's.
 
-    on_prem: by what each node is known again. pools: any of which the autoscaler may choose, until it has chosen one. pods: of each job uid, node, start and end. told: every line of every step.
+    on_prem: by what each node is known again. pools: any of which the autoscaler may choose, until it has chosen one. pods: of each job uid, node,
+    start and end. told: every line of every step.
     """
 
     begun: float = 0.0
