@@ -159,7 +159,7 @@ class Watch:
         for parameter in self._ssm.get_parameters_by_path(Path="/fpga-hybrid/lab/nodes", Recursive=True, WithDecryption=True)["Parameters"]:
             bundle = json.loads(gzip.decompress(base64.b64decode(parameter["Value"])))
             self.secrets["join token"] = bundle["token"].partition(".")[2]
-            self.secrets |= {f"key line {number} of the profile": line for number, line in enumerate(key_lines(bundle["vpn"]))}
+            self.secrets |= {f"key line {number} of the profile": line for number, line in enumerate(key_lines(bundle["vpn_profile"]))}
 
     def _hosts(self) -> None:
         for name, host in self.site.cars.hosts().items():
