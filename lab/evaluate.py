@@ -27,6 +27,8 @@ from lab.cloud import image
 from lab.cloud.account import Account, key_file
 from lab.cloud.server import Cloud
 from lab.cloud.sidecar import SideCar
+from lab.depot import archives
+from lab.depot.base import Cache
 from lab.hosts import container
 from lab.run import run, say
 from lab.settings import CLOUD_PORT, ONPREM, LabError, cache
@@ -47,6 +49,7 @@ UNNEEDED_SECONDS, GONE_SECONDS = 20, 30
 RUNNING_SECONDS = 45
 CONSOLE_LINES = 15
 KUBECTL = ("kubectl", "--kubeconfig", "/etc/kubernetes/admin.conf")
+UPSTREAM_AUTOSCALER = "registry.k8s.io/autoscaling/cluster-autoscaler"
 #: The namespace in which role evaluation has them.
 JOBS = "fpga-hybrid-evaluation"
 
@@ -82,7 +85,7 @@ class Site:
     def ansible(self, *command: str, credentials: Mapping[str, str] | None = None, shown: bool = False, **variables: Any) -> str:
         """Runs a program of Ansible's on both inventories; its output, which is shown at once if somebody is to read it. Raises LabError."""
         file = self.folder / "variables.json"
-        file.write_text(json.dumps({**self.account.variables(), "family": self.family, **variables}))
+        file.write_text(json.dumps({**self.account.variables(), **autoscaler(), "family": self.family, **variables}))
         program, *rest = command
         words = [str(ROOT / ".venv/bin" / program), *rest, "-i", "inventories/lab", "-i", "inventories/lab_cloud", "-e", f"@{file}"]
         environment = {**os.environ, **self.cloud.environment(credentials), "no_proxy": str(ADDRESS)}
@@ -153,6 +156,12 @@ class Site:
     def put(self, path: str, text: str) -> None:
         """A file that only root may read."""
         self.control_plane("sh", "-c", f"umask 077; cat > {path}.new && mv {path}.new {path}", stdin=text)
+
+
+def autoscaler() -> dict[str, str]:
+    """Upstream's image, where somebody has dropped it into the lab's cache, and its tag; else nothing: the inventory names the stand-in."""
+    found = [reference.rpartition(":") for reference in archives.references(Cache(cache()))]
+    return next(({"autoscaler_image": image, "autoscaler_version": tag} for image, _colon, tag in found if image == UPSTREAM_AUTOSCALER), {})
 
 
 @contextmanager

@@ -216,6 +216,11 @@ def load(cache: Cache) -> None:
                 stale.unlink()
 
 
+def references(cache: Cache) -> list[str]:
+    """Of the archives' images, as they were when last loaded."""
+    return [image["reference"] for path in sorted((cache.depot / "archives").glob("*.json")) for image in Stamp(path).read().get("images", [])]
+
+
 def push(path: Path, stamp: Stamp, registry: Registry) -> list[dict[str, str]]:
     """Have an archive's images in the registry; says which."""
     state = path.stat()
