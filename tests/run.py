@@ -257,8 +257,17 @@ def make_lab_again() -> None:
     run("make", "lab")
 
 
+def evaluate() -> None:
+    """The tutorial's story: a pending job makes an instance appear, run it, and go."""
+    run("make", "evaluate")
+
+
 def bench_site() -> None:
     run(sys.executable, "tests/bench/site.py")
+
+
+def bench_bootstrap() -> None:
+    run("make", "bench-bootstrap")
 
 
 def bench_device_plugin() -> None:
@@ -293,9 +302,9 @@ class Result:
 
 LINT: tuple[Callable[[], None], ...] = (ruff, mypy, yamllint, ansible_lint, documentation)
 QUICK = (*LINT, unit, aws, playbooks_aws, admission, coverage, sanity, sanity_newest, molecule)
-LAB = (lab_hosts, check_fresh, make_lab, make_lab_again, lab_tests)
+LAB = (lab_hosts, check_fresh, make_lab, make_lab_again, lab_tests, evaluate)
 CI = (*LAB, *QUICK)
-ALL = (*CI, ansible_units, molecule_slow, lab_tests_slow, bench_site, bench_device_plugin, machine_clean)
+ALL = (*CI, ansible_units, molecule_slow, lab_tests_slow, bench_site, bench_bootstrap, bench_device_plugin, machine_clean)
 STEPS = {step.__name__: step for step in ALL}
 #: Steps whose tests have a row each in the table of results.
 TOLD_ONE_BY_ONE = ("lab_tests", "lab_tests_slow")
