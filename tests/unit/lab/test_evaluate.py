@@ -42,5 +42,5 @@ def test_when_an_instance_was_terminated_is_what_aws_says():
 
 
 def test_an_instance_that_was_not_terminated_is_an_error_that_says_how_it_is():
-    with pytest.raises(LabError, match="i-1: found running .*; expected that it was terminated"):
+    with pytest.raises(LabError, match=r"i-1: found running .*; expected that it was terminated"):
         site("running", "").ended("i-1")
