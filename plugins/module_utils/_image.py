@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fnmatch
 import glob
 import json
@@ -27,6 +28,29 @@ RESOLVER = "/etc/resolv.conf"
 POLICY = "/usr/sbin/policy-rc.d"
 #: Another text than that with which apt_packages has single installations start nothing: that one takes its own away.
 BUILDING_POLICY = "#!/bin/sh\n# Written by fpga.hybrid while it makes this image; gone when it has ended.\nexit 101\n"
+
+
+# --- where an image lies ------------------------------------------------------------------------------------------------------------------
+
+
+def mounts_below(folder: str, mountinfo: str = "/proc/self/mountinfo") -> list[str]:
+    """What is mounted below a folder, which has no links in its path; not the folder itself. Outermost first."""
+    with open(mountinfo, encoding="utf-8", errors="surrogateescape") as file:
+        # proc_pid_mountinfo(5): the fifth field, in which blanks and backslashes are octal.
+        points = {re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), line.split(" ")[4]) for line in file}
+    return sorted(point for point in points if point.startswith(f"{folder.rstrip('/')}/") and point != "/")
+
+
+def running(folder: str) -> str:
+    """By what a system runs of a folder; empty if none does."""
+    if os.path.isdir(f"{folder}/run/systemd/system"):
+        return f"{folder}/run/systemd/system is there"
+    for other in ("/", "/proc/1/root"):
+        # Who isn't root cannot look at the latter, and makes no image either.
+        with contextlib.suppress(PermissionError):
+            if os.path.samefile(folder, other):
+                return f"the same as {other}"
+    return ""
 
 
 # --- what an image must not hold ----------------------------------------------------------------------------------------------------------
@@ -134,7 +158,7 @@ UNWANTED = (
         "which are those of the machine that built it",
         ("/var/lib/dhcp/*.leases", "/var/lib/dhcp/*.leases6", "/etc/udev/rules.d/70-persistent-net.rules"),
     ),
-    Unwanted("what lies in folders for a while", "which nobody needs any more", ("/tmp/*", "/var/tmp/*"), links=True),  # noqa: S108  (looked at, not used)
+    Unwanted("what lies in folders for a while", "which nobody needs any more", ("/tmp/*", "/tmp/.*", "/var/tmp/*", "/var/tmp/.*"), links=True),  # noqa: S108  (looked at, not used)
     Unwanted("a refusal to start services", "with which packages that are installed later start nothing", (POLICY, f"{POLICY}.fpga-hybrid-kept")),
 )
 
@@ -156,6 +180,23 @@ def listed(paths: t.Sequence[str]) -> str:
 def unwanted(root: str = "") -> list[tuple[Unwanted, list[str]]]:
     """What is there of UNWANTED, for the cleaning and for the check alike."""
     return [(rule, paths) for rule in UNWANTED if (paths := rule.found(root))]
+
+
+def elsewhere(root: str, paths: t.Iterable[str]) -> list[str]:
+    """Those of the paths that are not the image's own: on another file system than its root, or at, below or above another mount."""
+    device = os.lstat(root or "/").st_dev
+    top = os.path.realpath(root or "/").rstrip("/")
+    points = mounts_below(top)
+    return [path for path in paths if _elsewhere(root + path, device, points)]
+
+
+def _elsewhere(path: str, device: int, points: t.Sequence[str]) -> bool:
+    folder, name = os.path.split(path)
+    real = f"{os.path.realpath(folder).rstrip('/')}/{name}"
+    if any(f"{real}/".startswith(f"{point}/") or point.startswith(f"{real}/") for point in points):
+        return True
+    inside = [path, *(f"{folder}/{name}" for folder, folders, files in os.walk(path) for name in (*folders, *files))]
+    return any(os.lstat(found).st_dev != device for found in inside)
 
 
 # Secrets that lie where nobody looks for them

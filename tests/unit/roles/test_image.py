@@ -4,12 +4,16 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 import yaml
 
 from tests.unit.playbook_site import ROOT, Site
 
 PLAYS = yaml.safe_load((ROOT / "playbooks" / "image.yml").read_text())
+#: Mounts in it end with it.
+NAMESPACE = ("unshare", "--mount", "--propagation", "private", "sh", "-c")
 
 
 @pytest.fixture
@@ -45,6 +49,25 @@ def test_what_is_no_folder_of_an_image_is_refused(site, root):
 @pytest.mark.parametrize("path", ["etc/os-release", "usr/bin/python3", "var/lib/dpkg/status"])
 def test_a_folder_that_lacks_what_every_debian_has_is_refused(site, tmp_path, path):
     assert "image_root: found" in told(site.run(PLAYS, image_root=unpacked(tmp_path / "image", without=path)))
+
+
+def test_a_running_system_is_refused_before_anything_is_touched(site, tmp_path):
+    root = unpacked(tmp_path / "image")
+    (tmp_path / "image/run/systemd/system").mkdir(parents=True)
+    said = told(site.run(PLAYS, image_root=root))
+    assert f"image_root: found {root}, which is a running system ({root}/run/systemd/system is there); expected an image of which nothing runs." in said
+    assert "image_building" not in said
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount")
+@pytest.mark.parametrize("options", [[], ["--check"], ["--tags", "check"]])
+def test_what_is_mounted_below_the_folder_is_refused_by_name(site, tmp_path, options):
+    root = unpacked(tmp_path / "image")
+    (tmp_path / "image/var/cache").mkdir()
+    (tmp_path / "link").symlink_to(root)
+    said = told(site.run(PLAYS, *options, inside=(*NAMESPACE, f'mount -t tmpfs tmpfs "{root}/var/cache" && exec "$@"', "sh"), image_root=str(tmp_path / "link")))
+    assert f"image_root: found {root}/var/cache mounted below {root}; expected nothing" in said
+    assert f"Run: umount {root}/var/cache." in said
 
 
 def test_the_parts_are_those_that_roles_bring_for_images():

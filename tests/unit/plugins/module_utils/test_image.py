@@ -214,6 +214,7 @@ HELD = {
     "/etc/hostname": "a name of the builder's",
     "/var/lib/dhcp/dhclient.eth0.leases": "leases of addresses",
     "/tmp/x": "what lies in folders for a while",
+    "/var/tmp/.hidden/x": "what lies in folders for a while",
     "/usr/sbin/policy-rc.d": "a refusal to start services",
 }
 
@@ -305,3 +306,33 @@ def test_many_files_of_a_kind_are_one_finding(root):
         root.write(f"/var/log/{number}.log", "x")
     (found,) = root.held()
     assert "/var/log/3.log and 5 more" in found
+
+
+MOUNTS = r"""22 1 254:0 / / rw - ext4 /dev/vda rw
+30 22 0:30 / /srv/image rw - ext4 /dev/loop0p1 rw
+31 30 254:0 /tmp /srv/image/tmp rw - ext4 /dev/vda rw
+32 30 254:0 /home /srv/image/a\040folder rw - ext4 /dev/vda rw
+33 22 0:31 / /srv/image2 rw - tmpfs tmpfs rw
+34 31 0:32 / /srv/image/tmp/deep rw - tmpfs tmpfs rw
+"""
+
+
+@pytest.mark.parametrize(
+    ("folder", "found"),
+    [
+        ("/srv/image", ["/srv/image/a folder", "/srv/image/tmp", "/srv/image/tmp/deep"]),
+        ("/srv/image2", []),
+        ("/srv/image/tmp", ["/srv/image/tmp/deep"]),
+        ("/", ["/srv/image", "/srv/image/a folder", "/srv/image/tmp", "/srv/image/tmp/deep", "/srv/image2"]),
+    ],
+)
+def test_what_is_mounted_below_a_folder_is_found_and_not_the_folder_itself(tmp_path, folder, found):
+    (tmp_path / "mountinfo").write_text(MOUNTS)
+    assert _image.mounts_below(folder, str(tmp_path / "mountinfo")) == found
+
+
+def test_a_folder_of_which_a_system_runs_is_known_by_systemd_or_as_the_machines_own_root(tmp_path):
+    assert _image.running(str(tmp_path)) == ""
+    assert _image.running("/usr/..") in {"the same as /", "/usr/../run/systemd/system is there"}
+    (tmp_path / "run/systemd/system").mkdir(parents=True)
+    assert _image.running(str(tmp_path)) == f"{tmp_path}/run/systemd/system is there"

@@ -7,12 +7,17 @@ from __future__ import annotations
 import json
 import os
 import stat
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from ansible.module_utils.testing import patch_module_args
 
 from ansible_collections.fpga.hybrid.plugins.module_utils._image import BUILDING_POLICY
 from ansible_collections.fpga.hybrid.plugins.modules import image_building, image_check, image_clean
+
+COLLECTIONS = Path(__file__).resolve().parents[4] / "collections"
 
 
 @pytest.fixture
@@ -117,6 +122,37 @@ def test_cleaning_follows_no_link_out_of_the_image(root, call, tmp_path):
     call(image_clean)
     assert (outside / "kept").read_text() == "x"
     assert not (root / "tmp/link").is_symlink()
+
+
+BOUND = """
+import sys
+from ansible.module_utils.testing import patch_module_args
+from ansible_collections.fpga.hybrid.plugins.modules import image_clean
+
+with patch_module_args({"root": sys.argv[1]}):
+    image_clean.main()
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount")
+@pytest.mark.parametrize(("mount", "at"), [("--bind", "tmp"), ("--bind", "tmp/left/over"), ("--bind", "root"), ("-t tmpfs", "tmp/left")])
+def test_what_is_mounted_in_the_image_is_not_its_own_and_stays(root, tmp_path, mount, at):
+    """A bind mount of the same file system, too, which has the image's device number."""
+    dirty(root)
+    outside = tmp_path / "outside"
+    (outside / ".ssh").mkdir(parents=True)
+    (outside / ".ssh/kept").write_text("x")
+    if at == "tmp/left/over":
+        (root / at).unlink()
+        (root / at).mkdir()
+    script = f'mount {mount} "{outside}" "{root}/{at}" && exec "{sys.executable}" -c "$1" "{root}"'
+    command = ["unshare", "--mount", "--propagation", "private", "sh", "-c", script, "sh", BOUND]
+    done = subprocess.run(command, env={**os.environ, "PYTHONPATH": str(COLLECTIONS)}, capture_output=True, text=True, check=False)
+    answer = json.loads(done.stdout)
+    assert "mount than the image's root, so that it is not the image's own; nothing was removed" in answer["msg"]
+    assert f"/{at.split('/')[0]}/" in answer["msg"]
+    assert (outside / ".ssh/kept").exists()
+    assert (root / "etc/ssh/ssh_host_rsa_key").exists()
 
 
 def test_a_running_system_is_never_cleaned(root, call):
