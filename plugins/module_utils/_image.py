@@ -25,6 +25,10 @@ TOLD = 4
 
 MACHINE_ID = "/etc/machine-id"
 RESOLVER = "/etc/resolv.conf"
+HOSTS = "/etc/hosts"
+#: What the image's own resolv.conf and hosts are called while ours are in their place.
+ASIDE = ".fpga-hybrid-aside"
+RESOLVER_MARK = "# Written by fpga.hybrid while it makes this image; gone when it has ended.\n"
 POLICY = "/usr/sbin/policy-rc.d"
 #: Another text than that with which apt_packages has single installations start nothing: that one takes its own away.
 BUILDING_POLICY = "#!/bin/sh\n# Written by fpga.hybrid while it makes this image; gone when it has ended.\nexit 101\n"
@@ -414,6 +418,11 @@ def held(root: str = "") -> list[Problem]:
     if not os.path.lexists(root + MACHINE_ID):
         found.append(Problem("", MACHINE_ID, "no such file", "an empty file, which systemd fills at boot without setting units back to presets", AGAIN))
     # What an interrupted building leaves.
-    if _host.BEGIN in (read(root, "/etc/hosts") or "").splitlines():
-        found.append(Problem("", "/etc/hosts", "found our block of names", "none: an instance gets its own at its join", AGAIN))
+    if _host.BEGIN in (read(root, HOSTS) or "").splitlines():
+        found.append(Problem("", HOSTS, "found our block of names", "none: an instance gets its own at its join", AGAIN))
+    found += [
+        Problem("", path, "found the image's own, set aside while it is made", "it in its place", AGAIN)
+        for path in (RESOLVER + ASIDE, HOSTS + ASIDE)
+        if os.path.lexists(root + path)
+    ]
     return [*found, *secrets(root), *logins(root)]

@@ -255,6 +255,13 @@ def test_our_block_of_names_is_told_when_a_killed_building_left_it(root):
     assert root.held()[0].startswith("/etc/hosts: found our block of names")
 
 
+@pytest.mark.parametrize("path", ["/etc/hosts", "/etc/resolv.conf"])
+def test_what_a_killed_building_had_set_aside_is_told(root, path):
+    root.write(f"{path}.fpga-hybrid-aside")
+    (found,) = root.held()
+    assert found.startswith(f"{path}.fpga-hybrid-aside: found the image's own, set aside while it is made; expected it in its place.")
+
+
 TOKEN = "k3j2l1.0a1b2c3d4e5f6g7h"
 SECRET_FILES = {
     "a join token": ("/etc/kubeadm.yaml", f"token: {TOKEN}\n"),

@@ -53,19 +53,82 @@ def test_what_the_building_needs_is_there_while_it_lasts_and_gone_afterwards(roo
     assert (root / "usr/sbin/policy-rc.d").read_text() == BUILDING_POLICY
     assert os.access(root / "usr/sbin/policy-rc.d", os.X_OK)
     assert "10.0.0.2 depot" in (root / "etc/hosts").read_text()
-    assert (root / "etc/resolv.conf").read_text() == "nameserver 192.0.2.1\n"
     assert not call(image_building, resolver="nameserver 192.0.2.1\n", hosts={"depot": "10.0.0.2"})["changed"]
     assert call(image_building, state="absent")["changed"]
     assert tree(root) == before
     assert not call(image_building, state="absent")["changed"]
 
 
-def test_a_link_to_a_resolver_and_somebody_elses_refusal_are_left_alone(root, call):
-    (root / "etc/resolv.conf").symlink_to("/run/resolv.conf")
-    (root / "usr/sbin/policy-rc.d").write_text("#!/bin/sh\nexit 101\n")
-    assert call(image_building, resolver="nameserver 192.0.2.1\n")["changes"] == []
+def own(root):
+    """Everything below etc, links as links, with what chmod and touch leave."""
+    return {
+        path.name: (os.readlink(path) if path.is_symlink() else path.read_text(), path.lstat().st_mode, path.lstat().st_mtime_ns)
+        for path in (root / "etc").iterdir()
+        if path.name in {"hosts", "resolv.conf"} or "aside" in path.name
+    }
+
+
+BUILDING = {"resolver": "nameserver 192.0.2.1\n", "hosts": {"depot": "10.0.0.2"}}
+FILES = {
+    "none": (None, None),
+    "a link of systemd-resolved": ("../run/systemd/resolve/stub-resolv.conf", "127.0.0.1 localhost\n"),
+    "files": ("nameserver 198.51.100.1\n", "127.0.0.1 localhost\n\n"),
+    "empty files": ("", ""),
+    "a file without an end of line": ("nameserver 198.51.100.1", "127.0.0.1 localhost"),
+}
+
+
+@pytest.fixture(params=FILES)
+def files(request, root):
+    resolver, hosts = FILES[request.param]
+    if resolver and resolver.startswith(".."):
+        (root / "etc/resolv.conf").symlink_to(resolver)
+    elif resolver is not None:
+        (root / "etc/resolv.conf").write_text(resolver)
+    if hosts is not None:
+        (root / "etc/hosts").write_text(hosts)
+        (root / "etc/hosts").chmod(0o664)
+
+
+@pytest.mark.usefixtures("files")
+@pytest.mark.parametrize("times", [1, 2], ids=["once", "after a killed building"])
+def test_the_images_own_resolver_and_names_come_back_as_they_were(root, call, times):
+    before = own(root)
+    for _time in range(times):
+        call(image_building, **BUILDING)
+    assert not (root / "etc/resolv.conf").is_symlink()
+    assert "nameserver 192.0.2.1\n" in (root / "etc/resolv.conf").read_text()
+    assert "198.51.100.1" not in (root / "etc/resolv.conf").read_text()
+    assert "10.0.0.2 depot" in (root / "etc/hosts").read_text()
+    assert call(image_building, check=True, **BUILDING)["changes"] == []
+    call(image_building, state="absent")
+    assert own(root) == before
     assert call(image_building, state="absent")["changes"] == []
-    assert (root / "etc/resolv.conf").is_symlink()
+
+
+def test_what_a_package_makes_of_resolver_and_names_meanwhile_stays(root, call):
+    (root / "etc/resolv.conf").write_text("nameserver 198.51.100.1\n")
+    (root / "etc/hosts").write_text("127.0.0.1 localhost\n")
+    call(image_building, **BUILDING)
+    (root / "etc/resolv.conf").unlink()
+    (root / "etc/resolv.conf").symlink_to("../run/systemd/resolve/stub-resolv.conf")
+    with (root / "etc/hosts").open("a") as file:
+        file.write("127.0.0.2 package\n")
+    call(image_building, state="absent")
+    assert os.readlink(root / "etc/resolv.conf") == "../run/systemd/resolve/stub-resolv.conf"
+    assert (root / "etc/hosts").read_text() == "127.0.0.1 localhost\n127.0.0.2 package\n"
+    assert {name for name in own(root) if "aside" in name} == set()
+
+
+def test_what_the_builder_does_not_give_is_left_alone(root, call):
+    (root / "etc/resolv.conf").symlink_to("/run/resolv.conf")
+    (root / "etc/hosts").touch()
+    (root / "usr/sbin/policy-rc.d").write_text("#!/bin/sh\nexit 101\n")
+    before = own(root)
+    assert call(image_building)["changes"] == []
+    assert call(image_building, state="absent")["changes"] == []
+    assert own(root) == before
+    assert (root / "usr/sbin/policy-rc.d").read_text() == "#!/bin/sh\nexit 101\n"
 
 
 def test_check_mode_of_the_building_touches_nothing(root, call):
