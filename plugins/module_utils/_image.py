@@ -280,6 +280,7 @@ class Wanted:
     runtime: str = "containerd"
     registries: tuple[str, ...] = ()
     swap_off: bool = True
+    bootable: bool = False
 
 
 BRING = "Run playbook image on it again, which brings it; without --tags, so that no part is left out."
@@ -306,6 +307,7 @@ def lacking(wanted: Wanted, root: str = "") -> list[Problem]:
         *(_cri_containerd(root) if wanted.runtime == "containerd" else _cri_docker(root)),
         *_registries(wanted.registries, root),
         *(_swap_entries(root) if wanted.swap_off else []),
+        *(_kernel(root) if wanted.bootable else []),
     ]
 
 
@@ -410,6 +412,25 @@ def _swap_entries(root: str) -> t.Iterator[Problem]:
     entries = [line.split()[0] for line in (read(root, "/etc/fstab") or "").splitlines() if _swap.is_swap_entry(line)]
     if entries:
         yield Problem("", "/etc/fstab", f"turns swap on ({', '.join(entries)})", "no swap, with which the kubelet does not start", BRING)
+
+
+MOUNTED_BOOT = re.compile(r"(?m)^[ \t]*[^#\s]\S*[ \t]+/boot[ \t]")
+
+
+def _kernel(root: str) -> t.Iterator[Problem]:
+    """One that has its modules. It may lie on a partition of its own (Ubuntu's cloud images since 24.04), which must not be mounted here."""
+    kernels = {os.path.basename(path).removeprefix("vmlinuz-") for path in matching(root, "/boot/vmlinuz-*")}
+    modules = {os.path.basename(os.path.dirname(path)) for path in matching(root, "/lib/modules/*/modules.dep")}
+    apart = not kernels and MOUNTED_BOOT.search(read(root, "/etc/fstab") or "")
+    if not (modules if apart else kernels & modules):
+        kernel = "/boot/vmlinuz-* on a partition of its own" if apart else f"/boot/vmlinuz-* of {', '.join(sorted(kernels)) or 'no version'}"
+        yield Problem(
+            "",
+            "kernel",
+            f"found {kernel} and /lib/modules of {', '.join(sorted(modules)) or 'no version'}",
+            "a version that has both, by which an instance boots",
+            "Begin with the distribution's cloud image, which brings kernel, boot loader and network; or set image_bootable: false, for containers.",
+        )
 
 
 def held(root: str = "") -> list[Problem]:

@@ -93,6 +93,12 @@ options:
     description: Whether C(/etc/fstab) may turn no swap on.
     type: bool
     default: true
+  bootable:
+    description:
+      - Whether there must be a kernel with its modules, C(/boot/vmlinuz-VERSION) and C(/lib/modules/VERSION). Where C(/etc/fstab) has C(/boot) on a partition of
+        its own, which isn't seen here, the modules must be there.
+    type: bool
+    default: false
   root:
     description: Another folder than C(/), for tests.
     type: path
@@ -187,6 +193,7 @@ def main() -> None:
             "modules": texts,
             "runtime": {"type": "str", "choices": ["containerd", "docker"], "default": "containerd"},
             "registries": texts,
+            "bootable": {"type": "bool", "default": False},
             "swap_off": {"type": "bool", "default": True},
             "root": {"type": "path", "default": "/"},
         },
@@ -202,6 +209,7 @@ def main() -> None:
         runtime=params["runtime"],
         registries=tuple(params["registries"]),
         swap_off=params["swap_off"],
+        bootable=params["bootable"],
     )
     problems = [*_image.lacking(wanted, root), *not_running(module, params["runs"], root), *_image.held(root)]
     if problems:

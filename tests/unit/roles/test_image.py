@@ -70,6 +70,26 @@ def test_what_is_mounted_below_the_folder_is_refused_by_name(site, tmp_path, opt
     assert f"Run: umount {root}/var/cache." in said
 
 
+def test_a_host_that_is_no_image_is_refused_whatever_tags_are_asked_for(site):
+    plays = [{"hosts": "worker1", "gather_facts": False, "roles": ["fpga.hybrid.image"]}]
+    for options in ([], ["--tags", "check"], ["--check"]):
+        said = told(site.run(plays, *options))
+        assert "worker1 is reached by local, and so is no folder that role image's begin.yml has added as a host" in said
+
+
+@pytest.mark.parametrize(
+    ("options", "checked"), [([], True), (["--check"], False), (["--tags", "check"], True), (["--check", "--tags", "check"], True), (["--tags", "other"], False)]
+)
+def test_the_check_is_left_out_of_a_prediction_only_where_nobody_asks_for_it(site, options, checked):
+    """The very task, with another thing to do."""
+    (task,) = [task for task in yaml.safe_load((ROOT / "roles" / "image" / "tasks" / "main.yml").read_text()) if task["name"] == "Check it"]
+    del task["ansible.builtin.include_tasks"]
+    task["ansible.builtin.debug"] = {"msg": "the check ran"}
+    run = site.run([{"hosts": "worker1", "gather_facts": False, "tasks": [task]}], *options)
+    assert run.returncode == 0, run.stdout
+    assert ("the check ran" in run.stdout) == checked
+
+
 def test_the_parts_are_those_that_roles_bring_for_images():
     """What an image needs is each role's own business; here is only the list."""
     parts = yaml.safe_load((ROOT / "roles" / "image" / "tasks" / "parts.yml").read_text())

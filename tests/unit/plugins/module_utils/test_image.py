@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -174,6 +176,30 @@ def test_dockers_settings_are_looked_at_where_docker_is_the_runtime(root, text, 
     root.write("/etc/docker/daemon.json", text)
     found = root.lacking(DOCKER)
     assert [told in line for line in found] == ([True] if told else [])
+
+
+KERNELS = {
+    "a kernel with its modules": (["/boot/vmlinuz-6.1.0-1-cloud-amd64", "/lib/modules/6.1.0-1-cloud-amd64/modules.dep"], "", None),
+    "an older one beside it": (["/boot/vmlinuz-5", "/boot/vmlinuz-6", "/lib/modules/6/modules.dep"], "", None),
+    "a kernel on a partition of its own": (["/lib/modules/6/modules.dep"], "LABEL=BOOT\t/boot\text4\tdefaults\t0 2\n", None),
+    "none": ([], "", "found /boot/vmlinuz-* of no version and /lib/modules of no version; expected a version that has both"),
+    "only modules": (["/lib/modules/6/modules.dep"], "", "found /boot/vmlinuz-* of no version and /lib/modules of 6"),
+    "only modules, and a partition of firmware": (["/lib/modules/6/modules.dep"], "LABEL=UEFI /boot/efi vfat umask=0077 0 1\n", "found /boot/vmlinuz-* of no"),
+    "only modules, and a comment": (["/lib/modules/6/modules.dep"], "# LABEL=BOOT /boot ext4 defaults 0 2\n", "found /boot/vmlinuz-* of no version"),
+    "another one's modules": (["/boot/vmlinuz-5", "/lib/modules/6/modules.dep"], "", "found /boot/vmlinuz-* of 5 and /lib/modules of 6"),
+    "a partition and no modules": ([], "LABEL=BOOT /boot ext4 defaults 0 2\n", "found /boot/vmlinuz-* on a partition of its own and /lib/modules of no version"),
+}
+
+
+@pytest.mark.parametrize("name", KERNELS)
+def test_an_image_that_boots_by_itself_has_a_kernel_with_its_modules(root, name):
+    files, fstab, told = KERNELS[name]
+    for path in files:
+        root.write(path, "x")
+    root.write("/etc/fstab", f"LABEL=root / ext4 defaults 0 1\n{fstab}")
+    found = root.lacking(replace(WANTED, bootable=True))
+    assert [told in line and "image_bootable: false, for containers" in line for line in found] == ([True] if told else [])
+    assert root.lacking() == []
 
 
 def test_everything_is_told_at_once(tmp_path):
