@@ -10,6 +10,7 @@ import contextlib
 import fnmatch
 import glob
 import json
+import mmap
 import os
 import re
 import stat
@@ -103,6 +104,7 @@ def at_home(*names: str) -> tuple[str, ...]:
     return tuple(f"{home}/{name}" for home in HOMES for name in names)
 
 
+CREDENTIALS = (".aws", ".kube", ".docker", ".netrc", ".git-credentials", ".gnupg", ".config/containers/auth.json", ".config/pip")
 LOGINS_SEEN = tuple(f"/var/log/{name}" for name in ("wtmp", "btmp", "lastlog", "faillog"))
 
 #: Each with its reason, because all of them look harmless to somebody.
@@ -127,7 +129,7 @@ UNWANTED = (
     Unwanted(
         "credentials or settings of whoever built it",
         "which are nobody else's",
-        at_home(".aws", ".kube", ".docker", ".netrc", ".git-credentials", ".gnupg", ".config/containers/auth.json", ".config/pip", ".cache", ".ansible"),
+        at_home(*CREDENTIALS, ".cache", ".ansible"),
     ),
     Unwanted(
         "cloud-init's memory of a boot",
@@ -207,14 +209,16 @@ def _elsewhere(path: str, device: int, points: t.Sequence[str]) -> bool:
 
 SEARCHED = ("/etc", "/root", "/home", "/opt", "/srv", "/usr/local", "/var/lib", "/var/spool")
 NOT_SEARCHED = ("/var/lib/dpkg", "/var/lib/apt", "/var/lib/containerd", "/var/lib/docker")
-LARGEST = 1 << 20
 #: Kubernetes' bootstrap tokens (k8s.io/cluster-bootstrap/token/api: [a-z0-9]{6}.[a-z0-9]{16}); a digit and a letter in the longer half, so that no name
-#: of a module is taken for one; never their documentation's example. AWS' access keys by their prefixes (IAM User Guide, "Understanding unique ID prefixes").
+#: of a module is taken for one; never their documentation's example. AWS' access keys by their prefixes (IAM User Guide, "Understanding unique ID prefixes"),
+#: secret ones (40 characters; other clouds' S3 have shorter ones) by their names, where what follows is a value and not a program's variable.
+#: A private key in a file of its own, with words after the dashes, or with its ends of lines as \n, as in JSON; not its first line alone as programs have it.
 SECRETS = {
     "a join token": rb"(?<![\w.-])(?!abcdef\.0123456789abcdef)[a-z0-9]{6}\.(?=[a-z]*[0-9])(?=[0-9]*[a-z])[a-z0-9]{16}(?![\w.-])",
-    "a private key": rb"-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY-----\s*\n",
+    "a private key": rb"-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY-----(?:[^\n\"'`]*\n|\\+[rn]|[ ]*[A-Za-z0-9+/=]{16})",
     "an OpenVPN static key": rb"-----BEGIN OpenVPN Static key V[0-9]-----\s*\n",
     "an AWS access key": rb"(?<![A-Za-z0-9])(?:AKIA|ASIA)[A-Z2-7]{16}(?![A-Za-z0-9])",
+    "an AWS secret key": rb"(?i)secret_?access_?key[\"']?\s*[=:]\s*[\"']?[a-z0-9+/]{16,}={0,2}(?![\w.(\[])",
 }
 _SECRETS = {what: re.compile(pattern) for what, pattern in SECRETS.items()}
 
@@ -223,13 +227,13 @@ def secrets(root: str = "") -> list[Problem]:
     """Files in which secrets stand. The secret itself is never told."""
     found: dict[str, list[str]] = {}
     for path in searched(root):
-        with open(root + path, "rb") as file:
-            content = file.read(LARGEST)
-        if b"\0" in content[:1024]:
-            continue
-        for what, pattern in _SECRETS.items():
-            if pattern.search(content):
-                found.setdefault(what, []).append(path)
+        # Mapped, so that a large one is never in memory as a whole.
+        with open(root + path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            if content.find(b"\0", 0, 1024) >= 0:
+                continue
+            for what, pattern in _SECRETS.items():
+                if pattern.search(content):
+                    found.setdefault(what, []).append(path)
     remedy = "Take it out, and find out what wrote it: whoever may read the image may read it. If it is in use, replace it."
     return [Problem("", paths[0], f"found {what} ({listed(paths)})", "no secret in any file", remedy) for what, paths in found.items()]
 
@@ -241,8 +245,22 @@ def searched(root: str) -> t.Iterator[str]:
             folders[:] = sorted(name for name in folders if f"{here}/{name}" not in NOT_SEARCHED)
             for name in sorted(files):
                 status = os.lstat(f"{folder}/{name}")
-                if stat.S_ISREG(status.st_mode) and 0 < status.st_size <= LARGEST:
+                if stat.S_ISREG(status.st_mode) and status.st_size:
                     yield f"{here}/{name}"
+
+
+#: Names at home that, as links, lead to what the cleaning doesn't see; the ones as folders or files are UNWANTED.
+LINKED = at_home(".ssh", *CREDENTIALS)
+
+
+def linked(root: str = "") -> list[Problem]:
+    """Links at home folders to where keys or credentials lie."""
+    paths = sorted(path for pattern in LINKED for path in matching(root, pattern) if os.path.islink(root + path))
+    return [
+        Problem("", path, f"found a link to {target}, where keys or credentials of whoever built it may lie", "none", "Take out the link and what it leads to.")
+        for path in paths
+        if (target := os.readlink(root + path)) != "/dev/null"
+    ]
 
 
 LOGIN = re.compile(r"(?im)^\s*(?:[\"']?authorization[\"']?\s*=|machine\s.*\spassword\s)")
@@ -446,4 +464,4 @@ def held(root: str = "") -> list[Problem]:
         for path in (RESOLVER + ASIDE, HOSTS + ASIDE)
         if os.path.lexists(root + path)
     ]
-    return [*found, *secrets(root), *logins(root)]
+    return [*found, *linked(root), *secrets(root), *logins(root)]

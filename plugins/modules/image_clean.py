@@ -22,7 +22,7 @@ attributes:
     description: Predicts without touching anything.
   diff_mode:
     support: full
-    description: Lists what is there before and after, without contents.
+    description: Lists what is there before, and what is left of it (empty files), without contents.
   platform:
     support: full
     description: Works on Debian and Ubuntu.
@@ -41,7 +41,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 removed:
-  description: What was taken out, or would be, by what it is.
+  description: What was taken out or emptied, or would be, by what it is; and an empty machine id that was made.
   returned: success
   type: dict
   sample: {"ssh host keys": [/etc/ssh/ssh_host_ed25519_key, /etc/ssh/ssh_host_ed25519_key.pub]}
@@ -96,8 +96,9 @@ def main() -> None:
         except OSError as error:
             module.fail_json(msg=f"{error}. Mend that, then run playbook image again; what is left is taken out then.")
     removed = {rule.what: paths for rule, paths in found} | ({"no machine id": [_image.MACHINE_ID]} if missing else {})
-    before = "".join(f"{path}: {rule.what}\n" for rule, paths in found for path in paths)
-    module.exit_json(changed=bool(removed), removed=removed, diff={"before": before, "after": ""})
+    before = [f"{path}: {rule.what}\n" for rule, paths in found for path in paths]
+    after = [f"{path}: empty\n" for rule, paths in found for path in paths if rule.emptied] + ([f"{_image.MACHINE_ID}: empty\n"] if missing else [])
+    module.exit_json(changed=bool(removed), removed=removed, diff={"before": "".join(before), "after": "".join(after)})
 
 
 if __name__ == "__main__":

@@ -294,6 +294,7 @@ SECRET_FILES = {
     "a private key": ("/opt/tool/key.pem", "-----BEGIN EC PRIVATE KEY-----\nMHc\n"),
     "an OpenVPN static key": ("/srv/ta.key", "-----BEGIN OpenVPN Static key V1-----\n00\n"),
     "an AWS access key": ("/usr/local/etc/env", "AWS_ACCESS_KEY_ID=AKIAIOSFODNN7EXAMPLE\n"),
+    "an AWS secret key": ("/opt/tool/settings.ini", "aws_secret_access_key = wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY\n"),
 }
 
 
@@ -308,11 +309,46 @@ def test_a_secret_is_found_wherever_settings_lie_and_never_shown(root, what):
 
 
 @pytest.mark.parametrize(
+    ("what", "text"),
+    [
+        ("an AWS secret key", "export AWS_SECRET_ACCESS_KEY='wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY'\n"),
+        ("an AWS secret key", '{"SecretAccessKey": "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY", "Token": ""}'),
+        ("an AWS secret key", "secret_access_key: rookAndCephOrMinio00\n"),
+        ("a private key", "-----BEGIN RSA PRIVATE KEY-----   of the site\r\nMHc\r\n"),
+        ("a private key", "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\n"),
+        ("a private key", '{"private_key": "-----BEGIN PRIVATE KEY-----\\nMIIEvQIBADANBgkqhkiG9w0BAQEFAASCBKcw"}'),
+        ("a private key", 'KEY="-----BEGIN PRIVATE KEY----- MIIEvQIBADANBgkqhkiG9w0BAQEFAASCBKcw"'),
+    ],
+)
+@pytest.mark.parametrize("padding", [0, 3 << 20], ids=["short", "behind 3 MiB of other text"])
+def test_a_secret_is_found_however_it_is_written_and_however_long_the_file(root, what, text, padding):
+    root.write("/etc/tool", "other text\n" * (padding // 11) + text)
+    (found,) = root.held()
+    assert found.startswith(f"/etc/tool: found {what} (/etc/tool)")
+
+
+@pytest.mark.parametrize("path", ["/root/.aws", "/home/admin/.ssh", "/root/.docker", "/root/.config/containers/auth.json", "/root/.netrc"])
+def test_a_link_at_home_to_where_credentials_may_lie_is_told_and_left(root, path):
+    root.link(path, "/mnt/site/credentials")
+    (found,) = root.held()
+    assert found.startswith(f"{path}: found a link to /mnt/site/credentials, where keys or credentials")
+    assert "Take out the link and what it leads to." in found
+    assert _image.unwanted(str(root.folder)) == []
+    root.remove(path)
+    root.link(path, "/dev/null")
+    assert root.held() == []
+
+
+@pytest.mark.parametrize(
     ("path", "content"),
     [
         ("/usr/share/doc/key.pem", "-----BEGIN PRIVATE KEY-----\n"),
         ("/etc/names", "import random.choicesofwords1.more\nabcdef.0123456789abcdef\nclient.authentication\n"),
         ("/opt/program", b"\0" + TOKEN.encode()),
+        ("/opt/tool/session.py", "client(aws_secret_access_key=aws_secret_access_key)\nsecret_access_key = credentials.secretaccesskeyofmine\n"),
+        ("/opt/tool/other.py", "secret_access_key=takeFromEnvironment(x)\naws_secret_access_key=\nAWS_SECRET_ACCESS_KEY: ${SECRET}\n"),
+        ("/opt/tool/pem.py", 'if text.startswith("-----BEGIN PRIVATE KEY-----"):\n    pass\n'),
+        ("/opt/tool/README", "A key begins with `-----BEGIN PRIVATE KEY-----`.\n"),
         ("/etc/cert.pem", "-----BEGIN CERTIFICATE-----\n-----BEGIN PUBLIC KEY-----\n"),
     ],
 )

@@ -161,6 +161,18 @@ def test_cleaning_takes_out_what_the_check_finds_and_a_second_one_nothing(root, 
     assert not call(image_clean)["changed"]
 
 
+def test_the_diff_is_what_changes(root, call):
+    dirty(root)
+    diff = call(image_clean, check=True)["diff"]
+    assert call(image_clean)["diff"] == diff
+    assert "/etc/ssh/ssh_host_rsa_key: ssh host keys\n" in diff["before"]
+    assert "/var/log/wtmp: records of logins\n" in diff["before"]
+    assert diff["after"] == "/etc/machine-id: empty\n/var/log/wtmp: empty\n"
+    assert call(image_clean)["diff"] == {"before": "", "after": ""}
+    (root / "etc/machine-id").unlink()
+    assert call(image_clean)["diff"] == {"before": "", "after": "/etc/machine-id: empty\n"}
+
+
 def test_lists_that_were_taken_out_are_old_for_who_installs_next(root, call):
     dirty(root)
     call(image_clean)
