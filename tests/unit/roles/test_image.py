@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import os
+import re
 
 import pytest
 import yaml
@@ -90,10 +91,56 @@ def test_the_check_is_left_out_of_a_prediction_only_where_nobody_asks_for_it(sit
     assert ("the check ran" in run.stdout) == checked
 
 
-def test_the_parts_are_those_that_roles_bring_for_images():
-    """What an image needs is each role's own business; here is only the list."""
-    parts = yaml.safe_load((ROOT / "roles" / "image" / "tasks" / "parts.yml").read_text())
-    for part in parts:
-        include = part["ansible.builtin.include_role"]
-        role = include["name"].removeprefix("fpga.hybrid.").replace("{{ cluster_container_runtime }}", "containerd")
-        assert (ROOT / "roles" / role / "tasks" / f"{include['tasks_from']}.yml").exists()
+PARTS = yaml.safe_load((ROOT / "roles" / "image" / "tasks" / "parts.yml").read_text())
+
+
+def included(part, runtime="containerd"):
+    include = part["ansible.builtin.include_role"]
+    role = include["name"].removeprefix("fpga.hybrid.").replace("{{ cluster_container_runtime }}", runtime)
+    return role, ROOT / "roles" / role / "tasks" / f"{include['tasks_from']}.yml"
+
+
+def test_the_parts_are_those_that_the_readme_names_in_their_order():
+    readme = (ROOT / "roles" / "image" / "README.md").read_text()
+    named = re.findall(r"\[(\w+)\]\(\.\./", readme.split("## What comes into it")[1].split("\n## ")[0])
+    docker = named.index("docker")
+    assert named[docker - 1 : docker + 1] == ["containerd", "docker"]
+    assert [included(part)[0] for part in PARTS] == [role for role in named if role != "docker"]
+    assert [included(part, "docker")[0] for part in PARTS] == [role for role in named if role != "containerd"]
+
+
+def tasks_of(path):
+    """All tasks of a file and of those that it imports or includes."""
+    for task in yaml.safe_load(path.read_text()):
+        for kind in ("block", "rescue", "always"):
+            yield from task.get(kind, [])
+        yield task
+        other = next((task[key] for key in task if key.endswith(("import_tasks", "include_tasks"))), None)
+        if other:
+            yield from tasks_of(path.parent / (other["file"] if isinstance(other, dict) else other))
+
+
+def options_of(module):
+    path = ROOT / "plugins" / "modules" / f"{module.removeprefix('fpga.hybrid.')}.py"
+    return yaml.safe_load(re.search(r'DOCUMENTATION = r"""(.*?)"""', path.read_text(), re.DOTALL)[1]).get("options", {})
+
+
+def test_no_part_touches_what_runs_on_the_machine():
+    """Swap, kernel modules and sysctls of a chroot are those of the machine below: what can be applied now is only written."""
+    seen = set()
+    for part in PARTS:
+        for runtime in ("containerd", "docker"):
+            for task in tasks_of(included(part, runtime)[1]):
+                for key in task:
+                    if key.startswith("fpga.hybrid.") and "apply" in options_of(key):
+                        assert task[key]["apply"] is False, task["name"]
+                        seen.add(key)
+    assert {"fpga.hybrid.swap", "fpga.hybrid.host_settings"} <= seen
+
+
+def test_cloud_init_is_asked_for_by_the_unit_that_every_version_has():
+    """24.3 (Debian 13) has no cloud-init.service; what runs at each boot waits for either."""
+    wanted = yaml.safe_load((ROOT / "roles" / "image" / "vars" / "main.yml").read_text())["__image_wanted"]["units"]
+    assert re.findall(r"cloud-\w+[\w-]*\.service", wanted) == ["cloud-final.service"]
+    unit = (ROOT / "roles" / "bootstrap" / "templates" / "bootstrap.service.j2").read_text()
+    assert {"cloud-init.service", "cloud-init-network.service"} <= set(re.search("^After=(.*)$", unit, re.MULTILINE)[1].split())
