@@ -67,8 +67,8 @@ def main() -> None:
         )
     if mounts:
         module.fail_json(
-            msg=f"image_root: found {_image.listed(mounts)} mounted below {path}; expected nothing, because what is mounted there would be changed and emptied, "
-            f"too. Run: umount {' '.join(reversed(mounts))}. Nothing was touched."
+            msg=f"image_root: found {_image.listed(mounts)} mounted below {path}; expected nothing, because what is mounted there would be changed, too, "
+            f"and emptied. Run: umount {' '.join(reversed(mounts))}. Nothing was touched."
         )
     module.exit_json(changed=False, path=path)
 

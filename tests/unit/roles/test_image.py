@@ -66,7 +66,9 @@ def test_what_is_mounted_below_the_folder_is_refused_by_name(site, tmp_path, opt
     root = unpacked(tmp_path / "image")
     (tmp_path / "image/var/cache").mkdir()
     (tmp_path / "link").symlink_to(root)
-    said = told(site.run(PLAYS, *options, inside=(*NAMESPACE, f'mount -t tmpfs tmpfs "{root}/var/cache" && exec "$@"', "sh"), image_root=str(tmp_path / "link")))
+    said = told(
+        site.run(PLAYS, *options, inside=(*NAMESPACE, f'mount -t tmpfs tmpfs "{root}/var/cache" && exec "$@"', "sh"), image_root=str(tmp_path / "link"))
+    )
     assert f"image_root: found {root}/var/cache mounted below {root}; expected nothing" in said
     assert f"Run: umount {root}/var/cache." in said
 
@@ -79,7 +81,8 @@ def test_a_host_that_is_no_image_is_refused_whatever_tags_are_asked_for(site):
 
 
 @pytest.mark.parametrize(
-    ("options", "checked"), [([], True), (["--check"], False), (["--tags", "check"], True), (["--check", "--tags", "check"], True), (["--tags", "other"], False)]
+    ("options", "checked"),
+    [([], True), (["--check"], False), (["--tags", "check"], True), (["--check", "--tags", "check"], True), (["--tags", "other"], False)],
 )
 def test_the_check_is_left_out_of_a_prediction_only_where_nobody_asks_for_it(site, options, checked):
     """The very task, with another thing to do."""

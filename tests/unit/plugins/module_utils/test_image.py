@@ -187,7 +187,11 @@ KERNELS = {
     "only modules, and a partition of firmware": (["/lib/modules/6/modules.dep"], "LABEL=UEFI /boot/efi vfat umask=0077 0 1\n", "found /boot/vmlinuz-* of no"),
     "only modules, and a comment": (["/lib/modules/6/modules.dep"], "# LABEL=BOOT /boot ext4 defaults 0 2\n", "found /boot/vmlinuz-* of no version"),
     "another one's modules": (["/boot/vmlinuz-5", "/lib/modules/6/modules.dep"], "", "found /boot/vmlinuz-* of 5 and /lib/modules of 6"),
-    "a partition and no modules": ([], "LABEL=BOOT /boot ext4 defaults 0 2\n", "found /boot/vmlinuz-* on a partition of its own and /lib/modules of no version"),
+    "a partition and no modules": (
+        [],
+        "LABEL=BOOT /boot ext4 defaults 0 2\n",
+        "found /boot/vmlinuz-* on a partition of its own and /lib/modules of no version",
+    ),
 }
 
 
