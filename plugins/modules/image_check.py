@@ -14,9 +14,9 @@ description:
   - Runs in the image and looks for everything that an instance needs to become a node, and for everything that must not be in an image (see
     M(fpga.hybrid.image_clean)), secrets in any settings among it. All findings are told at once, each with what to do. Changes nothing.
   - Secrets are looked for in text files (no zero byte among the first 1024) of any length below C(/etc), C(/root), C(/home), C(/opt), C(/srv),
-    C(/usr/local), C(/var/lib) and C(/var/spool), without what dpkg, apt, containerd and Docker keep in C(/var/lib). They are kubeadm's join tokens, private keys (PEM), OpenVPN's
-    static keys, AWS' access keys (C(AKIA...), C(ASIA...)) and values of C(secret_access_key) in any spelling, of 16 characters or more. Nothing else is
-    known for a secret.
+    C(/usr/local), C(/var/lib) and C(/var/spool), without what dpkg, apt, containerd and Docker keep in C(/var/lib). They are kubeadm's join tokens,
+    private keys (PEM), OpenVPN's static keys, AWS' access keys (C(AKIA...), C(ASIA...)) and values of C(secret_access_key) in any spelling, of 16 characters
+    or more. Nothing else is known for a secret.
   - Links at home folders by names of keys and credentials (C(.ssh), C(.aws)) are told, because what they lead to is not taken out.
   - Secrets themselves are never shown, only the files in which they stand.
 attributes:
