@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -26,7 +27,10 @@ DEBIAN = 12
 PACKAGES = (*hosts.PACKAGES, "ca-certificates", "cloud-init", "netbase", "sudo")
 #: Roles whose parts playbook image brings, and those that they name.
 ROLES = ("aws_fpga", "bootstrap", "cluster", "containerd", "docker", "fpga_device_plugin", "host", "image", "kubeadm", "openvpn", "swap")
-PLUGINS = ("action", "filter", "module_utils", "modules", "plugin_utils")
+#: Kinds of plugins that roles and inventories name.
+PLUGINS = ("action", "filter", "inventory", "modules")
+#: By a regular expression, because parsing them all takes a second each time that somebody asks for the image.
+IMPORT = re.compile(r"(?m)^\s*from ansible_collections\.fpga\.hybrid\.plugins\.([\w.]+) import (\([^)]*\)|[^\n]*)")
 #: What of the depot says which packages it has: their lists name each with its checksum, whenever they were signed.
 SERVED = ("debian/dists/bookworm/**/Packages", "docker/**/Packages", "kubernetes/**/Packages", "files/aws-fpga/SHA256SUMS", "python/simple/**/index.html")
 BUILD_SECONDS = 1800
@@ -40,12 +44,41 @@ def inputs() -> Iterator[Path]:
     """The files that make the image what it is, beside its root."""
     yield PLAYBOOK
     yield from sorted(path for path in INVENTORY.rglob("*") if path.is_file())
-    for folder in (*(f"roles/{role}" for role in ROLES), *(f"plugins/{kind}" for kind in PLUGINS)):
-        yield from sorted(path for path in (CHECKOUT / folder).rglob("*") if path.is_file() and "__pycache__" not in path.parts and path.suffix != ".md")
+    yield from roles_files()
+    yield from plugins()
     depot = Cache(cache())
     for pattern in SERVED:
         yield from sorted(depot.www.glob(pattern))
     yield from (depot.tls / "ca.crt", depot.depot / "key.asc", depot.depot / "password")
+
+
+def roles_files() -> list[Path]:
+    found = [path for role in ROLES for path in sorted((CHECKOUT / "roles" / role).rglob("*"))]
+    return [path for path in found if path.is_file() and "__pycache__" not in path.parts and path.suffix != ".md"]
+
+
+def plugins() -> list[Path]:
+    """The plugins that the roles, the playbook and the inventory name in full, as they always do, and all that those and the roles' programs import."""
+    sources = roles_files()
+    texts = [path.read_text() for path in (*sources, PLAYBOOK, *INVENTORY.rglob("*")) if path.suffix in {".yml", ".j2"}]
+    names = {name for text in texts for name in re.findall(r"\bfpga\.hybrid\.(\w+)", text)}
+    found: set[Path] = set()
+    waiting = [CHECKOUT / "plugins" / kind / f"{name}.py" for kind in PLUGINS for name in names]
+    waiting += [other for path in sources if path.suffix == ".py" for other in imported(path)]
+    while waiting:
+        path = waiting.pop()
+        if path not in found and path.is_file():
+            found.add(path)
+            waiting += imported(path)
+    return sorted(found)
+
+
+def imported(path: Path) -> Iterator[Path]:
+    """Where what a file imports from the collection may be."""
+    for dotted, names in IMPORT.findall(path.read_text()):
+        module = CHECKOUT / "plugins" / dotted.replace(".", "/")
+        yield module.with_suffix(".py")
+        yield from (module / f"{name}.py" for name in re.findall(r"\w+", names))
 
 
 def reference() -> str:

@@ -6,9 +6,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import fnmatch
 import glob
 import json
+import mmap
 import os
 import re
 import stat
@@ -24,9 +26,36 @@ TOLD = 4
 
 MACHINE_ID = "/etc/machine-id"
 RESOLVER = "/etc/resolv.conf"
+HOSTS = "/etc/hosts"
+#: What the image's own resolv.conf and hosts are called while ours are in their place.
+ASIDE = ".fpga-hybrid-aside"
+RESOLVER_MARK = "# Written by fpga.hybrid while it makes this image; gone when it has ended.\n"
 POLICY = "/usr/sbin/policy-rc.d"
 #: Another text than that with which apt_packages has single installations start nothing: that one takes its own away.
 BUILDING_POLICY = "#!/bin/sh\n# Written by fpga.hybrid while it makes this image; gone when it has ended.\nexit 101\n"
+
+
+# --- where an image lies ------------------------------------------------------------------------------------------------------------------
+
+
+def mounts_below(folder: str, mountinfo: str = "/proc/self/mountinfo") -> list[str]:
+    """What is mounted below a folder, which has no links in its path; not the folder itself. Outermost first."""
+    with open(mountinfo, encoding="utf-8", errors="surrogateescape") as file:
+        # proc_pid_mountinfo(5): the fifth field, in which blanks and backslashes are octal.
+        points = {re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), line.split(" ")[4]) for line in file}
+    return sorted(point for point in points if point.startswith(f"{folder.rstrip('/')}/") and point != "/")
+
+
+def running(folder: str) -> str:
+    """By what a system runs of a folder; empty if none does."""
+    if os.path.isdir(f"{folder}/run/systemd/system"):
+        return f"{folder}/run/systemd/system is there"
+    for other in ("/", "/proc/1/root"):
+        # Who isn't root cannot look at the latter, and makes no image either.
+        with contextlib.suppress(PermissionError):
+            if os.path.samefile(folder, other):
+                return f"the same as {other}"
+    return ""
 
 
 # --- what an image must not hold ----------------------------------------------------------------------------------------------------------
@@ -75,6 +104,7 @@ def at_home(*names: str) -> tuple[str, ...]:
     return tuple(f"{home}/{name}" for home in HOMES for name in names)
 
 
+CREDENTIALS = (".aws", ".kube", ".docker", ".netrc", ".git-credentials", ".gnupg", ".config/containers/auth.json", ".config/pip")
 LOGINS_SEEN = tuple(f"/var/log/{name}" for name in ("wtmp", "btmp", "lastlog", "faillog"))
 
 #: Each with its reason, because all of them look harmless to somebody.
@@ -99,7 +129,7 @@ UNWANTED = (
     Unwanted(
         "credentials or settings of whoever built it",
         "which are nobody else's",
-        at_home(".aws", ".kube", ".docker", ".netrc", ".git-credentials", ".gnupg", ".config/containers/auth.json", ".config/pip", ".cache", ".ansible"),
+        at_home(*CREDENTIALS, ".cache", ".ansible"),
     ),
     Unwanted(
         "cloud-init's memory of a boot",
@@ -134,7 +164,7 @@ UNWANTED = (
         "which are those of the machine that built it",
         ("/var/lib/dhcp/*.leases", "/var/lib/dhcp/*.leases6", "/etc/udev/rules.d/70-persistent-net.rules"),
     ),
-    Unwanted("what lies in folders for a while", "which nobody needs any more", ("/tmp/*", "/var/tmp/*"), links=True),  # noqa: S108  (looked at, not used)
+    Unwanted("what lies in folders for a while", "which nobody needs any more", ("/tmp/*", "/tmp/.*", "/var/tmp/*", "/var/tmp/.*"), links=True),  # noqa: S108  (looked at, not used)
     Unwanted("a refusal to start services", "with which packages that are installed later start nothing", (POLICY, f"{POLICY}.fpga-hybrid-kept")),
 )
 
@@ -158,18 +188,37 @@ def unwanted(root: str = "") -> list[tuple[Unwanted, list[str]]]:
     return [(rule, paths) for rule in UNWANTED if (paths := rule.found(root))]
 
 
+def elsewhere(root: str, paths: t.Iterable[str]) -> list[str]:
+    """Those of the paths that are not the image's own: on another file system than its root, or at, below or above another mount."""
+    device = os.lstat(root or "/").st_dev
+    top = os.path.realpath(root or "/").rstrip("/")
+    points = mounts_below(top)
+    return [path for path in paths if _elsewhere(root + path, device, points)]
+
+
+def _elsewhere(path: str, device: int, points: t.Sequence[str]) -> bool:
+    folder, name = os.path.split(path)
+    real = f"{os.path.realpath(folder).rstrip('/')}/{name}"
+    if any(f"{real}/".startswith(f"{point}/") or point.startswith(f"{real}/") for point in points):
+        return True
+    inside = [path, *(f"{folder}/{name}" for folder, folders, files in os.walk(path) for name in (*folders, *files))]
+    return any(os.lstat(found).st_dev != device for found in inside)
+
+
 # Secrets that lie where nobody looks for them
 
 SEARCHED = ("/etc", "/root", "/home", "/opt", "/srv", "/usr/local", "/var/lib", "/var/spool")
 NOT_SEARCHED = ("/var/lib/dpkg", "/var/lib/apt", "/var/lib/containerd", "/var/lib/docker")
-LARGEST = 1 << 20
 #: Kubernetes' bootstrap tokens (k8s.io/cluster-bootstrap/token/api: [a-z0-9]{6}.[a-z0-9]{16}); a digit and a letter in the longer half, so that no name
-#: of a module is taken for one; never their documentation's example. AWS' access keys by their prefixes (IAM User Guide, "Understanding unique ID prefixes").
+#: of a module is taken for one; never their documentation's example. AWS' access keys by their prefixes (IAM User Guide, "Understanding unique ID prefixes"),
+#: secret ones (40 characters; other clouds' S3 have shorter ones) by their names, where what follows is a value and not a program's variable.
+#: A private key in a file of its own, with words after the dashes, or with its ends of lines as \n, as in JSON; not its first line alone as programs have it.
 SECRETS = {
     "a join token": rb"(?<![\w.-])(?!abcdef\.0123456789abcdef)[a-z0-9]{6}\.(?=[a-z]*[0-9])(?=[0-9]*[a-z])[a-z0-9]{16}(?![\w.-])",
-    "a private key": rb"-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY-----\s*\n",
+    "a private key": rb"-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY-----(?:[^\n\"'`]*\n|\\+[rn]|[ ]*[A-Za-z0-9+/=]{16})",
     "an OpenVPN static key": rb"-----BEGIN OpenVPN Static key V[0-9]-----\s*\n",
     "an AWS access key": rb"(?<![A-Za-z0-9])(?:AKIA|ASIA)[A-Z2-7]{16}(?![A-Za-z0-9])",
+    "an AWS secret key": rb"(?i)secret_?access_?key[\"']?\s*[=:]\s*[\"']?[a-z0-9+/]{16,}={0,2}(?![\w.(\[])",
 }
 _SECRETS = {what: re.compile(pattern) for what, pattern in SECRETS.items()}
 
@@ -178,13 +227,13 @@ def secrets(root: str = "") -> list[Problem]:
     """Files in which secrets stand. The secret itself is never told."""
     found: dict[str, list[str]] = {}
     for path in searched(root):
-        with open(root + path, "rb") as file:
-            content = file.read(LARGEST)
-        if b"\0" in content[:1024]:
-            continue
-        for what, pattern in _SECRETS.items():
-            if pattern.search(content):
-                found.setdefault(what, []).append(path)
+        # Mapped, so that a large one is never in memory as a whole.
+        with open(root + path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            if content.find(b"\0", 0, 1024) >= 0:
+                continue
+            for what, pattern in _SECRETS.items():
+                if pattern.search(content):
+                    found.setdefault(what, []).append(path)
     remedy = "Take it out, and find out what wrote it: whoever may read the image may read it. If it is in use, replace it."
     return [Problem("", paths[0], f"found {what} ({listed(paths)})", "no secret in any file", remedy) for what, paths in found.items()]
 
@@ -196,8 +245,22 @@ def searched(root: str) -> t.Iterator[str]:
             folders[:] = sorted(name for name in folders if f"{here}/{name}" not in NOT_SEARCHED)
             for name in sorted(files):
                 status = os.lstat(f"{folder}/{name}")
-                if stat.S_ISREG(status.st_mode) and 0 < status.st_size <= LARGEST:
+                if stat.S_ISREG(status.st_mode) and status.st_size:
                     yield f"{here}/{name}"
+
+
+#: Names at home that, as links, lead to what the cleaning doesn't see; the ones as folders or files are UNWANTED.
+LINKED = at_home(".ssh", *CREDENTIALS)
+
+
+def linked(root: str = "") -> list[Problem]:
+    """Links at home folders to where keys or credentials lie."""
+    paths = sorted(path for pattern in LINKED for path in matching(root, pattern) if os.path.islink(root + path))
+    return [
+        Problem("", path, f"found a link to {target}, where keys or credentials of whoever built it may lie", "none", "Take out the link and what it leads to.")
+        for path in paths
+        if (target := os.readlink(root + path)) != "/dev/null"
+    ]
 
 
 LOGIN = re.compile(r"(?im)^\s*(?:[\"']?authorization[\"']?\s*=|machine\s.*\spassword\s)")
@@ -235,6 +298,7 @@ class Wanted:
     runtime: str = "containerd"
     registries: tuple[str, ...] = ()
     swap_off: bool = True
+    bootable: bool = False
 
 
 BRING = "Run playbook image on it again, which brings it; without --tags, so that no part is left out."
@@ -261,6 +325,7 @@ def lacking(wanted: Wanted, root: str = "") -> list[Problem]:
         *(_cri_containerd(root) if wanted.runtime == "containerd" else _cri_docker(root)),
         *_registries(wanted.registries, root),
         *(_swap_entries(root) if wanted.swap_off else []),
+        *(_kernel(root) if wanted.bootable else []),
     ]
 
 
@@ -367,12 +432,36 @@ def _swap_entries(root: str) -> t.Iterator[Problem]:
         yield Problem("", "/etc/fstab", f"turns swap on ({', '.join(entries)})", "no swap, with which the kubelet does not start", BRING)
 
 
+MOUNTED_BOOT = re.compile(r"(?m)^[ \t]*[^#\s]\S*[ \t]+/boot[ \t]")
+
+
+def _kernel(root: str) -> t.Iterator[Problem]:
+    """One that has its modules. It may lie on a partition of its own (Ubuntu's cloud images since 24.04), which must not be mounted here."""
+    kernels = {os.path.basename(path).removeprefix("vmlinuz-") for path in matching(root, "/boot/vmlinuz-*")}
+    modules = {os.path.basename(os.path.dirname(path)) for path in matching(root, "/lib/modules/*/modules.dep")}
+    apart = not kernels and MOUNTED_BOOT.search(read(root, "/etc/fstab") or "")
+    if not (modules if apart else kernels & modules):
+        kernel = "/boot/vmlinuz-* on a partition of its own" if apart else f"/boot/vmlinuz-* of {', '.join(sorted(kernels)) or 'no version'}"
+        yield Problem(
+            "",
+            "kernel",
+            f"found {kernel} and /lib/modules of {', '.join(sorted(modules)) or 'no version'}",
+            "a version that has both, by which an instance boots",
+            "Begin with the distribution's cloud image, which brings kernel, boot loader and network; or set image_bootable: false, for containers.",
+        )
+
+
 def held(root: str = "") -> list[Problem]:
     """Everything that the image must not hold, all at once."""
     found = [rule.problem(paths) for rule, paths in unwanted(root)]
     if not os.path.lexists(root + MACHINE_ID):
         found.append(Problem("", MACHINE_ID, "no such file", "an empty file, which systemd fills at boot without setting units back to presets", AGAIN))
     # What an interrupted building leaves.
-    if _host.BEGIN in (read(root, "/etc/hosts") or "").splitlines():
-        found.append(Problem("", "/etc/hosts", "found our block of names", "none: an instance gets its own at its join", AGAIN))
-    return [*found, *secrets(root), *logins(root)]
+    if _host.BEGIN in (read(root, HOSTS) or "").splitlines():
+        found.append(Problem("", HOSTS, "found our block of names", "none: an instance gets its own at its join", AGAIN))
+    found += [
+        Problem("", path, "found the image's own, set aside while it is made", "it in its place", AGAIN)
+        for path in (RESOLVER + ASIDE, HOSTS + ASIDE)
+        if os.path.lexists(root + path)
+    ]
+    return [*found, *linked(root), *secrets(root), *logins(root)]

@@ -13,6 +13,11 @@ author:
 description:
   - Runs in the image and looks for everything that an instance needs to become a node, and for everything that must not be in an image (see
     M(fpga.hybrid.image_clean)), secrets in any settings among it. All findings are told at once, each with what to do. Changes nothing.
+  - Secrets are looked for in text files (no zero byte among the first 1024) of any length below C(/etc), C(/root), C(/home), C(/opt), C(/srv),
+    C(/usr/local), C(/var/lib) and C(/var/spool), without what dpkg, apt, containerd and Docker keep in C(/var/lib). They are kubeadm's join tokens,
+    private keys (PEM), OpenVPN's static keys, AWS' access keys (C(AKIA...), C(ASIA...)) and values of C(secret_access_key) in any spelling, of 16 characters
+    or more. Nothing else is known for a secret.
+  - Links at home folders by names of keys and credentials (C(.ssh), C(.aws)) are told, because what they lead to is not taken out.
   - Secrets themselves are never shown, only the files in which they stand.
 attributes:
   check_mode:
@@ -93,6 +98,12 @@ options:
     description: Whether C(/etc/fstab) may turn no swap on.
     type: bool
     default: true
+  bootable:
+    description:
+      - Whether there must be a kernel with its modules, C(/boot/vmlinuz-VERSION) and C(/lib/modules/VERSION). Where C(/etc/fstab) has C(/boot) on a partition
+        of its own, which isn't seen here, the modules must be there.
+    type: bool
+    default: false
   root:
     description: Another folder than C(/), for tests.
     type: path
@@ -187,6 +198,7 @@ def main() -> None:
             "modules": texts,
             "runtime": {"type": "str", "choices": ["containerd", "docker"], "default": "containerd"},
             "registries": texts,
+            "bootable": {"type": "bool", "default": False},
             "swap_off": {"type": "bool", "default": True},
             "root": {"type": "path", "default": "/"},
         },
@@ -202,6 +214,7 @@ def main() -> None:
         runtime=params["runtime"],
         registries=tuple(params["registries"]),
         swap_off=params["swap_off"],
+        bootable=params["bootable"],
     )
     problems = [*_image.lacking(wanted, root), *not_running(module, params["runs"], root), *_image.held(root)]
     if problems:

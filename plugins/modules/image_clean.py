@@ -14,14 +14,15 @@ description:
   - Removes host keys, logs, package lists, histories, keys of whoever built it, cloud-init's memory and the state of a node, and leaves an empty machine id,
     so that every instance begins as the first one did. M(fpga.hybrid.image_check) refuses an image that holds any of them.
   - Secrets in other files are not removed, because only you can know what they are for; M(fpga.hybrid.image_check) finds them.
-  - Never for a host that is in use. A root of which systemd runs is refused.
+  - Never for a host that is in use. A root of which systemd runs is refused, and so is one in which anything to be taken out is on another file system or
+    mount than the root, because that is not the image's own.
 attributes:
   check_mode:
     support: full
     description: Predicts without touching anything.
   diff_mode:
     support: full
-    description: Lists what is there before and after, without contents.
+    description: Lists what is there before, and what is left of it (empty files), without contents.
   platform:
     support: full
     description: Works on Debian and Ubuntu.
@@ -40,7 +41,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 removed:
-  description: What was taken out, or would be, by what it is.
+  description: What was taken out or emptied, or would be, by what it is; and an empty machine id that was made.
   returned: success
   type: dict
   sample: {"ssh host keys": [/etc/ssh/ssh_host_ed25519_key, /etc/ssh/ssh_host_ed25519_key.pub]}
@@ -72,6 +73,12 @@ def main() -> None:
         msg = "This is a running system, not an image: nothing was removed. Unpack the image into a folder and run playbook image on that."
         module.fail_json(msg=msg)
     found = _image.unwanted(root)
+    foreign = _image.elsewhere(root, (path for _rule, paths in found for path in paths))
+    if foreign:
+        module.fail_json(
+            msg=f"{_image.listed(foreign)}: on another file system or mount than the image's root, so that it is not the image's own; nothing was removed. "
+            "Unmount it (umount), then run playbook image again."
+        )
     # systemd makes one at boot only where the file is there, empty; without it the boot is the first one, which sets all units back to their presets.
     missing = not os.path.lexists(root + _image.MACHINE_ID)
     if not module.check_mode:
@@ -89,8 +96,9 @@ def main() -> None:
         except OSError as error:
             module.fail_json(msg=f"{error}. Mend that, then run playbook image again; what is left is taken out then.")
     removed = {rule.what: paths for rule, paths in found} | ({"no machine id": [_image.MACHINE_ID]} if missing else {})
-    before = "".join(f"{path}: {rule.what}\n" for rule, paths in found for path in paths)
-    module.exit_json(changed=bool(removed), removed=removed, diff={"before": before, "after": ""})
+    before = [f"{path}: {rule.what}\n" for rule, paths in found for path in paths]
+    after = [f"{path}: empty\n" for rule, paths in found for path in paths if rule.emptied] + ([f"{_image.MACHINE_ID}: empty\n"] if missing else [])
+    module.exit_json(changed=bool(removed), removed=removed, diff={"before": "".join(before), "after": "".join(after)})
 
 
 if __name__ == "__main__":

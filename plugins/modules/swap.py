@@ -180,7 +180,7 @@ class Host:
             aside = os.path.lexists(path)  # the administrator's own unit file stands where the mask has to be
             self.record.note("swap", f"masked {name}", {"aside": aside})
             self.record.save()
-            if name in _swap.SERVICES or name.startswith("systemd-zram-setup@"):
+            if self.module.params["apply"] and (name in _swap.SERVICES or name.startswith("systemd-zram-setup@")):
                 self.run("systemctl", "stop", name)
             if aside:
                 os.replace(path, path + ASIDE)
@@ -240,9 +240,14 @@ class Host:
         self.restore()
 
 
-def container(module: AnsibleModule) -> str | None:
+def detected(module: AnsibleModule) -> str | None:
     status, out, _err = module.run_command(["systemd-detect-virt", "--container"])
-    return out.strip() if status == 0 and module.params["root"] == "/" else None
+    return out.strip() if status == 0 else None
+
+
+def container(module: AnsibleModule) -> str | None:
+    """What kind of container this host is. An image is none, wherever it is made."""
+    return detected(module) if module.params["root"] == "/" and module.params["apply"] else None
 
 
 def main() -> None:

@@ -49,13 +49,12 @@ class Site:
         extra = json.dumps({**SETTINGS, "cluster_state_folder": str(self.state), **variables})
         return [ANSIBLE_PLAYBOOK, "-i", self.folder / "lab.hybrid.yml", self.folder / "play.yml", "-e", extra, *options]
 
-    def run(self, plays, *options, path="", **variables):
-        """path: a folder whose programs the hosts find first."""
+    def run(self, plays, *options, path="", inside=(), **variables):
+        """path: a folder whose programs the hosts find first; inside: a command that runs the one that follows it."""
         environment = {**os.environ, "PATH": f"{path}:{os.environ['PATH']}" if path else os.environ["PATH"]}
         environment |= {"ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_COLLECTIONS_PATH": str(ROOT / "collections"), "ANSIBLE_NOCOLOR": "1"}
-        return subprocess.run(
-            self.command(plays, *options, **variables), capture_output=True, text=True, check=False, env=environment, cwd=self.folder, timeout=120
-        )
+        command = [*inside, *self.command(plays, *options, **variables)]
+        return subprocess.run(command, capture_output=True, text=True, check=False, env=environment, cwd=self.folder, timeout=120)
 
     def cluster_id(self):
         return json.loads((self.state / "cluster.json").read_text())["cluster_id"]

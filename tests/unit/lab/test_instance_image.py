@@ -60,6 +60,38 @@ def test_a_changed_role_makes_another_image(depot, tmp_path, monkeypatch):
     assert image.reference() != first
 
 
+def test_a_plugin_makes_another_image_if_and_only_if_a_part_uses_it():
+    found = {str(path.relative_to(image.CHECKOUT / "plugins")) for path in image.plugins()}
+    used = {"modules/image_clean.py", "modules/apt_packages.py", "module_utils/_image.py", "module_utils/_problems.py", "action/cluster_gate.py"}
+    assert used <= found
+    assert not {"modules/evaluation_step.py", "module_utils/_evaluation.py", "modules/ssm_prefix.py", "modules/verify_cluster.py"} & found
+    # What the instance's program is made of.
+    utilities = yaml.safe_load((image.CHECKOUT / "roles" / "bootstrap" / "vars" / "main.yml").read_text())["__bootstrap_utilities"]
+    assert {f"module_utils/{name}.py" for name in utilities} <= found
+
+
+def test_whatever_a_part_names_of_the_collection_is_known():
+    """Else it would be missing without a word: a plugin of another kind, or one in a folder."""
+    known = {*image.ROLES, *(path.stem for path in image.plugins())}
+    named = set()
+    for path in (*image.roles_files(), image.PLAYBOOK):
+        if path.parent.name in {"tasks", "vars", "defaults", "handlers", "playbooks"}:
+            named |= set(re.findall(r"\bfpga\.hybrid\.([a-z]\w+)", path.read_text()))
+    # Other roles are named by messages and by tasks for other hosts.
+    assert [name for name in sorted(named - known) if not (image.CHECKOUT / "roles" / name).is_dir()] == []
+
+
+def test_imports_are_followed_in_all_their_forms(tmp_path, monkeypatch):
+    monkeypatch.setattr(image, "CHECKOUT", tmp_path)
+    (tmp_path / "module.py").write_text(
+        "import os\nfrom ansible_collections.fpga.hybrid.plugins.module_utils import _a, _b\n"
+        "from ansible_collections.fpga.hybrid.plugins.module_utils._c import name\n"
+        "def f():\n    from ansible_collections.fpga.hybrid.plugins.plugin_utils._d import (\n        name,\n    )\n"
+    )
+    found = {str(path.relative_to(tmp_path / "plugins")) for path in image.imported(tmp_path / "module.py")}
+    assert {"module_utils/_a.py", "module_utils/_b.py", "module_utils/_c.py", "plugin_utils/_d.py"} <= found
+
+
 def test_without_a_depot_it_is_said_what_makes_one(tmp_path, monkeypatch):
     monkeypatch.setenv("FPGA_HYBRID_LAB_CACHE", str(tmp_path))
     with pytest.raises(LabError, match=r"ca\.crt.*`lab/lab up` builds and starts it"):

@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -176,6 +178,34 @@ def test_dockers_settings_are_looked_at_where_docker_is_the_runtime(root, text, 
     assert [told in line for line in found] == ([True] if told else [])
 
 
+KERNELS = {
+    "a kernel with its modules": (["/boot/vmlinuz-6.1.0-1-cloud-amd64", "/lib/modules/6.1.0-1-cloud-amd64/modules.dep"], "", None),
+    "an older one beside it": (["/boot/vmlinuz-5", "/boot/vmlinuz-6", "/lib/modules/6/modules.dep"], "", None),
+    "a kernel on a partition of its own": (["/lib/modules/6/modules.dep"], "LABEL=BOOT\t/boot\text4\tdefaults\t0 2\n", None),
+    "none": ([], "", "found /boot/vmlinuz-* of no version and /lib/modules of no version; expected a version that has both"),
+    "only modules": (["/lib/modules/6/modules.dep"], "", "found /boot/vmlinuz-* of no version and /lib/modules of 6"),
+    "only modules, and a partition of firmware": (["/lib/modules/6/modules.dep"], "LABEL=UEFI /boot/efi vfat umask=0077 0 1\n", "found /boot/vmlinuz-* of no"),
+    "only modules, and a comment": (["/lib/modules/6/modules.dep"], "# LABEL=BOOT /boot ext4 defaults 0 2\n", "found /boot/vmlinuz-* of no version"),
+    "another one's modules": (["/boot/vmlinuz-5", "/lib/modules/6/modules.dep"], "", "found /boot/vmlinuz-* of 5 and /lib/modules of 6"),
+    "a partition and no modules": (
+        [],
+        "LABEL=BOOT /boot ext4 defaults 0 2\n",
+        "found /boot/vmlinuz-* on a partition of its own and /lib/modules of no version",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", KERNELS)
+def test_an_image_that_boots_by_itself_has_a_kernel_with_its_modules(root, name):
+    files, fstab, told = KERNELS[name]
+    for path in files:
+        root.write(path, "x")
+    root.write("/etc/fstab", f"LABEL=root / ext4 defaults 0 1\n{fstab}")
+    found = root.lacking(replace(WANTED, bootable=True))
+    assert [told in line and "image_bootable: false, for containers" in line for line in found] == ([True] if told else [])
+    assert root.lacking() == []
+
+
 def test_everything_is_told_at_once(tmp_path):
     empty = Root(tmp_path)
     assert len(empty.lacking()) == 2 + 2 + 2 + 1 + 1 + 1 + 1
@@ -214,6 +244,7 @@ HELD = {
     "/etc/hostname": "a name of the builder's",
     "/var/lib/dhcp/dhclient.eth0.leases": "leases of addresses",
     "/tmp/x": "what lies in folders for a while",
+    "/var/tmp/.hidden/x": "what lies in folders for a while",
     "/usr/sbin/policy-rc.d": "a refusal to start services",
 }
 
@@ -254,12 +285,20 @@ def test_our_block_of_names_is_told_when_a_killed_building_left_it(root):
     assert root.held()[0].startswith("/etc/hosts: found our block of names")
 
 
+@pytest.mark.parametrize("path", ["/etc/hosts", "/etc/resolv.conf"])
+def test_what_a_killed_building_had_set_aside_is_told(root, path):
+    root.write(f"{path}.fpga-hybrid-aside")
+    (found,) = root.held()
+    assert found.startswith(f"{path}.fpga-hybrid-aside: found the image's own, set aside while it is made; expected it in its place.")
+
+
 TOKEN = "k3j2l1.0a1b2c3d4e5f6g7h"
 SECRET_FILES = {
     "a join token": ("/etc/kubeadm.yaml", f"token: {TOKEN}\n"),
     "a private key": ("/opt/tool/key.pem", "-----BEGIN EC PRIVATE KEY-----\nMHc\n"),
     "an OpenVPN static key": ("/srv/ta.key", "-----BEGIN OpenVPN Static key V1-----\n00\n"),
     "an AWS access key": ("/usr/local/etc/env", "AWS_ACCESS_KEY_ID=AKIAIOSFODNN7EXAMPLE\n"),
+    "an AWS secret key": ("/opt/tool/settings.ini", "aws_secret_access_key = wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY\n"),
 }
 
 
@@ -274,11 +313,46 @@ def test_a_secret_is_found_wherever_settings_lie_and_never_shown(root, what):
 
 
 @pytest.mark.parametrize(
+    ("what", "text"),
+    [
+        ("an AWS secret key", "export AWS_SECRET_ACCESS_KEY='wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY'\n"),
+        ("an AWS secret key", '{"SecretAccessKey": "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY", "Token": ""}'),
+        ("an AWS secret key", "secret_access_key: rookAndCephOrMinio00\n"),
+        ("a private key", "-----BEGIN RSA PRIVATE KEY-----   of the site\r\nMHc\r\n"),
+        ("a private key", "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\n"),
+        ("a private key", '{"private_key": "-----BEGIN PRIVATE KEY-----\\nMIIEvQIBADANBgkqhkiG9w0BAQEFAASCBKcw"}'),
+        ("a private key", 'KEY="-----BEGIN PRIVATE KEY----- MIIEvQIBADANBgkqhkiG9w0BAQEFAASCBKcw"'),
+    ],
+)
+@pytest.mark.parametrize("padding", [0, 3 << 20], ids=["short", "behind 3 MiB of other text"])
+def test_a_secret_is_found_however_it_is_written_and_however_long_the_file(root, what, text, padding):
+    root.write("/etc/tool", "other text\n" * (padding // 11) + text)
+    (found,) = root.held()
+    assert found.startswith(f"/etc/tool: found {what} (/etc/tool)")
+
+
+@pytest.mark.parametrize("path", ["/root/.aws", "/home/admin/.ssh", "/root/.docker", "/root/.config/containers/auth.json", "/root/.netrc"])
+def test_a_link_at_home_to_where_credentials_may_lie_is_told_and_left(root, path):
+    root.link(path, "/mnt/site/credentials")
+    (found,) = root.held()
+    assert found.startswith(f"{path}: found a link to /mnt/site/credentials, where keys or credentials")
+    assert "Take out the link and what it leads to." in found
+    assert _image.unwanted(str(root.folder)) == []
+    root.remove(path)
+    root.link(path, "/dev/null")
+    assert root.held() == []
+
+
+@pytest.mark.parametrize(
     ("path", "content"),
     [
         ("/usr/share/doc/key.pem", "-----BEGIN PRIVATE KEY-----\n"),
         ("/etc/names", "import random.choicesofwords1.more\nabcdef.0123456789abcdef\nclient.authentication\n"),
         ("/opt/program", b"\0" + TOKEN.encode()),
+        ("/opt/tool/session.py", "client(aws_secret_access_key=aws_secret_access_key)\nsecret_access_key = credentials.secretaccesskeyofmine\n"),
+        ("/opt/tool/other.py", "secret_access_key=takeFromEnvironment(x)\naws_secret_access_key=\nAWS_SECRET_ACCESS_KEY: ${SECRET}\n"),
+        ("/opt/tool/pem.py", 'if text.startswith("-----BEGIN PRIVATE KEY-----"):\n    pass\n'),
+        ("/opt/tool/README", "A key begins with `-----BEGIN PRIVATE KEY-----`.\n"),
         ("/etc/cert.pem", "-----BEGIN CERTIFICATE-----\n-----BEGIN PUBLIC KEY-----\n"),
     ],
 )
@@ -305,3 +379,33 @@ def test_many_files_of_a_kind_are_one_finding(root):
         root.write(f"/var/log/{number}.log", "x")
     (found,) = root.held()
     assert "/var/log/3.log and 5 more" in found
+
+
+MOUNTS = r"""22 1 254:0 / / rw - ext4 /dev/vda rw
+30 22 0:30 / /srv/image rw - ext4 /dev/loop0p1 rw
+31 30 254:0 /tmp /srv/image/tmp rw - ext4 /dev/vda rw
+32 30 254:0 /home /srv/image/a\040folder rw - ext4 /dev/vda rw
+33 22 0:31 / /srv/image2 rw - tmpfs tmpfs rw
+34 31 0:32 / /srv/image/tmp/deep rw - tmpfs tmpfs rw
+"""
+
+
+@pytest.mark.parametrize(
+    ("folder", "found"),
+    [
+        ("/srv/image", ["/srv/image/a folder", "/srv/image/tmp", "/srv/image/tmp/deep"]),
+        ("/srv/image2", []),
+        ("/srv/image/tmp", ["/srv/image/tmp/deep"]),
+        ("/", ["/srv/image", "/srv/image/a folder", "/srv/image/tmp", "/srv/image/tmp/deep", "/srv/image2"]),
+    ],
+)
+def test_what_is_mounted_below_a_folder_is_found_and_not_the_folder_itself(tmp_path, folder, found):
+    (tmp_path / "mountinfo").write_text(MOUNTS)
+    assert _image.mounts_below(folder, str(tmp_path / "mountinfo")) == found
+
+
+def test_a_folder_of_which_a_system_runs_is_known_by_systemd_or_as_the_machines_own_root(tmp_path):
+    assert _image.running(str(tmp_path)) == ""
+    assert _image.running("/usr/..") in {"the same as /", "/usr/../run/systemd/system is there"}
+    (tmp_path / "run/systemd/system").mkdir(parents=True)
+    assert _image.running(str(tmp_path)) == f"{tmp_path}/run/systemd/system is there"

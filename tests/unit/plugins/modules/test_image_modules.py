@@ -7,12 +7,17 @@ from __future__ import annotations
 import json
 import os
 import stat
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from ansible.module_utils.testing import patch_module_args
 
 from ansible_collections.fpga.hybrid.plugins.module_utils._image import BUILDING_POLICY
 from ansible_collections.fpga.hybrid.plugins.modules import image_building, image_check, image_clean
+
+COLLECTIONS = Path(__file__).resolve().parents[4] / "collections"
 
 
 @pytest.fixture
@@ -48,19 +53,82 @@ def test_what_the_building_needs_is_there_while_it_lasts_and_gone_afterwards(roo
     assert (root / "usr/sbin/policy-rc.d").read_text() == BUILDING_POLICY
     assert os.access(root / "usr/sbin/policy-rc.d", os.X_OK)
     assert "10.0.0.2 depot" in (root / "etc/hosts").read_text()
-    assert (root / "etc/resolv.conf").read_text() == "nameserver 192.0.2.1\n"
     assert not call(image_building, resolver="nameserver 192.0.2.1\n", hosts={"depot": "10.0.0.2"})["changed"]
     assert call(image_building, state="absent")["changed"]
     assert tree(root) == before
     assert not call(image_building, state="absent")["changed"]
 
 
-def test_a_link_to_a_resolver_and_somebody_elses_refusal_are_left_alone(root, call):
-    (root / "etc/resolv.conf").symlink_to("/run/resolv.conf")
-    (root / "usr/sbin/policy-rc.d").write_text("#!/bin/sh\nexit 101\n")
-    assert call(image_building, resolver="nameserver 192.0.2.1\n")["changes"] == []
+def own(root):
+    """Everything below etc, links as links, with what chmod and touch leave."""
+    return {
+        path.name: (os.readlink(path) if path.is_symlink() else path.read_text(), path.lstat().st_mode, path.lstat().st_mtime_ns)
+        for path in (root / "etc").iterdir()
+        if path.name in {"hosts", "resolv.conf"} or "aside" in path.name
+    }
+
+
+BUILDING = {"resolver": "nameserver 192.0.2.1\n", "hosts": {"depot": "10.0.0.2"}}
+FILES = {
+    "none": (None, None),
+    "a link of systemd-resolved": ("../run/systemd/resolve/stub-resolv.conf", "127.0.0.1 localhost\n"),
+    "files": ("nameserver 198.51.100.1\n", "127.0.0.1 localhost\n\n"),
+    "empty files": ("", ""),
+    "a file without an end of line": ("nameserver 198.51.100.1", "127.0.0.1 localhost"),
+}
+
+
+@pytest.fixture(params=FILES)
+def files(request, root):
+    resolver, hosts = FILES[request.param]
+    if resolver and resolver.startswith(".."):
+        (root / "etc/resolv.conf").symlink_to(resolver)
+    elif resolver is not None:
+        (root / "etc/resolv.conf").write_text(resolver)
+    if hosts is not None:
+        (root / "etc/hosts").write_text(hosts)
+        (root / "etc/hosts").chmod(0o664)
+
+
+@pytest.mark.usefixtures("files")
+@pytest.mark.parametrize("times", [1, 2], ids=["once", "after a killed building"])
+def test_the_images_own_resolver_and_names_come_back_as_they_were(root, call, times):
+    before = own(root)
+    for _time in range(times):
+        call(image_building, **BUILDING)
+    assert not (root / "etc/resolv.conf").is_symlink()
+    assert "nameserver 192.0.2.1\n" in (root / "etc/resolv.conf").read_text()
+    assert "198.51.100.1" not in (root / "etc/resolv.conf").read_text()
+    assert "10.0.0.2 depot" in (root / "etc/hosts").read_text()
+    assert call(image_building, check=True, **BUILDING)["changes"] == []
+    call(image_building, state="absent")
+    assert own(root) == before
     assert call(image_building, state="absent")["changes"] == []
-    assert (root / "etc/resolv.conf").is_symlink()
+
+
+def test_what_a_package_makes_of_resolver_and_names_meanwhile_stays(root, call):
+    (root / "etc/resolv.conf").write_text("nameserver 198.51.100.1\n")
+    (root / "etc/hosts").write_text("127.0.0.1 localhost\n")
+    call(image_building, **BUILDING)
+    (root / "etc/resolv.conf").unlink()
+    (root / "etc/resolv.conf").symlink_to("../run/systemd/resolve/stub-resolv.conf")
+    with (root / "etc/hosts").open("a") as file:
+        file.write("127.0.0.2 package\n")
+    call(image_building, state="absent")
+    assert os.readlink(root / "etc/resolv.conf") == "../run/systemd/resolve/stub-resolv.conf"
+    assert (root / "etc/hosts").read_text() == "127.0.0.1 localhost\n127.0.0.2 package\n"
+    assert {name for name in own(root) if "aside" in name} == set()
+
+
+def test_what_the_builder_does_not_give_is_left_alone(root, call):
+    (root / "etc/resolv.conf").symlink_to("/run/resolv.conf")
+    (root / "etc/hosts").touch()
+    (root / "usr/sbin/policy-rc.d").write_text("#!/bin/sh\nexit 101\n")
+    before = own(root)
+    assert call(image_building)["changes"] == []
+    assert call(image_building, state="absent")["changes"] == []
+    assert own(root) == before
+    assert (root / "usr/sbin/policy-rc.d").read_text() == "#!/bin/sh\nexit 101\n"
 
 
 def test_check_mode_of_the_building_touches_nothing(root, call):
@@ -93,6 +161,18 @@ def test_cleaning_takes_out_what_the_check_finds_and_a_second_one_nothing(root, 
     assert not call(image_clean)["changed"]
 
 
+def test_the_diff_is_what_changes(root, call):
+    dirty(root)
+    diff = call(image_clean, check=True)["diff"]
+    assert call(image_clean)["diff"] == diff
+    assert "/etc/ssh/ssh_host_rsa_key: ssh host keys\n" in diff["before"]
+    assert "/var/log/wtmp: records of logins\n" in diff["before"]
+    assert diff["after"] == "/etc/machine-id: empty\n/var/log/wtmp: empty\n"
+    assert call(image_clean)["diff"] == {"before": "", "after": ""}
+    (root / "etc/machine-id").unlink()
+    assert call(image_clean)["diff"] == {"before": "", "after": "/etc/machine-id: empty\n"}
+
+
 def test_lists_that_were_taken_out_are_old_for_who_installs_next(root, call):
     dirty(root)
     call(image_clean)
@@ -117,6 +197,37 @@ def test_cleaning_follows_no_link_out_of_the_image(root, call, tmp_path):
     call(image_clean)
     assert (outside / "kept").read_text() == "x"
     assert not (root / "tmp/link").is_symlink()
+
+
+BOUND = """
+import sys
+from ansible.module_utils.testing import patch_module_args
+from ansible_collections.fpga.hybrid.plugins.modules import image_clean
+
+with patch_module_args({"root": sys.argv[1]}):
+    image_clean.main()
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount")
+@pytest.mark.parametrize(("mount", "at"), [("--bind", "tmp"), ("--bind", "tmp/left/over"), ("--bind", "root"), ("-t tmpfs", "tmp/left")])
+def test_what_is_mounted_in_the_image_is_not_its_own_and_stays(root, tmp_path, mount, at):
+    """A bind mount of the same file system, too, which has the image's device number."""
+    dirty(root)
+    outside = tmp_path / "outside"
+    (outside / ".ssh").mkdir(parents=True)
+    (outside / ".ssh/kept").write_text("x")
+    if at == "tmp/left/over":
+        (root / at).unlink()
+        (root / at).mkdir()
+    script = f'mount {mount} "{outside}" "{root}/{at}" && exec "{sys.executable}" -c "$1" "{root}"'
+    command = ["unshare", "--mount", "--propagation", "private", "sh", "-c", script, "sh", BOUND]
+    done = subprocess.run(command, env={**os.environ, "PYTHONPATH": str(COLLECTIONS)}, capture_output=True, text=True, check=False)
+    answer = json.loads(done.stdout)
+    assert "mount than the image's root, so that it is not the image's own; nothing was removed" in answer["msg"]
+    assert f"/{at.split('/')[0]}/" in answer["msg"]
+    assert (outside / ".ssh/kept").exists()
+    assert (root / "etc/ssh/ssh_host_rsa_key").exists()
 
 
 def test_a_running_system_is_never_cleaned(root, call):

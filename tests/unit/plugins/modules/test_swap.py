@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import os
+from types import SimpleNamespace
 
 import pytest
 from ansible.module_utils.testing import patch_module_args
@@ -53,8 +54,8 @@ def host(tmp_path):
 
 @pytest.fixture
 def call(capfd, host):
-    def do(policy="off", check=False):
-        with patch_module_args({"policy": policy, "root": str(host.root), "_ansible_check_mode": check}), pytest.raises(SystemExit):
+    def do(policy="off", check=False, **arguments):
+        with patch_module_args({"policy": policy, "root": str(host.root), "_ansible_check_mode": check, **arguments}), pytest.raises(SystemExit):
             swap.main()
         return json.loads(capfd.readouterr().out)
 
@@ -139,6 +140,21 @@ def test_swap_in_use_is_turned_off_and_remembered(host, call):
     assert "/dev/sda2 turned on again" in call("restore")["changes"]
 
 
+@pytest.mark.parametrize("check", [False, True])
+def test_for_an_image_only_the_next_start_is_changed_and_the_machines_swap_is_left(host, call, monkeypatch, check):
+    """In an image /proc is that of the machine on which it is made: even where its memory could not take what is swapped out."""
+    host.write("/proc/swaps", SWAPS.replace("\t1024\t", "\t2000000\t"))
+    host.write("/proc/meminfo", "MemAvailable: 1000000 kB\n")
+    host.write("/usr/lib/systemd/system/zramswap.service", "[Unit]\n")
+    ran = []
+    monkeypatch.setattr(swap.Host, "run", lambda self, *command: ran.append(command) or (0, ""))
+    answer = call(apply=False, check=check)
+    assert answer["changes"] == ["/etc/fstab: UUID=2 commented out", "zramswap.service masked"]
+    assert ran == []
+    assert (host.read("/etc/fstab") == FSTAB) == check
+    assert call(apply=False)["changed"] == check
+
+
 def test_swapoff_that_fails_says_why(host, call, monkeypatch):
     host.write("/proc/swaps", SWAPS)
     monkeypatch.setattr(swap.Host, "run", lambda self, *command: (255, "swapoff: /dev/sda2: Cannot allocate memory"))
@@ -198,6 +214,13 @@ def test_in_a_container_nothing_is_done(policy, host, call, monkeypatch):
     assert "that of the machine below" in answer["note"]
     assert "/dev/sda2" in answer["note"]
     assert host.read("/etc/fstab") == FSTAB
+
+
+@pytest.mark.parametrize(("apply", "kind"), [(True, "podman"), (False, None)])
+def test_an_image_that_is_made_in_a_container_is_none(monkeypatch, apply, kind):
+    """Else it would turn its swap on at the first start."""
+    monkeypatch.setattr(swap, "detected", lambda module: "podman")
+    assert swap.container(SimpleNamespace(params={"root": "/", "apply": apply})) == kind
 
 
 def test_ignore_does_nothing(host, call):
