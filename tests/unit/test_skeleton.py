@@ -58,12 +58,15 @@ def defaults_of(role: str) -> set[str]:
 
 @pytest.mark.parametrize("role", sorted(set(ROLES) - {"cluster"}))
 def test_another_roles_variable_is_used_only_where_it_has_a_value(role):
-    """A role's defaults hold for itself, and for another only after include_role with `public`; otherwise the user may have set the variable, or not."""
+    """A role's defaults hold for itself, and for another only after include_role with `public`; otherwise the user may have set the variable, or not.
+
+    A name in quotes is a text: what an error calls the variable.
+    """
     files = [path for folder in ("defaults", "vars", "tasks", "templates") for path in (ROOT / "roles" / role / folder).rglob("*") if path.is_file()]
     code = "\n".join(re.sub(r"(^|\s)#.*", "", line) for path in files for line in path.read_text().splitlines())
     included = set(re.findall(r"name: fpga\.hybrid\.(\w+)\n\s+public: true", code))
     foreign = {name for other in set(ROLES) - {role, "cluster"} - included for name in defaults_of(other)}
-    unguarded = {name for name in foreign if re.search(rf"(?<![\w.]){name}\b(?!\s*:)(?!\s*\|\s*default)", code)}
+    unguarded = {name for name in foreign if re.search(rf"(?<![\w.']){name}\b(?!\s*:)(?!\s*\|\s*default)", code)}
     assert not unguarded
 
 
