@@ -13,7 +13,7 @@ from lab import machine, podman, recovery
 from lab import network as lab_network
 from lab.cloud import image as instance
 from lab.hosts import container, image
-from lab.lock import held
+from lab.lock import BusyError, held
 from lab.network import netavark
 from lab.run import run, say, succeeds
 from lab.settings import HOSTS, MACHINE_PACKAGES, PREFIX, STATE, Host, LabError, cache
@@ -100,7 +100,19 @@ def up() -> None:
         recovery.end_lost(name for name in lab_container_names() if name == f"{PREFIX}depot")
         depot.up()
         news = start_hosts()
+        clear_evaluation()
     say(f"the lab is up after {time.monotonic() - started:.0f} s: {news}")
+
+
+def clear_evaluation() -> None:
+    """What a killed one has left, unless somebody's is at work. A cluster that is not up yet keeps it until the next time."""
+    from lab import leftovers
+
+    with contextlib.suppress(BusyError), held("cloud", seconds=0):
+        try:
+            leftovers.clear()
+        except LabError as error:
+            say(str(error))
 
 
 def up_hosts() -> None:
