@@ -46,8 +46,8 @@ def unpacked(reference, tmp_path_factory):
     return folder
 
 
-def check(folder: Path):
-    return playbook("image", "-e", "image_target=chroot", "-e", f"image_root={folder}", "--tags", "check")
+def check(folder: Path, *arguments: str):
+    return playbook("image", "-e", "image_target=chroot", "-e", f"image_root={folder}", "--tags", "check", *arguments)
 
 
 def mounts(folder: Path) -> list[str]:
@@ -112,7 +112,7 @@ def test_an_image_that_holds_what_it_must_not_is_refused_and_the_secret_is_not_s
         Path(f"{unpacked}{path}").parent.mkdir(exist_ok=True)
         Path(f"{unpacked}{path}").write_text(text)
     try:
-        refused = check(unpacked)
+        refused = check(unpacked, "--check")  # which looks as well, where it is asked for
     finally:
         for path in PLANTED:
             Path(f"{unpacked}{path}").unlink()
@@ -136,8 +136,29 @@ def test_no_secret_of_the_lab_is_in_it_but_the_mirrors_login_for_root_alone(unpa
     assert {path.stat().st_mode & 0o777 for path in holding} == {0o600}
 
 
+def test_an_image_of_a_machine_must_have_a_kernel(unpacked):
+    refused = check(unpacked, "-e", "image_bootable=true")
+    assert refused.status != 0
+    assert "kernel: found /boot/vmlinuz-* of no version and /lib/modules of no version" in refused.output
+
+
+def test_what_is_mounted_below_the_image_is_refused_and_stays(unpacked, tmp_path):
+    (tmp_path / "kept").write_text("the machine's own\n")
+    run("mount", "--bind", tmp_path, unpacked / "tmp")
+    try:
+        refused = playbook("image", "-e", f"image_root={unpacked}")
+        assert (tmp_path / "kept").exists()
+    finally:
+        run("umount", unpacked / "tmp")
+    assert refused.status != 0
+    assert f"Run: umount {unpacked}/tmp." in refused.output
+
+
 def test_a_run_that_fails_leaves_neither_mounts_nor_what_only_the_building_needs(unpacked):
-    failed = playbook("image", "-e", f"image_root={unpacked}", "-e", "containerd_version=9.9.*")
+    (unpacked / "etc/resolv.conf").symlink_to("../run/systemd/resolve/stub-resolv.conf")
+    failed = playbook("image", "-e", f"image_root={unpacked}", "-e", "containerd_version=9.9.*", "-e", "image_resolver='nameserver 192.0.2.1'")
+    assert os.readlink(unpacked / "etc/resolv.conf") == "../run/systemd/resolve/stub-resolv.conf"
+    (unpacked / "etc/resolv.conf").unlink()
     assert failed.status != 0
     assert "containerd.io" in failed.output
     assert not (unpacked / "usr/sbin/policy-rc.d").exists()
