@@ -33,14 +33,17 @@ def main() -> None:
             remedy = "Is the lab up (`lab/lab up`)? Its addresses come and go with it" if error.errno == errno.EADDRNOTAVAIL else "Take another address"
             sys.exit(f"error: cannot listen on {address}:{port}: {os.strerror(error.errno or 0)}. {remedy}, or port 0 for a free one.")
         try:
+            cars = None
             if options.hosts:
                 from lab.cloud.sidecar import SideCar
 
-                running.enter_context(SideCar(cloud, options.hosts))
+                cars = running.enter_context(SideCar(cloud, options.hosts))
+            print(f"ready {cloud.url} (control: {cloud.control_url}/)", flush=True)
+            while not ended.wait(1):
+                if cars is not None:
+                    cars.check()
         except LabError as error:
             sys.exit(f"error: {error}")
-        print(f"ready {cloud.url} (control: {cloud.control_url}/)", flush=True)
-        ended.wait()
 
 
 if __name__ == "__main__":

@@ -13,8 +13,10 @@ As EC2 does
   terminated and replaced by the group's health check. Rebooted from within: the same instance, booted anew.
 - A spot instance that is interrupted gets its notice in its metadata, and is terminated when that is due.
 
-Addresses: what AWS says, where that is one of ADDRESSES; `make_subnets` makes a VPC of which every address is. For an instance elsewhere a free one is
-taken, and its metadata says so, although DescribeInstances doesn't.
+Addresses: what AWS says, where that is one of ADDRESSES; `make_subnets` makes a VPC of which every address is. For an instance elsewhere, or with the
+address of another one that lives, a free one is taken, and its metadata says so, although DescribeInstances doesn't.
+
+What goes wrong with one host is said and tried again. What goes wrong with the side-car itself ends its work: whatever a program asks of it then raises.
 
 One side-car at a time on a machine, by the lock `cloud`. A host whose side-car has gone is nobody's: lab.recovery removes it.
 """
@@ -28,9 +30,10 @@ import re
 import select
 import threading
 import time
+import traceback
 from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from enum import Enum
 from ipaddress import AddressValueError, IPv4Address
@@ -80,6 +83,8 @@ LOG_LINE = re.compile(r"^\S+ std(?:out|err) (?P<kind>[FP]) (?P<text>.*)$")
 
 ALIVE = ("pending", "running")
 HALTED = ("stopping", "stopped")
+#: An instance that has its address and its disks.
+LIVE = (*ALIVE, *HALTED)
 #: What may go wrong with one host without being a mistake of this program.
 MISHAPS = (LabError, OSError, BotoCoreError, ClientError)
 
@@ -90,6 +95,7 @@ class Phase(Enum):
     CHANGING = "changing"
     UP = "up"
     OFF = "off"
+    FAILED = "failed"  # at its making or its end: what is left of it is to be removed
 
 
 class Action(Enum):
@@ -129,7 +135,8 @@ class Guest:
     host: InstanceHost
     type: str
     phase: Phase = Phase.CHANGING
-    since: float = field(default_factory=time.monotonic)
+    #: By time.monotonic(): nothing is done with it until then.
+    not_before: float = 0.0
     imds: Imds | None = None
     #: Of the host's first process: tells when it has ended, and never of another process with its number.
     process: int | None = None
@@ -151,6 +158,8 @@ def plan(listed: Collection[Listed], phases: Mapping[str, Phase]) -> dict[str, A
 def _action(state: str, phase: Phase | None) -> Action | None:
     if phase is Phase.CHANGING:
         return None
+    if phase is Phase.FAILED:
+        return Action.END
     if phase is None:
         return Action.START if state in ALIVE else None
     if state in ALIVE:
@@ -169,7 +178,8 @@ def said_address(said: str) -> IPv4Address | None:
 
 
 def free_address(taken: Collection[IPv4Address]) -> IPv4Address:
-    for address in ADDRESSES:
+    """From the end: what AWS gives from SUBNETS it gives from the beginning."""
+    for address in reversed(ADDRESSES):
         if address not in taken:
             return address
     raise LabError(f"no address is left for another instance: all of {ADDRESSES[0]} to {ADDRESSES[-1]} are taken. End some of the lab's instances")
@@ -191,6 +201,10 @@ def make_subnets(cloud: Control) -> dict[str, str]:
     return {zone: ec2.create_subnet(VpcId=vpc, CidrBlock=network, AvailabilityZone=zone)["Subnet"]["SubnetId"] for zone, network in SUBNETS.items()}
 
 
+class SideCarError(LabError):
+    """A mistake of the side-car's own, after which it does nothing any more."""
+
+
 class SideCar:
     """Keeps the hosts like AWS's instances for the length of a `with`; leaves none. image: podman's reference, of one that has cloud-init."""
 
@@ -202,6 +216,9 @@ class SideCar:
         self._interrupted: dict[str, tuple[Mapping[str, str], float]] = {}
         self._ended = threading.Event()
         self._complaint = ""
+        self._failure: Exception | None = None
+        #: Instance -> when AWS listed it first, by time.monotonic().
+        self._first_listed: dict[str, float] = {}
         self._held = contextlib.ExitStack()
         self._jobs = ThreadPoolExecutor(max_workers=SIDE_BY_SIDE, thread_name_prefix="lab.cloud.sidecar")
         self._thread = threading.Thread(target=self._keep, name="lab.cloud.sidecar", daemon=True)
@@ -223,11 +240,19 @@ class SideCar:
             self._jobs.shutdown(wait=True, cancel_futures=True)
             with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
                 list(pool.map(self._remove, list(self._guests.values())))
+        if error is None:
+            self.check()
 
     # ---- what a program asks
 
+    def check(self) -> None:
+        """SideCarError if it has failed."""
+        if self._failure is not None:
+            raise SideCarError(f"the side-car has failed, and AWS's instances and their hosts go separate ways: {self._failure!r}") from self._failure
+
     def hosts(self) -> dict[str, InstanceHost]:
         """Those that run, by instance."""
+        self.check()
         return {identifier: guest.host for identifier, guest in list(self._guests.items()) if guest.phase is Phase.UP}
 
     def wait_for(self, *instances: str, seconds: float = 60) -> list[InstanceHost]:
@@ -237,7 +262,12 @@ class SideCar:
 
     def wait_until_gone(self, *instances: str, seconds: float = 60) -> None:
         """Until nothing is left of these."""
-        wait_until(lambda: not set(instances) & set(self._guests), seconds=seconds, what=f"hosts of {', '.join(instances)} are gone", every=0.1)
+
+        def gone() -> bool:
+            self.check()
+            return not set(instances) & set(self._guests)
+
+        wait_until(gone, seconds=seconds, what=f"hosts of {', '.join(instances)} are gone", every=0.1)
 
     def imds(self, instance: str) -> Imds:
         """The metadata service of one that runs; what it was asked (`asked`, `without_token()`) is of this boot."""
@@ -248,10 +278,13 @@ class SideCar:
 
     def interrupt(self, instance: str, seconds: float = SPOT_SECONDS) -> None:
         """EC2 wants a spot instance back: a notice, and after so many seconds its end."""
+        guest = self._guests.get(instance)
+        if guest is None:
+            raise LabError(f"{instance} has no host that could be told of its interruption: wait_for() it first")
         due = datetime.now(timezone.utc) + timedelta(seconds=seconds)
         self._interrupted[instance] = ({"action": "terminate", "time": due.strftime("%Y-%m-%dT%H:%M:%SZ")}, time.monotonic() + seconds)
-        self._guests[instance].described = None
-        self._note(self._guests[instance], f"spot notice: terminated in {seconds:.0f} s")
+        guest.described = None
+        self._note(guest, f"spot notice: terminated in {seconds:.0f} s")
 
     # ---- once and again
 
@@ -264,63 +297,86 @@ class SideCar:
                 if str(error) != self._complaint:
                     self._tell(f"the side-car cannot go on for now: {error}")
                 self._complaint = str(error)
+            except Exception as error:
+                self._failure = error
+                self._tell(f"the side-car has failed: {traceback.format_exc()}")
+                return
             self._ended.wait(POLL_SECONDS)
 
     def _turn(self) -> None:
+        # In this order: AWS says it of a moment when the hosts had these phases already.
+        phases = {identifier: guest.phase for identifier, guest in list(self._guests.items())}
+        listed = {one.id: one for one in self._list()}
+        now = time.monotonic()
+        for identifier in listed:
+            self._first_listed.setdefault(identifier, now)
+        for identifier, action in plan(listed.values(), phases).items():
+            if action is Action.START:
+                self._welcome(listed[identifier], listed)
+            elif self._guests[identifier].not_before <= now:
+                self._act(self._guests[identifier], action)
         for guest in list(self._guests.values()):
             if guest.phase is Phase.UP:
                 self._pass_console_on(guest)
-                if _has_ended(guest):
-                    self._do(guest, self._after_end)
-        for instance in [instance for instance, (_notice, due) in self._interrupted.items() if due <= time.monotonic()]:
-            del self._interrupted[instance]
-            self._ec2.terminate_instances(InstanceIds=[instance])
-        listed = list(self._list())
-        for identifier, action in plan(listed, {identifier: guest.phase for identifier, guest in list(self._guests.items())}).items():
-            if action is Action.START:
-                self._welcome(next(one for one in listed if one.id == identifier), listed)
-            else:
-                self._do(self._guests[identifier], {Action.BOOT: self._boot, Action.STOP: self._stop, Action.END: self._end}[action])
+                if guest.not_before <= now and _has_ended(guest):
+                    self._do(guest, self._after_end, Phase.UP)
+        for identifier, (_notice, due) in list(self._interrupted.items()):
+            lives = identifier in listed and listed[identifier].state in LIVE
+            if lives and due <= now:
+                self._ec2.terminate_instances(InstanceIds=[identifier])
+            if due <= now or not lives:
+                self._interrupted.pop(identifier, None)
 
     def _list(self) -> Iterator[Listed]:
         for page in self._ec2.get_paginator("describe_instances").paginate(PaginationConfig={"PageSize": 1000}):
             for reservation in page["Reservations"]:
                 yield from map(Listed.parse, reservation["Instances"])
 
-    def _welcome(self, instance: Listed, listed: Collection[Listed]) -> None:
-        own = {guest.host.address for guest in list(self._guests.values())}
-        address = said_address(instance.address)
+    def _welcome(self, instance: Listed, listed: Mapping[str, Listed]) -> None:
+        had = {guest.host.address: name for name, guest in list(self._guests.items())}
+        address, fault = said_address(instance.address), f"not of {ADDRESSES[0]} to {ADDRESSES[-1]}"
+        if address in had:
+            holder = had[address]
+            if holder not in listed or listed[holder].state not in LIVE:  # AWS gives it anew at once; the host that had it shuts down
+                return
+            address, fault = None, f"that of {holder}"
         if address is None:
-            address = free_address({*own, *_addresses_of_others(), *(said for one in listed if (said := said_address(one.address)))})
-        elif address in own:  # AWS gives it anew at once; the host that had it is shutting down
-            return
+            address = free_address({*had, *_addresses_of_others(), *(said for one in listed.values() if (said := said_address(one.address)))})
         guest = Guest(InstanceHost(instance.id, VPC, address), instance.type)
         self._guests[instance.id] = guest
         if str(address) != instance.address:
-            self._note(guest, f"its address is {address}: {instance.address or 'none'}, which AWS says, is not of {ADDRESSES[0]} to {ADDRESSES[-1]}")
-        self._do(guest, self._start)
+            self._note(guest, f"its address is {address}: {instance.address or 'none'}, which AWS says, is {fault}")
+        self._do(guest, self._start, Phase.FAILED)
 
-    def _do(self, guest: Guest, work: Callable[[Guest], Phase | None]) -> None:
-        """In a thread of its own; the host has the phase that comes of it, or is forgotten."""
+    def _act(self, guest: Guest, action: Action) -> None:
+        if guest.phase is Phase.FAILED:
+            self._do(guest, self._clear_away, Phase.FAILED)
+        elif action is Action.BOOT:
+            self._do(guest, self._boot_again, Phase.OFF)
+        elif action is Action.STOP:
+            self._do(guest, self._stop, Phase.UP)
+        else:
+            self._do(guest, self._end, Phase.FAILED)
+
+    def _do(self, guest: Guest, work: Callable[[Guest], Phase | None], otherwise: Phase) -> None:
+        """In a thread of its own. The host has the phase that comes of it, or is forgotten; otherwise: the phase that it has if that fails."""
         guest.phase = Phase.CHANGING
-        self._jobs.submit(self._attempt, guest, work)
+        self._jobs.submit(self._attempt, guest, work, otherwise)
 
-    def _attempt(self, guest: Guest, work: Callable[[Guest], Phase | None]) -> None:
+    def _attempt(self, guest: Guest, work: Callable[[Guest], Phase | None], otherwise: Phase) -> None:
+        phase: Phase | None = otherwise
         try:
             phase = work(guest)
-        except MISHAPS as error:
-            self._note(guest, f"error: {error}; removed, and tried again if AWS still has it then")
-            phase = None
-            with contextlib.suppress(*MISHAPS):
-                self._remove(guest)
-            self._ended.wait(RETRY_SECONDS)
+        except Exception as error:  # whatever it is: the next attempt may be better, and the host must not be forgotten
+            guest.not_before = time.monotonic() + RETRY_SECONDS
+            self._note(guest, f"error: {error if isinstance(error, MISHAPS) else repr(error)}; tried again in {RETRY_SECONDS:.0f} s")
         if phase is None:
             self._guests.pop(guest.host.name, None)
         else:
             guest.phase = phase
 
     def _note(self, guest: Guest, text: str) -> None:
-        event = Event(guest.host.name, time.monotonic() - guest.since, text)
+        event = Event(guest.host.name, time.monotonic() - self._first_listed[guest.host.name], text)
         self.events.append(event)
         self._tell(f"{event.instance} ({guest.type}) +{event.seconds:.1f} s: {text}")
 
@@ -352,6 +408,16 @@ class SideCar:
         number = len(fpga.of_type(guest.type))
         self._note(guest, f"{guest.host.hostname} boots with {number or 'no'} board{'' if number == 1 else 's'}")
         return Phase.UP
+
+    def _boot_again(self, guest: Guest) -> Phase | None:
+        """The one that is off; if it doesn't boot, it is off again, with its disks."""
+        try:
+            return self._boot(guest)
+        except Exception:
+            with contextlib.suppress(*MISHAPS):
+                container.stop(guest.host, 0)
+            self._let_go(guest)
+            raise
 
     def _describe(self, guest: Guest) -> Instance:
         if guest.described is None or time.monotonic() - guest.described[0] > DESCRIBED_SECONDS:
@@ -386,15 +452,21 @@ class SideCar:
             status = int(run("podman", "wait", guest.host.container, timeout=30))
         except CommandError:
             status = -1  # somebody has removed it: to EC2 a host that has failed
-        self._let_go(guest)
         if status == REBOOTED:
+            self._let_go(guest)
             self._note(guest, "reboots")
-            return self._boot(guest)
+            return Phase.OFF  # and AWS says that it runs
         asked = self._ec2.describe_instance_attribute(InstanceId=guest.host.name, Attribute="instanceInitiatedShutdownBehavior")
         behaviour = asked["InstanceInitiatedShutdownBehavior"]["Value"]
         self._note(guest, f"powered off (status {status}): AWS has to {behaviour} it")
         {"stop": self._ec2.stop_instances, "terminate": self._ec2.terminate_instances}[behaviour](InstanceIds=[guest.host.name])
+        self._let_go(guest)
         return Phase.OFF
+
+    def _clear_away(self, guest: Guest) -> Phase | None:
+        self._remove(guest)
+        self._note(guest, "removed")
+        return None
 
     def _remove(self, guest: Guest) -> None:
         self._let_go(guest)

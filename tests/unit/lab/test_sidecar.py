@@ -5,13 +5,16 @@
 from __future__ import annotations
 
 import io
+import json
 import os
+import signal
 import socket
 import subprocess
+import sys
 import tarfile
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,8 +23,9 @@ import pytest
 import yaml
 
 from lab import lock, podman, recovery
-from lab.cloud import sidecar
-from lab.cloud.sidecar import ADDRESSES, SUBNETS, Action, Listed, Phase, SideCar, console_text, free_address, make_subnets, plan, said_address
+from lab.cloud import __main__ as command_line
+from lab.cloud import server, sidecar
+from lab.cloud.sidecar import ADDRESSES, SUBNETS, Action, Listed, Phase, SideCar, SideCarError, console_text, free_address, make_subnets, plan, said_address
 from lab.fpga import hosts as fpga
 from lab.hosts import container
 from lab.lock import BusyError, held
@@ -54,6 +58,7 @@ HOST = InstanceHost("i-0123456789abcdef0", VPC, IPv4Address("10.203.30.100"))
         ("terminated", None, None),
         ("gone", Phase.UP, Action.END),
         ("gone", Phase.OFF, Action.END),
+        *((state, Phase.FAILED, Action.END) for state in ("pending", "running", "stopped", "terminated", "gone")),
         *((state, Phase.CHANGING, None) for state in ("pending", "running", "stopped", "terminated", "gone")),
     ],
 )
@@ -71,8 +76,9 @@ def test_an_instance_has_the_address_that_aws_says_where_a_host_can_have_it(said
     assert said_address(said) == (IPv4Address(said) if had else None)
 
 
-def test_another_one_gets_the_first_that_is_free():
-    assert free_address({ADDRESSES[0], ADDRESSES[2]}) == ADDRESSES[1]
+def test_another_one_gets_a_free_one_that_aws_gives_last_if_ever():
+    assert free_address({ADDRESSES[-1], ADDRESSES[-3]}) == ADDRESSES[-2]
+    assert not any(free_address(()) in IPv4Network(network) for network in SUBNETS.values())
 
 
 def test_without_a_free_address_it_is_said_what_to_do():
@@ -197,7 +203,8 @@ class Hosts:
         self.done: list[tuple[str, str]] = []
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self.status = 0
-        self.failing = 0
+        #: Verb -> what its next calls raise, one after another.
+        self.failing: dict[str, list[Exception]] = {}
         self.log = folder / "log"
         self.log.write_text("2026-11-26T03:29:18.1+00:00 stdout F boots\n")
         monkeypatch.setattr(lock, "LOCKS", folder)
@@ -215,26 +222,28 @@ class Hosts:
         monkeypatch.setattr(container, "remove", lambda host: self.end("remove", host))
 
     def make(self, host: InstanceHost, image: str, _settings: bytes, options: Any) -> str:
-        self.done.append(("make", host.name))
-        if self.failing:
-            self.failing -= 1
-            raise CommandError(["podman"], 125, "address in use")
+        self.did("make", host.name)
         assert (image, options) == ("image:1", ("--tty",))
         return "id"
 
     def run(self, *words: str, **_options: Any) -> str:
         verb, name = words[1], words[2].removeprefix("fpga-hybrid-")
-        self.done.append((verb, name))
+        self.did(verb, name)
         if verb == "init":
             self.processes[name] = subprocess.Popen(["sleep", "600"])
         return str(self.status)
+
+    def did(self, verb: str, name: str) -> None:
+        self.done.append((verb, name))
+        if self.failing.get(verb):
+            raise self.failing[verb].pop(0)
 
     def inspect(self, name: str) -> list[dict[str, Any]]:
         process = self.processes[name.removeprefix("fpga-hybrid-")]
         return [{"State": {"Pid": process.pid}, "HostConfig": {"LogConfig": {"Path": str(self.log)}}}]
 
     def end(self, verb: str, host: InstanceHost) -> None:
-        self.done.append((verb, host.name))
+        self.did(verb, host.name)
         if host.name in self.processes:
             self.exit(host.name)
 
@@ -302,8 +311,8 @@ def test_an_address_of_elsewhere_is_replaced_and_the_metadata_say_so(cloud, host
     with side_car(cloud) as cars:
         (host,) = cars.wait_for(instance)
         told = cars._describe(cars._guests[instance])
-        assert host.address == IPv4Address("10.203.30.100")
-        assert (told.address, told.name) == ("10.203.30.100", "ip-10-203-30-100.ec2.internal")
+        assert host.address == IPv4Address("10.203.30.199")
+        assert (told.address, told.name) == ("10.203.30.199", "ip-10-203-30-199.ec2.internal")
         assert any("which AWS says" in event.text for event in cars.events)
 
 
@@ -334,12 +343,143 @@ def test_rebooting_from_within_leaves_the_instance_as_it_is(cloud, hosts):
 
 
 def test_a_host_that_cannot_be_made_is_said_and_tried_again(cloud, hosts):
-    hosts.failing = 1
+    hosts.failing["make"] = [CommandError(["podman"], 125, "address in use")]
     instance = launch(cloud)
     with side_car(cloud) as cars:
         cars.wait_for(instance)
         assert hosts.verbs(instance) == ["make", "remove", "make", "init", "start"]
         assert any("address in use" in event.text for event in cars.events)
+
+
+#: None of them is of the kinds that a host's trouble has.
+SURPRISE = json.JSONDecodeError("podman said nothing", "", 0)
+
+
+@pytest.mark.parametrize(
+    ("verb", "verbs"),
+    [
+        ("make", ["make", "remove", "make", "init", "start"]),
+        ("init", ["make", "init", "remove", "make", "init", "start"]),
+        ("start", ["make", "init", "start", "remove", "make", "init", "start"]),
+    ],
+)
+def test_whatever_goes_wrong_with_a_host_it_is_tried_again(cloud, hosts, verb, verbs):
+    hosts.failing[verb] = [SURPRISE]
+    instance = launch(cloud)
+    with side_car(cloud) as cars:
+        cars.wait_for(instance)
+        assert hosts.verbs(instance) == verbs
+        assert any("JSONDecodeError('podman said nothing" in event.text for event in cars.events)
+
+
+def test_a_host_is_gone_when_it_has_been_removed_and_not_before(cloud, hosts):
+    hosts.failing["remove"] = [SURPRISE, CommandError(["podman"], 125, "device busy")]
+    instance = launch(cloud)
+    with side_car(cloud) as cars:
+        cars.wait_for(instance)
+        cloud.client("ec2").terminate_instances(InstanceIds=[instance])
+        cars.wait_until_gone(instance)
+        texts = [event.text.partition(":")[0] for event in cars.events]
+    assert hosts.verbs(instance)[3:] == ["stop", "remove", "remove", "remove"]
+    assert texts[1:] == ["shuts down", "error", "error", "removed"]
+
+
+@pytest.mark.parametrize("verb", ["init", "start"])
+def test_a_stopped_host_that_does_not_boot_keeps_its_disks_and_is_tried_again(cloud, hosts, verb):
+    instance = launch(cloud)
+    with side_car(cloud) as cars:
+        cars.wait_for(instance)
+        cloud.client("ec2").stop_instances(InstanceIds=[instance])
+        eventually(lambda: cars._guests[instance].phase is Phase.OFF)
+        hosts.failing[verb] = [CommandError(["podman"], 125, "no such network")]
+        del hosts.done[:]
+        cloud.client("ec2").start_instances(InstanceIds=[instance])
+        cars.wait_for(instance)
+    tried = ["init"] if verb == "init" else ["init", "start"]
+    assert hosts.verbs(instance) == [*tried, "stop", "init", "start", "remove"]
+
+
+def test_a_power_off_that_aws_is_not_told_of_at_first_is_told_again(cloud, hosts):
+    instance = launch(cloud)
+    with side_car(cloud) as cars:
+        cars.wait_for(instance)
+        hosts.failing["wait"] = [SURPRISE]
+        hosts.exit(instance)
+        eventually(lambda: instances(cloud)[0]["State"]["Name"] == "stopped" and cars._guests[instance].phase is Phase.OFF)
+    assert hosts.verbs(instance) == ["make", "init", "start", "wait", "wait", "remove"]
+
+
+def test_hosts_that_fail_do_not_hold_up_the_others(cloud, hosts, monkeypatch):
+    monkeypatch.setattr(sidecar, "RETRY_SECONDS", 600.0)
+    hosts.failing["make"] = [SURPRISE] * sidecar.SIDE_BY_SIDE
+    with side_car(cloud) as cars:
+        failing = [launch(cloud) for _ in range(sidecar.SIDE_BY_SIDE)]
+        eventually(lambda: not hosts.failing["make"] and all(cars._guests[one].phase is Phase.FAILED for one in failing))
+        cars.wait_for(launch(cloud))
+        assert [hosts.verbs(one) for one in failing] == [["make"]] * sidecar.SIDE_BY_SIDE
+
+
+def fail(*_arguments: object) -> None:
+    raise KeyError("Labels")
+
+
+@pytest.mark.parametrize("ask", [lambda cars: cars.hosts(), lambda cars: cars.wait_for("i-1"), lambda cars: cars.wait_until_gone("i-1"), lambda _cars: None])
+def test_a_mistake_of_the_side_car_is_told_to_whoever_asks_and_at_its_end(cloud, hosts, monkeypatch, ask):
+    def use() -> None:
+        with SideCar(cloud, "image:1", tell=told.append) as cars:
+            cars._thread.join(20)
+            ask(cars)
+
+    told: list[str] = []
+    monkeypatch.setattr(sidecar, "plan", fail)
+    with pytest.raises(SideCarError, match=r"KeyError\('Labels'\)"):
+        use()
+    assert ["Traceback" in text for text in told] == [True]
+    with held("cloud", seconds=0):  # and its lock is free again
+        pass
+
+
+def test_the_command_ends_with_its_side_car(cloud, hosts, monkeypatch):
+    monkeypatch.setattr(sidecar, "plan", fail)
+    monkeypatch.setattr(server, "Cloud", lambda *_arguments: nullcontext(cloud))
+    monkeypatch.setattr(signal, "signal", lambda *_arguments: None)
+    monkeypatch.setattr(sys, "argv", ["lab.cloud", "--hosts", "image:1"])
+    with pytest.raises(SystemExit, match="error: the side-car has failed"):
+        command_line.main()
+
+
+def test_a_listing_is_taken_after_the_phases_that_it_is_compared_with(cloud, hosts, monkeypatch):
+    """A host that was stopped while AWS was listing is still running by that list."""
+    instance = launch(cloud)
+    with side_car(cloud) as cars:
+        cars.wait_for(instance)
+        list_them, turns = cars._list, []
+
+        def stopped_meanwhile() -> Iterator[Listed]:
+            found = list(list_them())
+            if not turns:
+                cloud.client("ec2").stop_instances(InstanceIds=[instance])
+                cars._guests[instance].phase = Phase.OFF
+            turns.append(found)
+            return iter(found)
+
+        monkeypatch.setattr(cars, "_list", stopped_meanwhile)
+        eventually(lambda: len(turns) > 2)
+        assert hosts.verbs(instance) == ["make", "init", "start"]
+
+
+def test_seconds_count_from_when_aws_listed_the_instance_first(cloud, hosts, monkeypatch):
+    may_start = threading.Event()
+    make = hosts.make
+    monkeypatch.setattr(container, "make", lambda *words: may_start.wait(20) and make(*words))
+    hosts.failing["make"] = [SURPRISE]
+    instance = launch(cloud)
+    with side_car(cloud) as cars:
+        eventually(lambda: instance in cars._guests)
+        cars._first_listed[instance] -= 1000
+        may_start.set()
+        cars.wait_for(instance)
+    assert [event.seconds > 1000 for event in cars.events] == [True] * 3
 
 
 def test_what_a_host_says_is_its_console_output_and_stays_after_its_end(cloud, hosts):
@@ -367,6 +507,51 @@ def test_an_interrupted_spot_instance_is_told_and_then_terminated(cloud, hosts):
         cars.interrupt(instance, seconds=0)
         cars.wait_until_gone(instance)
     assert instances(cloud)[0]["State"]["Name"] == "terminated"
+
+
+def test_an_interruption_is_forgotten_only_when_aws_has_been_told(cloud, hosts, monkeypatch):
+    instance = launch(cloud)
+    with side_car(cloud) as cars:
+        cars.wait_for(instance)
+        terminate, refused = cars._ec2.terminate_instances, threading.Event()
+
+        def refuse_once(**values: Any) -> Any:
+            if not refused.is_set():
+                refused.set()
+                raise OSError("connection reset")
+            return terminate(**values)
+
+        monkeypatch.setattr(cars._ec2, "terminate_instances", refuse_once)
+        cars.interrupt(instance, seconds=0)
+        cars.wait_until_gone(instance)
+        eventually(lambda: not cars._interrupted)
+    assert refused.is_set()
+
+
+def test_of_an_instance_that_ends_before_it_is_due_no_interruption_is_left(cloud, hosts):
+    instance = launch(cloud)
+    with side_car(cloud) as cars:
+        cars.wait_for(instance)
+        cars.interrupt(instance, seconds=600)
+        cloud.client("ec2").terminate_instances(InstanceIds=[instance])
+        eventually(lambda: not cars._interrupted)
+
+
+def test_without_a_host_there_is_nothing_to_interrupt(cloud, hosts):
+    with side_car(cloud) as cars:
+        with pytest.raises(LabError, match="i-1 has no host"):
+            cars.interrupt("i-1")
+        assert cars._interrupted == {}
+
+
+def test_an_address_that_another_living_instance_has_is_replaced_and_that_is_said(cloud, hosts):
+    with side_car(cloud) as cars:
+        first, second = launch(cloud), launch(cloud)  # each in a VPC of its own, with the same addresses
+        had, has = cars.wait_for(first, second)
+    assert {had.address, has.address} == {IPv4Address("10.203.30.100"), ADDRESSES[-1]}
+    assert [event.text for event in cars.events if "address" in event.text] == [
+        f"its address is {ADDRESSES[-1]}: 10.203.30.100, which AWS says, is that of {first if has.address == ADDRESSES[-1] else second}"
+    ]
 
 
 def test_an_address_that_aws_gives_anew_waits_for_the_host_that_had_it(cloud, hosts, monkeypatch):
