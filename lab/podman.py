@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from lab.run import run, succeeds
+from lab.run import CommandError, run, succeeds
 from lab.settings import LABEL
 
 #: crun refuses the hybrid cgroup layout that some machines still have; runc takes all of them.
@@ -23,6 +23,23 @@ def container_exists(name: str) -> bool:
 
 def inspect_containers(*names: str) -> list[dict[str, Any]]:
     return json.loads(run("podman", "container", "inspect", *names)) if names else []
+
+
+def inspect_present(*names: str) -> list[dict[str, Any]]:
+    """Of these, those that are there: others start and end containers meanwhile."""
+    try:
+        return inspect_containers(*names)
+    except CommandError:
+        return [found for name in names for found in _inspect_if_there(name)]
+
+
+def _inspect_if_there(name: str) -> list[dict[str, Any]]:
+    try:
+        return inspect_containers(name)
+    except CommandError:
+        if container_exists(name):
+            raise
+        return []
 
 
 def lab_containers() -> list[dict[str, Any]]:

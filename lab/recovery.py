@@ -141,7 +141,7 @@ def remove_instances() -> None:
 
 def end_lost(names: Iterable[str]) -> None:
     """End containers that run although the runtime's record of them is gone: nothing else can be done with them but through their processes."""
-    for found in podman.inspect_containers(*names):
+    for found in podman.inspect_present(*names):
         if is_lost(found):
             say(f"{found['Name']}: it runs, but the runtime's record of it is gone: ended, its disks are kept")
             for pid in {found["State"]["Pid"], *monitors(found["Id"])}:

@@ -21,10 +21,11 @@ def mebibytes(size: int) -> str:
 
 def host_rows() -> list[tuple[str, ...]]:
     hosts: list[Host] = sorted([*container.every(), *container.instances()], key=lambda host: host.address)
-    found = podman.inspect_containers(*(host.container for host in hosts))
+    states = {found["Name"]: found for found in podman.inspect_present(*(host.container for host in hosts))}
     return [
         (host.name, host.network.name, str(host.address), system(host), state["State"]["Status"], mebibytes(container.memory(state)))
-        for host, state in zip(hosts, found, strict=True)
+        for host in hosts
+        if (state := states.get(host.container))
     ]
 
 

@@ -4,11 +4,16 @@
 
 from __future__ import annotations
 
+import json
 import os
+from ipaddress import IPv4Address
 
 import pytest
 
-from lab import recovery
+from lab import podman, recovery, status
+from lab.hosts import container
+from lab.run import CommandError
+from lab.settings import VPC, InstanceHost
 
 CONMON = "/usr/bin/conmon\0--api-version\x001\0-c\0{id}\0-u\0{id}\0-n\0{name}\0--exit-dir\0/run/libpod/exits\0"
 
@@ -53,3 +58,48 @@ def test_an_ended_process_is_not_alive_although_it_is_still_listed():
         assert recovery.is_alive(os.getpid())
     finally:
         os.waitpid(pid, 0)
+
+
+# ---- containers that end while somebody looks
+
+
+@pytest.fixture
+def one_of_two(monkeypatch, tmp_path) -> None:
+    """A podman that knows the first of two hosts only, and says so as the real one does."""
+    state = {"Name": "fpga-hybrid-i-1", "Id": "1", "State": {"Status": "running", "Running": True, "Pid": os.getpid()}}
+    program = tmp_path / "podman"
+    program.write_text(
+        f"""#!/bin/sh
+case "$*" in
+    "container inspect fpga-hybrid-i-1") echo '[{json.dumps(state)}]' ;;
+    "container exists fpga-hybrid-broken") ;;
+    "container exists "*) exit 1 ;;
+    *) echo '[]'; echo "Error: no such container fpga-hybrid-i-2" >&2; exit 125 ;;
+esac
+"""
+    )
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+
+
+def test_what_has_gone_meanwhile_is_left_out(one_of_two):
+    assert [found["Id"] for found in podman.inspect_present("fpga-hybrid-i-1", "fpga-hybrid-i-2")] == ["1"]
+
+
+def test_another_error_of_podmans_stays_one(one_of_two):
+    with pytest.raises(CommandError, match="no such container"):
+        podman.inspect_present("fpga-hybrid-i-1", "fpga-hybrid-broken")
+
+
+def test_a_host_that_ends_while_the_table_is_made_is_not_in_it(one_of_two, monkeypatch):
+    hosts = [InstanceHost(f"i-{number}", VPC, IPv4Address(f"10.203.30.{number}")) for number in (1, 2)]
+    monkeypatch.setattr(container, "every", list)
+    monkeypatch.setattr(container, "instances", lambda: hosts)
+    assert [row[0] for row in status.host_rows()] == ["i-1"]
+
+
+def test_a_host_that_ends_while_others_are_examined_stops_nobody(one_of_two, monkeypatch):
+    examined = []
+    monkeypatch.setattr(recovery, "is_lost", lambda found: examined.append(found["Id"]))
+    recovery.end_lost(["fpga-hybrid-i-1", "fpga-hybrid-i-2"])
+    assert examined == ["1"]
