@@ -59,6 +59,7 @@ def prepare(hosts: Sequence[Host]) -> None:
         machine.raise_shared_limits()
         lab_network.ensure()
         image.remove_unfinished()
+        instance.remove_unfinished()
         for debian in sorted({host.debian for host in hosts}):
             image.ensure(debian)
         container.ensure_ssh_key()
@@ -160,7 +161,7 @@ def reset() -> None:
 def clean() -> list[machine.Difference]:
     """Take away all that the lab made on this machine, put back what it set; returns what differs from before all the same."""
     require_root()
-    with held("up"), held("cloud", seconds=0, busy=recovery.SIDE_CAR_RUNS), held("machine"):
+    with held("up"), held("cloud", seconds=0, busy=recovery.SIDE_CAR_RUNS), instance.nobody_builds(), held("machine"):
         recovery.after_reboot()
         recovery.after_kill()
         recovery.end_forgotten()
@@ -179,7 +180,7 @@ def clean() -> list[machine.Difference]:
             succeeds("podman", "rmi", "--force", reference)
         lab_network.remove()
         image.remove_unfinished()
-        instance.remove_unfinished()
+        image.remove_unfinished(instance.FOLDER)
         if not run("podman", "ps", "--all", "--quiet").strip():
             leave_no_trace_of_podman(before)
         differing = machine.put_back(before, say)

@@ -1,4 +1,5 @@
-"""One change at a time: lock `up` for the lab as a whole, `machine` for the short steps that every new host needs, `cloud` for as long as a side-car runs.
+"""One change at a time: lock `up` for the lab as a whole, `machine` for the short steps that every new host needs, `cloud` for as long as a side-car runs,
+`instance-image` for as long as that image is built.
 
 The kernel frees a lock when its holder ends, however it ends: it cannot go stale.
 """

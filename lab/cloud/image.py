@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import subprocess
@@ -13,7 +14,7 @@ from lab import podman
 from lab.depot.base import Cache, digest_of
 from lab.hosts import image as hosts
 from lab.hosts.image import Root, import_archive
-from lab.lock import held
+from lab.lock import BusyError, held
 from lab.run import CommandError, run, say, succeeds
 from lab.settings import INSTANCE_IMAGE, LabError, cache
 
@@ -22,6 +23,8 @@ PLAYBOOK = CHECKOUT / "playbooks" / "image.yml"
 INVENTORY = CHECKOUT / "inventories" / "lab"
 #: Below the cache.
 FOLDER = "instances"
+#: Held by who builds in it.
+LOCK = "instance-image"
 DEBIAN = 12
 #: What an AMI of Debian's has beside a host's packages, and a container can use.
 PACKAGES = (*hosts.PACKAGES, "ca-certificates", "cloud-init", "netbase", "sudo")
@@ -34,6 +37,8 @@ IMPORT = re.compile(r"(?m)^\s*from ansible_collections\.fpga\.hybrid\.plugins\.(
 #: What of the depot says which packages it has: their lists name each with its checksum, whenever they were signed.
 SERVED = ("debian/dists/bookworm/**/Packages", "docker/**/Packages", "kubernetes/**/Packages", "files/aws-fpga/SHA256SUMS", "python/simple/**/index.html")
 BUILD_SECONDS = 1800
+#: In a PID namespace of its own, whose end is the end of all its processes; and that ends with us.
+ALONE = ("setpriv", "--pdeathsig", "KILL", "unshare", "--pid", "--fork", "--kill-child=KILL", "--mount-proc")
 
 
 def root() -> Root:
@@ -94,7 +99,7 @@ def ensure() -> str:
     wanted = reference()
     if podman.image_exists(wanted):
         return wanted
-    with held("instance-image"):
+    with held(LOCK):
         if not podman.image_exists(wanted):  # made by whom we have waited for
             hosts.remove_unfinished(FOLDER)
             _build(wanted)
@@ -102,8 +107,14 @@ def ensure() -> str:
     return wanted
 
 
+def nobody_builds() -> contextlib.AbstractContextManager[None]:
+    """Holds off whoever wants to build; BusyError if somebody is at it."""
+    return held(LOCK, seconds=0, busy="the image of instances is being built ({holder}): wait for it, or end it")
+
+
 def remove_unfinished() -> None:
-    with held("instance-image"):
+    """What a killed build has left, not what somebody builds."""
+    with contextlib.suppress(BusyError), nobody_builds():
         hosts.remove_unfinished(FOLDER)
 
 
@@ -126,16 +137,20 @@ def provision(unpacked: Path, *arguments: str) -> str:
         raise LabError(f"{ansible} is not there: `make tools` installs it")
     environment = {**os.environ, "ANSIBLE_CONFIG": str(CHECKOUT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1", "FPGA_HYBRID_LAB_CACHE": str(cache())}
     command = (ansible, PLAYBOOK, "-i", INVENTORY, "-e", "image_target=chroot", "-e", f"image_root={unpacked}", *arguments)
-    result = subprocess.run(
-        [str(word) for word in command],
-        cwd=CHECKOUT,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=BUILD_SECONDS,
-        stdin=subprocess.DEVNULL,
-        check=False,
-    )
+    try:
+        result = subprocess.run(
+            [*ALONE, *(str(word) for word in command)],
+            cwd=CHECKOUT,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=BUILD_SECONDS,
+            stdin=subprocess.DEVNULL,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        said = (error.stdout or b"").decode(errors="replace")
+        raise CommandError([str(word) for word in command], -1, f"{said}\nno end after {BUILD_SECONDS} s") from error
     if result.returncode:
         # Ansible tells what failed on standard output.
         raise CommandError([str(word) for word in command], result.returncode, result.stdout + result.stderr)
@@ -143,7 +158,8 @@ def provision(unpacked: Path, *arguments: str) -> str:
 
 
 def _remove_others(wanted: str) -> None:
-    """Images that were made of older inputs; those of which instances run stay."""
-    for line in run("podman", "images", "--format", "{{.Repository}}:{{.Tag}}", "--filter", f"reference={INSTANCE_IMAGE}").splitlines():
-        if line and line != wanted:
-            succeeds("podman", "rmi", line)
+    """Images that were made of older inputs; beside a side-car they stay, because its next host may be made of one."""
+    with contextlib.suppress(BusyError), held("cloud", seconds=0):
+        for line in run("podman", "images", "--format", "{{.Repository}}:{{.Tag}}", "--filter", f"reference={INSTANCE_IMAGE}").splitlines():
+            if line and line != wanted:
+                succeeds("podman", "rmi", line)

@@ -4,13 +4,23 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import yaml
 
+from lab import lock
 from lab.cloud import image
+from lab.lock import held
+from lab.run import CommandError, wait_until
 from lab.settings import LabError
+
+ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture
@@ -107,3 +117,59 @@ def test_every_role_that_brings_a_part_is_known():
 def test_the_root_has_what_an_ami_has_and_nothing_that_a_role_should_install():
     assert "cloud-init" in image.PACKAGES
     assert not {"kmod", "openvpn", "containerd", "runc", "conntrack", "chrony"} & set(image.PACKAGES)
+
+
+# ---- other images, and what a build leaves running
+
+
+@pytest.mark.parametrize("side_car_runs", [False, True])
+def test_older_images_go_unless_a_side_car_may_need_them(monkeypatch, tmp_path, side_car_runs):
+    removed = []
+    monkeypatch.setattr(lock, "LOCKS", tmp_path)
+    monkeypatch.setattr(image, "run", lambda *_words: "instance:old\ninstance:new\n")
+    monkeypatch.setattr(image, "succeeds", lambda *words: removed.append(words[-1]))
+    with held("cloud") if side_car_runs else contextlib.nullcontext():
+        image._remove_others("instance:new")
+    assert removed == ([] if side_car_runs else ["instance:old"])
+
+
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="images are root's to make")
+
+
+@pytest.fixture
+def ansible(monkeypatch, tmp_path) -> Path:
+    """In the place of ansible-playbook, a program that starts another one and waits for it; the other's number is in the file that is returned."""
+    program, number = tmp_path / ".venv" / "bin" / "ansible-playbook", tmp_path / "number"
+    program.parent.mkdir(parents=True)
+    # Seen from outside of its namespace, it is the one that has the file open.
+    program.write_text(f"#!/bin/sh\necho begins\nsleep 600 9>{number} &\nwait\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(image, "CHECKOUT", tmp_path)
+    return number
+
+
+def holders(file: Path) -> list[str]:
+    """Processes that have the file open."""
+    found = []
+    for link in Path("/proc").glob("[0-9]*/fd/9"):
+        with contextlib.suppress(OSError):
+            if link.readlink() == file:
+                found.append(link.parts[2])
+    return found
+
+
+@as_root
+def test_a_build_that_takes_too_long_is_said_and_leaves_no_process(ansible, monkeypatch):
+    monkeypatch.setattr(image, "BUILD_SECONDS", 0.5)
+    with pytest.raises(CommandError, match=r"(?s)begins.*no end after 0\.5 s"):
+        image.provision(Path("/nowhere"))
+    wait_until(lambda: not holders(ansible), seconds=20, what="all its processes end", every=0.01)
+
+
+@as_root
+def test_a_build_ends_with_who_has_begun_it(ansible):
+    program = f"from pathlib import Path; from lab.cloud import image; image.CHECKOUT = Path({str(ansible.parent)!r}); image.provision(Path('/nowhere'))"
+    with subprocess.Popen([sys.executable, "-c", program], cwd=ROOT) as builder:
+        wait_until(lambda: bool(holders(ansible)), seconds=20, what="it has begun", every=0.01)
+        builder.kill()
+    wait_until(lambda: not holders(ansible), seconds=20, what="all its processes end", every=0.01)
