@@ -32,7 +32,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Collection, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from enum import Enum
@@ -216,7 +216,7 @@ class SideCar:
         self._interrupted: dict[str, tuple[Mapping[str, str], float]] = {}
         self._ended = threading.Event()
         self._complaint = ""
-        self._failure: Exception | None = None
+        self._failure: BaseException | None = None
         #: Instance -> when AWS listed it first, by time.monotonic().
         self._first_listed: dict[str, float] = {}
         self._held = contextlib.ExitStack()
@@ -289,19 +289,22 @@ class SideCar:
     # ---- once and again
 
     def _keep(self) -> None:
-        while not self._ended.is_set():
-            try:
-                self._turn()
-                self._complaint = ""
-            except MISHAPS as error:
-                if str(error) != self._complaint:
-                    self._tell(f"the side-car cannot go on for now: {error}")
-                self._complaint = str(error)
-            except Exception as error:
-                self._failure = error
-                self._tell(f"the side-car has failed: {traceback.format_exc()}")
-                return
-            self._ended.wait(POLL_SECONDS)
+        try:
+            while self._failure is None and not self._ended.is_set():
+                self._try_a_turn()
+                self._ended.wait(POLL_SECONDS)
+        except Exception as error:
+            self._failure = error
+            self._tell(f"the side-car has failed: {traceback.format_exc()}")
+
+    def _try_a_turn(self) -> None:
+        try:
+            self._turn()
+            self._complaint = ""
+        except MISHAPS as error:
+            if str(error) != self._complaint:
+                self._tell(f"the side-car cannot go on for now: {error}")
+            self._complaint = str(error)
 
     def _turn(self) -> None:
         # In this order: AWS says it of a moment when the hosts had these phases already.
@@ -361,7 +364,12 @@ class SideCar:
     def _do(self, guest: Guest, work: Callable[[Guest], Phase | None], otherwise: Phase) -> None:
         """In a thread of its own. The host has the phase that comes of it, or is forgotten; otherwise: the phase that it has if that fails."""
         guest.phase = Phase.CHANGING
-        self._jobs.submit(self._attempt, guest, work, otherwise)
+        self._jobs.submit(self._attempt, guest, work, otherwise).add_done_callback(self._look_at)
+
+    def _look_at(self, job: Future[None]) -> None:
+        """_attempt lets nothing through but what it cannot even tell of."""
+        if not job.cancelled() and (error := job.exception()) is not None:
+            self._failure = error
 
     def _attempt(self, guest: Guest, work: Callable[[Guest], Phase | None], otherwise: Phase) -> None:
         phase: Phase | None = otherwise

@@ -439,6 +439,19 @@ def test_a_mistake_of_the_side_car_is_told_to_whoever_asks_and_at_its_end(cloud,
         pass
 
 
+def test_a_side_car_that_cannot_even_tell_has_failed(cloud, hosts):
+    def tell(_text: str) -> None:
+        raise BrokenPipeError
+
+    def use() -> None:
+        with SideCar(cloud, "image:1", tell=tell) as cars:
+            cars.wait_for(instance, seconds=20)
+
+    instance = launch(cloud)
+    with pytest.raises(SideCarError, match="BrokenPipeError"):
+        use()
+
+
 def test_the_command_ends_with_its_side_car(cloud, hosts, monkeypatch):
     monkeypatch.setattr(sidecar, "plan", fail)
     monkeypatch.setattr(server, "Cloud", lambda *_arguments: nullcontext(cloud))
