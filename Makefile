@@ -34,7 +34,6 @@ lab: tools ## a real cluster on this machine: depot, hosts, site.yml, verify.yml
 evaluate: tools ## the tutorial's evaluation on the running lab: a job that finds no board makes an instance appear (FAMILY=f1: with F1)
 	@. .venv/bin/activate
 	lab/lab up
-	ansible-playbook site.yml
 	lab/lab evaluate --family $(or $(FAMILY),f2)
 
 .PHONY: lab-check

@@ -69,16 +69,16 @@ NODES_GO = ("nodes of instances", remove_nodes)
 KEYS_GO = ("keys", lambda: control_plane("rm", "-f", *KEYS))
 
 
-def there() -> bool:
-    """Whether the control plane runs and has something of an evaluation."""
+def has_file(*paths: str) -> bool:
+    """Whether the control plane runs and has one of them."""
     name = f"{PREFIX}{CONTROL_PLANE}"
-    return podman.container_exists(name) and succeeds("podman", "exec", name, "sh", "-c", " || ".join(f"test -e {key}" for key in KEYS))
+    return podman.container_exists(name) and succeeds("podman", "exec", name, "sh", "-c", " || ".join(f"test -e {path}" for path in paths))
 
 
 def clear() -> None:
     """Nobody's evaluation may be at work."""
     for folder in cache().glob(FOLDERS):
         shutil.rmtree(folder, ignore_errors=True)
-    if there():
+    if has_file(*KEYS):
         say("taking away what an evaluation that was killed has left in the cluster")
         in_turn((JOBS_GO, AUTOSCALER_GOES, KEEPER_GOES, NODES_GO, KEYS_GO))

@@ -31,7 +31,7 @@ def cluster(monkeypatch, tmp_path):
     monkeypatch.setenv("FPGA_HYBRID_LAB_CACHE", str(tmp_path))
     monkeypatch.setattr(leftovers, "control_plane", control_plane)
     monkeypatch.setattr(leftovers, "reset_role", lambda role: called.append(f"reset {role}"))
-    monkeypatch.setattr(leftovers, "there", lambda: True)
+    monkeypatch.setattr(leftovers, "has_file", lambda *_paths: True)
     return called
 
 
@@ -52,7 +52,7 @@ def test_jobs_go_before_the_autoscaler_and_keys_last(cluster, tmp_path):
 
 
 def test_where_nothing_is_nothing_is_called(cluster, monkeypatch):
-    monkeypatch.setattr(leftovers, "there", lambda: False)
+    monkeypatch.setattr(leftovers, "has_file", lambda *_paths: False)
     leftovers.clear()
     assert cluster == []
 
