@@ -134,7 +134,6 @@ class Site:
                 ("keeper's work", self._let_keeper_end),
                 leftovers.KEEPER_GOES,
                 leftovers.NODES_GO,
-                leftovers.KEYS_GO,
             )
         )
 

@@ -50,7 +50,10 @@ def remove_nodes() -> None:
 
 
 def in_turn(steps: Sequence[tuple[str, Callable[[], object]]]) -> None:
-    """All of them, also after one that fails. Raises LabError with what could not be done."""
+    """All of them, also after one that fails; the keys only if none has, because by them the next run knows that there is something to take away.
+
+    Raises LabError with what could not be done.
+    """
     failed = []
     for what, step in steps:
         try:
@@ -59,14 +62,14 @@ def in_turn(steps: Sequence[tuple[str, Callable[[], object]]]) -> None:
             failed.append(f"{what}: {error}")
     if failed:
         raise LabError("not all of the evaluation could be taken away. " + "; ".join(failed))
+    control_plane("rm", "-f", *KEYS)
 
 
-#: Jobs before the autoscaler, lest one that waits starts an instance; keys last.
+#: Jobs before the autoscaler, lest one that waits starts an instance.
 JOBS_GO = ("the jobs", lambda: control_plane(*KUBECTL, "delete", "namespace", JOBS, "--ignore-not-found"))
 AUTOSCALER_GOES = ("the autoscaler", lambda: reset_role("autoscaler"))
 KEEPER_GOES = ("keeper", lambda: reset_role("keeper"))
 NODES_GO = ("nodes of instances", remove_nodes)
-KEYS_GO = ("keys", lambda: control_plane("rm", "-f", *KEYS))
 
 
 def has_file(*paths: str) -> bool:
@@ -81,4 +84,4 @@ def clear() -> None:
         shutil.rmtree(folder, ignore_errors=True)
     if has_file(*KEYS):
         say("taking away what an evaluation that was killed has left in the cluster")
-        in_turn((JOBS_GO, AUTOSCALER_GOES, KEEPER_GOES, NODES_GO, KEYS_GO))
+        in_turn((JOBS_GO, AUTOSCALER_GOES, KEEPER_GOES, NODES_GO))
