@@ -17,7 +17,7 @@ from lab.fpga import hosts as fpga
 from lab.hosts import container
 from lab.network import wall
 from lab.run import say
-from lab.settings import CLOUD_PORT, NETWORKS, ONPREM, RELEASES, Host, LabError
+from lab.settings import CLOUD_PORT, FAMILIES, NETWORKS, ONPREM, RELEASES, Host, LabError
 from lab.tools import ROOT
 
 
@@ -165,7 +165,7 @@ def parser() -> argparse.ArgumentParser:
     add_host_verbs(verbs.add_parser("host", help="one host: add, remove, exec, reboot, list"))
     fpga.add_verb(verbs)
     verb("evaluate", evaluate, "tell the tutorial's story on the running lab: a pending job makes an instance appear, run it, and go").add_argument(
-        "--family", choices=("f2", "f1"), default="f2", help="f1: the tutorial's own instance types, which AWS has retired"
+        "--family", choices=FAMILIES, default=FAMILIES[0], help="f1: the tutorial's own instance types, which AWS has retired"
     )
     add_machine_verbs(verbs.add_parser("machine", help="what the machine is like: save, compare"))
     served = verb("cloud", cloud, "serve the lab's AWS in the foreground, with a host for each of its instances; ends with them at SIGTERM or Ctrl-C")

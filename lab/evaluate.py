@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import re
 import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -24,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from lab import leftovers, lifecycle
+from lab.ansible import ansible
 from lab.cloud import image
 from lab.cloud.account import Account, key_file
 from lab.cloud.server import Cloud
@@ -31,12 +30,10 @@ from lab.cloud.sidecar import SideCar
 from lab.depot import archives
 from lab.depot.base import Cache
 from lab.run import say, wait_until
-from lab.settings import CLOUD_PORT, ONPREM, LabError, cache
+from lab.settings import CLOUD_PORT, FAMILIES, ONPREM, LabError, cache
 
-ROOT = Path(__file__).resolve().parent.parent
 #: The machine itself, as all networks of the lab see it; inventories/lab_cloud says the same.
 ADDRESS: IPv4Address = ONPREM.gateway
-FAMILIES = ("f2", "f1")
 JOB_IMAGE = "lab.fpga-hybrid.test/xgboost-fit:1"
 #: The first job works until the instance has surely come, the second, which begins later, as long.
 SECONDS = (75, 75)
@@ -86,19 +83,14 @@ class Site:
     users: dict[str, dict[str, str]] = field(default_factory=dict)
 
     def ansible(self, *command: str, credentials: Mapping[str, str] | None = None, shown: bool = False, **variables: Any) -> str:
-        """Runs a program of Ansible's on both inventories; its output, which is shown at once if somebody is to read it. Raises LabError."""
+        """What lab.ansible has, with what only this run knows; and says how long it took."""
         file = self.folder / "variables.json"
         file.write_text(json.dumps({**self.account.variables(), **autoscaler(), "family": self.family, **variables}))
-        program, *rest = command
-        words = [str(ROOT / ".venv/bin" / program), *rest, "-i", "inventories/lab", "-i", "inventories/lab_cloud", "-e", f"@{file}"]
-        environment = {**os.environ, **self.cloud.environment(credentials), "no_proxy": str(ADDRESS)}
+        environment = {**self.cloud.environment(credentials), "no_proxy": str(ADDRESS)}
         started = time.monotonic()
-        output = None if shown else subprocess.PIPE
-        done = subprocess.run(words, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, text=True, check=False)
-        if done.returncode:
-            raise LabError(f"{' '.join(command)} ended with status {done.returncode}{': ' + done.stdout[-4000:] if done.stdout else ', see above'}")
+        output = ansible(*command, "-e", f"@{file}", environment=environment, shown=shown)
         say(f"{' '.join(command[:2])}: {time.monotonic() - started:.0f} s")
-        return done.stdout or ""
+        return output
 
     def prepare(self) -> None:
         """Everything that stands before a job waits: policies, users with their keys, node pools, keeper, autoscaler."""
@@ -107,9 +99,9 @@ class Site:
         cluster = json.loads(self.control_plane("cat", RECORD))["cluster_id"]
         policies = self.folder / "iam"
         self.ansible("ansible-playbook", "playbooks/iam.yml", dest=str(policies), cluster_id=cluster, aws_iam="create")
-        self.users = {identity: self.account.user(identity, policies) for identity in ("pools", "keeper", "autoscaler")}
-        for identity in ("keeper", "autoscaler"):
-            self.put(f"/etc/fpga-hybrid/{identity}.aws", key_file(self.users[identity]))
+        self.users = {identity: self.account.user(identity, policies) for identity in ("pools", *leftovers.KEYS)}
+        for identity, path in leftovers.KEYS.items():
+            self.put(path, key_file(self.users[identity]))
         self.ansible("ansible-playbook", "playbooks/pools.yml", credentials=self.users["pools"])
         self.ansible("ansible-playbook", "site.yml")
 
@@ -139,9 +131,8 @@ class Site:
 
     def _let_keeper_end(self) -> None:
         """Of instances that were there when they had to go."""
-        nodes = ("get", "nodes", "-l", leftovers.POOL_LABEL, "-o", "name")
         if self.launched():
-            wait_until(lambda: not self.control_plane(*leftovers.KUBECTL, *nodes).strip(), seconds=PATIENCE, what="the instances' nodes gone", every=2)
+            wait_until(lambda: not leftovers.nodes(), seconds=PATIENCE, what="the instances' nodes gone", every=2)
 
     # --- what is known of it
 
@@ -165,9 +156,7 @@ class Site:
         jobs = self.control_plane(*leftovers.KUBECTL, "describe", "pods", "--namespace", leftovers.JOBS)
         return jobs + "\n".join(f"{instance}:\n" + "\n".join(f"    {line}" for line in text.splitlines()[-CONSOLE_LINES:]) for instance, text in said.items())
 
-    @staticmethod
-    def control_plane(*command: str, stdin: str | None = None) -> str:
-        return leftovers.control_plane(*command, stdin=stdin)
+    control_plane = staticmethod(leftovers.control_plane)
 
     def put(self, path: str, text: str) -> None:
         """A file that only root may read."""
@@ -187,12 +176,11 @@ def site(family: str = FAMILIES[0]) -> Iterator[Site]:
     if family not in FAMILIES:
         raise LabError(f"family: found {family!r}; expected {' or '.join(FAMILIES)}")
     reference = image.ensure()
-    try:
-        cloud = Cloud(str(ADDRESS), CLOUD_PORT).__enter__()
-    except OSError as error:
-        raise LabError(f"cannot listen on {ADDRESS}:{CLOUD_PORT} ({error.strerror}): `lab/lab cloud` or another evaluation runs; end it first") from error
     with ExitStack() as stack:
-        stack.push(cloud)
+        try:
+            cloud = stack.enter_context(Cloud(str(ADDRESS), CLOUD_PORT))
+        except OSError as error:
+            raise LabError(f"cannot listen on {ADDRESS}:{CLOUD_PORT} ({error.strerror}): `lab/lab cloud` or another evaluation runs; end it first") from error
         cars = stack.enter_context(SideCar(cloud, reference))
         leftovers.clear()
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix=leftovers.FOLDERS.rstrip("*"), dir=cache()))

@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 from lab import podman
+from lab.ansible import ansible
 from lab.hosts import container
 from lab.run import run, say, succeeds
 from lab.settings import PREFIX, LabError, cache
 
-ROOT = Path(__file__).resolve().parent.parent
 CONTROL_PLANE = "cp1"
 KUBECTL = ("kubectl", "--kubeconfig", "/etc/kubernetes/admin.conf")
 #: The namespace in which role evaluation has its jobs.
 JOBS = "fpga-hybrid-evaluation"
 POOL_LABEL = "fpga.hybrid/pool"
-#: The first thing that an evaluation puts into the cluster, and the last that it takes away.
-KEYS = tuple(f"/etc/fpga-hybrid/{identity}.aws" for identity in ("autoscaler", "keeper"))
+#: Files with keys of AWS, by whose they are: the first thing that an evaluation puts into the cluster, and the last that it takes away.
+KEYS = {identity: f"/etc/fpga-hybrid/{identity}.aws" for identity in ("autoscaler", "keeper")}
 FOLDERS = "evaluate-*"
 
 
@@ -31,17 +28,17 @@ def control_plane(*command: str, stdin: str | None = None) -> str:
 
 def reset_role(role: str) -> None:
     """As the gate tells users who have no pools any more."""
-    words = [str(ROOT / ".venv/bin/ansible"), "control_plane", "-i", "inventories/lab", "-i", "inventories/lab_cloud"]
-    words += ["-m", "include_role", "-a", f"name=fpga.hybrid.{role} tasks_from=reset"]
-    done = subprocess.run(words, cwd=ROOT, env=dict(os.environ), stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise LabError(f"role {role} could not be taken out: {(done.stdout + done.stderr)[-2000:]}")
+    ansible("ansible", "control_plane", "-m", "include_role", "-a", f"name=fpga.hybrid.{role} tasks_from=reset")
+
+
+def nodes() -> list[str]:
+    """Of the pools, as kubectl names them."""
+    return control_plane(*KUBECTL, "get", "nodes", "-l", POOL_LABEL, "-o", "name").split()
 
 
 def remove_nodes() -> None:
     """Nodes of instances that are no more, and their way into the VPN: what keeper does, where it had no time to."""
-    names = control_plane(*KUBECTL, "get", "nodes", "-l", POOL_LABEL, "-o", "name").split()
-    if names:
+    if names := nodes():
         control_plane(*KUBECTL, "delete", *names)
     clients = json.loads(control_plane("/opt/fpga-hybrid/bin/fpga-hybrid-vpn", "list"))["clients"]
     for client in clients:
@@ -62,7 +59,7 @@ def in_turn(steps: Sequence[tuple[str, Callable[[], object]]]) -> None:
             failed.append(f"{what}: {error}")
     if failed:
         raise LabError("not all of the evaluation could be taken away. " + "; ".join(failed))
-    control_plane("rm", "-f", *KEYS)
+    control_plane("rm", "-f", *KEYS.values())
 
 
 #: Jobs before the autoscaler, lest one that waits starts an instance.
@@ -82,6 +79,6 @@ def clear() -> None:
     """Nobody's evaluation may be at work."""
     for folder in cache().glob(FOLDERS):
         shutil.rmtree(folder, ignore_errors=True)
-    if has_file(*KEYS):
+    if has_file(*KEYS.values()):
         say("taking away what an evaluation that was killed has left in the cluster")
         in_turn((JOBS_GO, AUTOSCALER_GOES, KEEPER_GOES, NODES_GO))

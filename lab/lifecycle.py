@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from lab import machine, podman, recovery
+from lab import leftovers, machine, podman, recovery
 from lab import network as lab_network
 from lab.cloud import image as instance
 from lab.hosts import container, image
@@ -107,8 +107,6 @@ def up() -> None:
 
 def clear_evaluation() -> None:
     """What a killed one has left, unless somebody's is at work. A cluster that is not up yet keeps it until the next time."""
-    from lab import leftovers
-
     with contextlib.suppress(BusyError), held("cloud", seconds=0):
         try:
             leftovers.clear()

@@ -63,6 +63,8 @@ INNER_NETWORKS = {
 VPN_PORT = 1194
 #: Where `lab/lab cloud` serves the lab's AWS: an address of the machine itself, which all three networks reach.
 CLOUD_PORT = 5055
+#: Of instance types, of which `lab/lab evaluate` has pools; inventories/lab_cloud has which. The first without being asked.
+FAMILIES = ("f2", "f1")
 RELEASES = {12: "bookworm", 13: "trixie"}
 
 

@@ -7,7 +7,7 @@ import os
 import re
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from lab import podman
@@ -17,8 +17,9 @@ from lab.hosts.image import Root, import_archive
 from lab.lock import BusyError, held
 from lab.run import CommandError, run, say, succeeds
 from lab.settings import INSTANCE_IMAGE, LabError, cache
+from lab.tools import ROOT
 
-CHECKOUT = Path(__file__).resolve().parents[2]
+CHECKOUT = ROOT
 PLAYBOOK = CHECKOUT / "playbooks" / "image.yml"
 INVENTORY = CHECKOUT / "inventories" / "lab"
 #: Below the cache.
@@ -49,8 +50,9 @@ def inputs() -> Iterator[Path]:
     """The files that make the image what it is, beside its root."""
     yield PLAYBOOK
     yield from sorted(path for path in INVENTORY.rglob("*") if path.is_file())
-    yield from roles_files()
-    yield from plugins()
+    sources = roles_files()
+    yield from sources
+    yield from plugins(sources)
     depot = Cache(cache())
     for pattern in SERVED:
         yield from sorted(depot.www.glob(pattern))
@@ -62,9 +64,11 @@ def roles_files() -> list[Path]:
     return [path for path in found if path.is_file() and "__pycache__" not in path.parts and path.suffix != ".md"]
 
 
-def plugins() -> list[Path]:
-    """The plugins that the roles, the playbook and the inventory name in full, as they always do, and all that those and the roles' programs import."""
-    sources = roles_files()
+def plugins(sources: Sequence[Path]) -> list[Path]:
+    """sources: roles_files().
+
+    The plugins that the roles, the playbook and the inventory name in full, as they always do, and all that those and the roles' programs import.
+    """
     texts = [path.read_text() for path in (*sources, PLAYBOOK, *INVENTORY.rglob("*")) if path.suffix in {".yml", ".j2"}]
     names = {name for text in texts for name in re.findall(r"\bfpga\.hybrid\.(\w+)", text)}
     found: set[Path] = set()
@@ -87,10 +91,11 @@ def imported(path: Path) -> Iterator[Path]:
 
 
 def reference() -> str:
-    missing = [str(path) for path in inputs() if not path.exists()]
+    files = list(inputs())
+    missing = [str(path) for path in files if not path.exists()]
     if missing:
         raise LabError(f"the depot has no {', '.join(missing)}, from which instances get their packages: `lab/lab up` builds and starts it")
-    parts = [part for path in inputs() for part in (path.name, path)]
+    parts = [part for path in files for part in (path.name, path)]
     return f"{INSTANCE_IMAGE}:{digest_of(root().definition(), *parts)[:12]}"
 
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
+from ansible_collections.fpga.hybrid.plugins.module_utils import _aws_key_file
 from ansible_collections.fpga.hybrid.plugins.module_utils._chart_values import nearest
 from ansible_collections.fpga.hybrid.plugins.module_utils._duration import EXAMPLE, DurationError, duration, seconds
 from ansible_collections.fpga.hybrid.plugins.module_utils._node_pool import AUTOSCALER_OPTION_PREFIX, CLUSTER_ID_TAG, Pool, PoolError, parse_pools
@@ -40,7 +41,7 @@ LONGEST_REST_AFTER_ADD = 60
 TEMPLATE_CACHE = 60
 
 #: Keys of the Secret, by how the autoscaler gets its rights.
-SECRET_KEYS = {"secret": ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"), "roles_anywhere": ("tls.crt", "tls.key"), "none": ()}
+SECRET_KEYS = {"secret": tuple(_aws_key_file.KEYS.values()), "roles_anywhere": ("tls.crt", "tls.key"), "none": ()}
 ROLES_ANYWHERE = ("trust_anchor_arn", "profile_arn", "role_arn", "image")
 #: Services that the autoscaler asks; eks only for groups with labels of EKS.
 SERVICES = ("ec2", "autoscaling", "eks")

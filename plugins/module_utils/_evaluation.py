@@ -18,15 +18,16 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
 from typing import Any
 
-from ansible_collections.fpga.hybrid.plugins.module_utils._fpga_selftest import why
+from ansible_collections.fpga.hybrid.plugins.module_utils._fpga_selftest import RESTRICTED, restricted, why
 from ansible_collections.fpga.hybrid.plugins.module_utils._kubectl import Kubectl, KubeError
+from ansible_collections.fpga.hybrid.plugins.module_utils._node_pool import POOL_LABEL
+from ansible_collections.fpga.hybrid.plugins.module_utils._ready import conditions, is_true
 from ansible_collections.fpga.hybrid.plugins.module_utils.node_template import STARTUP_TAINT
 
 Object = dict[str, Any]
 
 NAMESPACE = "fpga-hybrid-evaluation"
 FIRST, SECOND = "job-1", "job-2"
-POOL_LABEL = "fpga.hybrid/pool"
 SCALE_UP = re.compile(r"pod triggered scale-up: \[(?P<groups>.*)\]")
 GROUP = re.compile(r"\{(?P<group>\S+) (?P<before>\d+)->(?P<after>\d+)")
 #: Seconds between two looks.
@@ -101,7 +102,7 @@ def gives(node: Object, resource: str) -> int:
 
 
 def ready(node: Object) -> bool:
-    return any(one["type"] == "Ready" and one["status"] == "True" for one in node["status"].get("conditions", []))
+    return is_true(conditions(node), "Ready")
 
 
 def is_instance(node: Object) -> bool:
@@ -153,13 +154,7 @@ def job(name: str, plan: Plan) -> dict[str, Any]:
         "args": list(plan.arguments),
         "env": [{"name": "EVALUATION_SECONDS", "value": str(plan.seconds[name])}],
         "resources": {"requests": {"cpu": "100m", "memory": "128Mi"}, "limits": {plan.resource: str(plan.copies)}},
-        "securityContext": {
-            "allowPrivilegeEscalation": False,
-            "capabilities": {"drop": ["ALL"]},
-            "runAsNonRoot": True,
-            "runAsUser": 65534,
-            "seccompProfile": {"type": "RuntimeDefault"},
-        },
+        "securityContext": RESTRICTED,
     }
     pod = {"restartPolicy": "Never", "automountServiceAccountToken": False, "terminationGracePeriodSeconds": 1, "containers": [container]}
     # No second try: a job that was lost has to be seen.
@@ -230,8 +225,8 @@ class Evaluation:
             pod = self._pod(SECOND)
             if pod and pod["spec"].get("nodeName"):
                 raise EvaluationError(f"{SECOND} was given to {pod['spec']['nodeName']}; expected that it finds no place while {FIRST} runs.")
-            conditions = pod["status"].get("conditions", []) if pod else []
-            return next((one["message"] for one in conditions if one["type"] == "PodScheduled" and one.get("reason") == "Unschedulable"), None)
+            said = conditions(pod) if pod else []
+            return next((one["message"] for one in said if one["type"] == "PodScheduled" and one.get("reason") == "Unschedulable"), None)
 
         message = self._wait(unschedulable, 60, f"{SECOND} being told that there is no place for it")
         if self.plan.resource not in message:
@@ -348,8 +343,7 @@ class Evaluation:
         self.kubectl.call("delete", "namespace", NAMESPACE, "--ignore-not-found", "--wait=true", "--timeout=60s")
 
     def _submit(self, name: str) -> None:
-        space = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE, "labels": {"pod-security.kubernetes.io/enforce": "restricted"}}}
-        items = [space] if self.kubectl.get("namespace", NAMESPACE) is None else []
+        items = [restricted(NAMESPACE)] if self.kubectl.get("namespace", NAMESPACE) is None else []
         self.kubectl.call("create", "-f", "-", data=json.dumps({"apiVersion": "v1", "kind": "List", "items": [*items, job(name, self.plan)]}))
         (made,) = self.kubectl.all("job", name, "-n", NAMESPACE)
         self.story.times[f"{name} made"] = moment(made["metadata"]["creationTimestamp"])

@@ -19,6 +19,14 @@ from ansible_collections.fpga.hybrid.plugins.module_utils._on_prem_fpga import K
 
 NAMESPACE = "fpga-hybrid-selftest"
 DONE = ("Succeeded", "Failed")
+#: Of a container that a namespace of restricted() takes.
+RESTRICTED: dict[str, Any] = {
+    "allowPrivilegeEscalation": False,
+    "capabilities": {"drop": ["ALL"]},
+    "runAsNonRoot": True,
+    "runAsUser": 65534,
+    "seccompProfile": {"type": "RuntimeDefault"},
+}
 #: Says what it was given, and opens what it was given.
 SCRIPT = 'env | grep -E "^(PCIDEVICE|FPGA)_" | sort; for node in /dev/dri/renderD*; do : 3<> "$node" || exit 1; echo "$node can be opened"; done'
 
@@ -50,26 +58,25 @@ def trials(nodes: Sequence[Mapping[str, Any]], counts: Mapping[str, int]) -> lis
     return [Trial(f"trial-{number}", node, resource, counts[resource]) for number, (node, resource) in enumerate(wanted, 1)]
 
 
+def restricted(namespace: str) -> dict[str, Any]:
+    """A namespace that takes no privileged pod."""
+    labels = {"pod-security.kubernetes.io/enforce": "restricted"}
+    return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace, "labels": labels}}
+
+
 def objects(pods: Sequence[Trial], image: str) -> dict[str, Any]:
     """A namespace that takes no privileged pod, and the pods."""
     return {
         "apiVersion": "v1",
         "kind": "List",
         "items": [
-            {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE, "labels": {"pod-security.kubernetes.io/enforce": "restricted"}}},
+            restricted(NAMESPACE),
             *(_pod(pod, image) for pod in pods),
         ],
     }
 
 
 def _pod(trial: Trial, image: str) -> dict[str, Any]:
-    security = {
-        "allowPrivilegeEscalation": False,
-        "capabilities": {"drop": ["ALL"]},
-        "runAsNonRoot": True,
-        "runAsUser": 65534,
-        "seccompProfile": {"type": "RuntimeDefault"},
-    }
     only_there = {"nodeSelectorTerms": [{"matchFields": [{"key": "metadata.name", "operator": "In", "values": [trial.node]}]}]}
     return {
         "apiVersion": "v1",
@@ -88,7 +95,7 @@ def _pod(trial: Trial, image: str) -> dict[str, Any]:
                     "image": image,
                     "command": ["sh", "-c", SCRIPT],
                     "resources": {"limits": {trial.resource: str(trial.count)}},
-                    "securityContext": security,
+                    "securityContext": RESTRICTED,
                 }
             ],
         },

@@ -13,13 +13,8 @@ author:
 description:
   - Tells whether a host is a container, and what keeps its time. Changes nothing. Whether its clock is right is M(fpga.hybrid.host_preflight)'s to judge.
   - Gives C(ansible_facts.distribution) and C(distribution_release), as the setup module does, so that roles need not gather facts.
+extends_documentation_fragment: [fpga.hybrid.attributes.read_only]
 attributes:
-  check_mode:
-    support: full
-    description: Changes nothing.
-  diff_mode:
-    support: none
-    description: Changes nothing.
   platform:
     support: full
     description: Works on Linux with systemd.

@@ -213,13 +213,7 @@ options:
     description: Where the kernel's C(/sys) is, for boards.
     type: path
     default: /sys
-attributes:
-  check_mode:
-    support: full
-    description: Changes nothing.
-  diff_mode:
-    support: none
-    description: Changes nothing.
+extends_documentation_fragment: [fpga.hybrid.attributes.read_only]
 """
 
 EXAMPLES = r"""

@@ -19,13 +19,8 @@ description:
     or more. Nothing else is known for a secret.
   - Links at home folders by names of keys and credentials (C(.ssh), C(.aws)) are told, because what they lead to is not taken out.
   - Secrets themselves are never shown, only the files in which they stand.
+extends_documentation_fragment: [fpga.hybrid.attributes.read_only]
 attributes:
-  check_mode:
-    support: full
-    description: Changes nothing.
-  diff_mode:
-    support: none
-    description: Changes nothing.
   platform:
     support: full
     description: Works on Debian and Ubuntu.

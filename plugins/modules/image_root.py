@@ -14,13 +14,8 @@ description:
   - Runs on the machine on which an image is made, before anything in it is touched. What is mounted below the folder is part of that machine, and
     M(fpga.hybrid.image_clean) would empty it; a folder of which a system runs is that machine itself. Changes nothing.
   - The folder itself may be a mount, as that of an image's partition.
+extends_documentation_fragment: [fpga.hybrid.attributes.read_only]
 attributes:
-  check_mode:
-    support: full
-    description: Changes nothing.
-  diff_mode:
-    support: none
-    description: Changes nothing.
   platform:
     support: full
     description: Works on Linux.

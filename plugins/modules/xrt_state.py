@@ -15,13 +15,7 @@ description:
   - Refuses a version of XRT that is not known to work with this system, kernel and the cards' shells, before anything is installed.
   - Refuses cards that no driver will make ready, where the host has no other. One beside a card that is ready is warned of.
   - Warns when the kernel of the next boot has no driver.
-attributes:
-  check_mode:
-    support: full
-    description: Changes nothing.
-  diff_mode:
-    support: none
-    description: Changes nothing.
+extends_documentation_fragment: [fpga.hybrid.attributes.read_only]
 options:
   host:
     description: The host's name, for messages.

@@ -78,8 +78,9 @@ def lab(*arguments: str) -> None:
     subprocess.run([ROOT / "lab" / "lab", *arguments], check=True, timeout=600)
 
 
-def on(host: str, command: str, *, check: bool = True) -> str:
+def on(host: str, command: str, *, check: bool = True, stdin: str | None = None) -> str:
     """Runs a shell command on a lab host; returns what it printed."""
-    finished = subprocess.run([ROOT / "lab" / "lab", "host", "exec", host, "--", "sh", "-c", command], capture_output=True, text=True, check=False)
+    words = [ROOT / "lab" / "lab", "host", "exec", host, "--", "sh", "-c", command]
+    finished = subprocess.run(words, input=stdin, capture_output=True, text=True, check=False)
     assert not check or finished.returncode == 0, f"{host}: {command}: {finished.stderr}"
     return finished.stdout.strip()

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from lab import leftovers
 from lab.run import run, succeeds, wait_until
 from tests.lab.test_secrets import CACHE, key_lines, shown
 
@@ -50,7 +51,7 @@ def site() -> Iterator[Site]:
 
 
 def kubectl(site: Site, *arguments: str, stdin: str | None = None) -> str:
-    return site.control_plane("kubectl", "--kubeconfig", "/etc/kubernetes/admin.conf", *arguments, stdin=stdin)
+    return site.control_plane(*leftovers.KUBECTL, *arguments, stdin=stdin)
 
 
 def submit(site: Site, name: str, seconds: int, limits: dict[str, str] | None = None, **spec: Any) -> None:
@@ -84,13 +85,13 @@ def run_somewhere(site: Site, *names: str, seconds: float = 180) -> dict[str, st
     return where(site, *names)
 
 
-def instances(site: Site) -> list[str]:
+def instances() -> list[str]:
     """Nodes of the pools."""
-    return kubectl(site, "get", "nodes", "-l", "fpga.hybrid/pool", "-o", "name").replace("node/", "").split()
+    return [name.removeprefix("node/") for name in leftovers.nodes()]
 
 
 def all_gone(site: Site) -> None:
-    wait_until(lambda: not instances(site) and not site.cars.hosts(), seconds=420, what="every instance and its node gone", every=2)
+    wait_until(lambda: not instances() and not site.cars.hosts(), seconds=420, what="every instance and its node gone", every=2)
 
 
 @pytest.fixture(autouse=True)
@@ -205,7 +206,7 @@ def test_a_second_instance_comes_while_the_first_is_busy_and_another_after_both_
     first = run_somewhere(site, "a")["a"]
     submit(site, "b", 30)
     second = run_somewhere(site, "b")["b"]
-    assert sorted(instances(site)) == sorted({first, second})
+    assert sorted(instances()) == sorted({first, second})
     assert where(site, "a") == {"a": first}, "the busy node's job was moved"
     all_gone(site)
     assert {pod["status"]["phase"] for pod in pods(site, "a", "b")} == {"Succeeded"}

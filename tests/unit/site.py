@@ -23,6 +23,15 @@ DECLARED = {
     "ansible_port": 1,
     "ansible_python_interpreter": sys.executable,
 }
+#: A node pool that nothing speaks against.
+POOL = {
+    "name": "f2",
+    "instance_type": "f2.6xlarge",
+    "max_size": 1,
+    "publish": "boards",
+    "image": "ami-0123456789abcdef0",
+    "subnets": ["subnet-0123456789abcdef0"],
+}
 HOSTS = {"cp1": {"vpn_address": "172.27.224.1"}, "worker1": {"vpn_address": "172.27.224.12"}}
 
 

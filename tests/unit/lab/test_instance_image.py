@@ -71,7 +71,7 @@ def test_a_changed_role_makes_another_image(depot, tmp_path, monkeypatch):
 
 
 def test_a_plugin_makes_another_image_if_and_only_if_a_part_uses_it():
-    found = {str(path.relative_to(image.CHECKOUT / "plugins")) for path in image.plugins()}
+    found = {str(path.relative_to(image.CHECKOUT / "plugins")) for path in image.plugins(image.roles_files())}
     used = {"modules/image_clean.py", "modules/apt_packages.py", "module_utils/_image.py", "module_utils/_problems.py", "action/cluster_gate.py"}
     assert used <= found
     assert not {"modules/evaluation_step.py", "module_utils/_evaluation.py", "modules/ssm_prefix.py", "modules/verify_cluster.py"} & found
@@ -82,7 +82,7 @@ def test_a_plugin_makes_another_image_if_and_only_if_a_part_uses_it():
 
 def test_whatever_a_part_names_of_the_collection_is_known():
     """Else it would be missing without a word: a plugin of another kind, or one in a folder."""
-    known = {*image.ROLES, *(path.stem for path in image.plugins())}
+    known = {*image.ROLES, *(path.stem for path in image.plugins(image.roles_files()))}
     named = set()
     for path in (*image.roles_files(), image.PLAYBOOK):
         if path.parent.name in {"tasks", "vars", "defaults", "handlers", "playbooks"}:

@@ -14,7 +14,7 @@ from ansible.template import Templar, trust_as_template
 
 from ansible_collections.fpga.hybrid.plugins.modules.host_preflight import EXAMPLES
 from lab.fpga.tree import Plugged, Tree
-from tests.unit.site import ROOT, play
+from tests.unit.site import POOL, ROOT, play
 
 TASKS = yaml.safe_load((ROOT / "roles" / "preflight" / "tasks" / "main.yml").read_text())
 
@@ -32,16 +32,7 @@ def test_every_role_that_may_refuse_a_host_is_heard_before_anything_is_changed(t
         "ansible_connection": "local",
         "cluster_admins": ["nobody-of-that-name"],
         "cluster_aws_region": "us-east-1",
-        "cluster_node_pools": [
-            {
-                "name": "f2",
-                "instance_type": "f2.6xlarge",
-                "max_size": 1,
-                "publish": "boards",
-                "image": "ami-0123456789abcdef0",
-                "subnets": ["subnet-0123456789abcdef0"],
-            }
-        ],
+        "cluster_node_pools": [POOL],
         "cluster_aws_credentials": {"autoscaler": str(tmp_path / "none.aws")},
     }
     done = play(tmp_path, "playbooks/preflight.yml", declared)

@@ -20,6 +20,7 @@ from ansible_collections.fpga.hybrid.plugins.action.cluster_gate import left_ove
 from ansible_collections.fpga.hybrid.plugins.module_utils._controller import this_run
 from ansible_collections.fpga.hybrid.plugins.module_utils._lock import LockFile
 from tests.unit.playbook_site import ANSIBLE_PLAYBOOK, HOSTS, ROOT, SETTINGS, UNREACHABLE, Site
+from tests.unit.site import POOL
 
 BEGIN, GATE, RECORD = (
     [{"hosts": "on_prem", "gather_facts": False, "tasks": [{"ansible.builtin.include_role": {"name": "fpga.hybrid.cluster", "tasks_from": "begin"}}]}],
@@ -180,16 +181,6 @@ def test_everything_that_is_wrong_is_told_at_once_and_nothing_is_made(site):
     for message in ("cluster_pod_network: 10.96.0.0/16 overlaps", "cluster_kubernetes_version: found 1.20", "cluster_admins: its template fails"):
         assert message in done.stdout
     assert not site.state.exists()
-
-
-POOL = {
-    "name": "f2",
-    "instance_type": "f2.6xlarge",
-    "max_size": 1,
-    "publish": "boards",
-    "image": "ami-0123456789abcdef0",
-    "subnets": ["subnet-0123456789abcdef0"],
-}
 
 
 @pytest.mark.parametrize(
