@@ -18,7 +18,7 @@ from typing import Any
 
 from lab import run as lab_run
 from lab import settings
-from lab.files import write_atomically
+from lab.files import on_disk, write_atomically
 
 HERE = Path(__file__).resolve().parent
 
@@ -164,4 +164,7 @@ class Stamp:
         return self.read().get("inputs") == inputs and all(path.exists() for path in made)
 
     def write(self, inputs: str, **details: Any) -> None:
+        """When what was made is on the disk: the remains of a power cut are never taken for the whole."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        on_disk(self.path.parent)
         write_atomically(self.path, json.dumps({"inputs": inputs, **details}, indent=1, sort_keys=True) + "\n")

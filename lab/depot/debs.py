@@ -14,7 +14,7 @@ import tomllib
 from lab.depot import debian, golang
 from lab.depot.base import EPOCH, HERE, Cache, DepotError, Stamp, digest_of, file_digest, lock, run, say, scratch
 from lab.depot.repository import architecture, publish_flat, publish_suite, signer
-from lab.files import write_atomically
+from lab.files import put_in_place, write_atomically
 
 FOLDER = HERE / "packages"
 TABLE = FOLDER / "packages.toml"
@@ -138,7 +138,7 @@ class Builder:
             folder.parent.mkdir(parents=True, exist_ok=True)
             with scratch(self.cache) as temporary:
                 run(["dpkg-deb", "--extract", archive, temporary / "tree"])
-                (temporary / "tree").replace(folder)
+                put_in_place(temporary / "tree", folder)
         return folder / path
 
     def source(self, reference: str, suite: str) -> Path:

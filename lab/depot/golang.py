@@ -18,6 +18,7 @@ from pathlib import Path
 import tomllib
 
 from lab.depot.base import HERE, Cache, DepotError, Stamp, digest_of, file_digest, lock, run, say, scratch
+from lab.files import put_in_place
 
 COMPONENTS = HERE / "components"
 TABLE = HERE / "components.toml"
@@ -126,7 +127,7 @@ def install_toolchain(cache: Cache, table: Table) -> Path:
                 tool.chmod(0o755)
         shutil.rmtree(root.parent, ignore_errors=True)
         cache.go.mkdir(parents=True, exist_ok=True)
-        target.replace(root.parent)
+        put_in_place(target, root.parent)
     say(f"depot: Go {table.toolchain} ({time.monotonic() - begun:.0f} s)")
     return root
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
 import re
 import shutil
 import tarfile
@@ -13,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lab import podman
+from lab.files import put_in_place
 from lab.run import run, say
 from lab.settings import IMAGE, LABEL, RELEASES, LabError, cache
 
@@ -111,7 +111,7 @@ class Root:
                 RELEASES[self.debian], unfinished, mirror(),
                 timeout=1800,
             )  # fmt: skip
-            os.replace(unfinished, tar)
+            put_in_place(unfinished, tar)
         for old in tar.parent.glob(f"{self.name}-{self.debian}-*.tar"):
             if old != tar:
                 old.unlink()
