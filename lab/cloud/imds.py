@@ -163,7 +163,7 @@ class Imds:
         self._lenient = re.compile(lenient_to) if lenient_to else None
         self._lenient_until = clock() + lenient_seconds
         self._tokens: dict[str, float] = {}
-        self._server = ThreadingHTTPServer(listener.getsockname()[:2], self._handler(), bind_and_activate=False)
+        self._server = _Server(listener.getsockname()[:2], self._handler(), bind_and_activate=False)
         self._server.socket.close()
         self._server.socket = listener
         self._server.daemon_threads = True
@@ -255,6 +255,13 @@ class Imds:
             request.send_header(name, value)
         request.end_headers()
         request.wfile.write(content)
+
+
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Who asks may have given up, as on an instance that is ended or whose machine is busy; that is no error of ours."""
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)
 
 
 def _hops_before(connection: socket.socket) -> int:

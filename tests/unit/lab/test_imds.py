@@ -9,8 +9,10 @@ import http.client
 import json
 import math
 import socket
+import struct
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
@@ -18,6 +20,7 @@ import pytest
 
 from fpga_hybrid import imds as product
 from lab.cloud.imds import SECONDS_HEADER, TOKEN_HEADER, Imds, Instance, credentials_from, instance_from, listen_in
+from lab.run import wait_until
 from tests.unit.lab.test_cloud import make_group, make_template, scale
 from tests.unit.network_namespaces import ip, namespace
 
@@ -219,6 +222,30 @@ def test_a_spot_notice_comes_when_it_is_given(service, imds):
 def test_tags_are_there_only_where_they_are_switched_on(service, imds):
     service.be(tags_enabled=True)
     assert service.get("/latest/meta-data/tags/instance/fpga.hybrid/pool") == (200, "f2")
+
+
+def test_a_client_that_has_gone_before_its_answer_is_no_error(service, capsys):
+    slow, asked, gone = threading.Event(), threading.Event(), threading.Event()
+
+    def describe() -> Instance:
+        if slow.is_set():
+            asked.set()
+            assert gone.wait(PATIENCE)
+        return service.instance
+
+    with Imds(describe, lambda _instance: KEYS, service.listener):
+        token = service.token()
+        slow.set()
+        client = socket.create_connection(("127.0.0.1", service.port))
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        client.sendall(f"GET /latest/meta-data/instance-id HTTP/1.1\r\nHost: x\r\n{TOKEN_HEADER}: {token}\r\n\r\n".encode())
+        assert asked.wait(PATIENCE)
+        client.close()  # with a reset
+        others = threading.active_count() - 1
+        gone.set()
+        wait_until(lambda: threading.active_count() <= others, seconds=PATIENCE, what="the end of its answer", every=0.01)
+        assert service.token()
+    assert capsys.readouterr().err == ""
 
 
 def test_one_kind_of_client_may_pass_without_a_token_and_is_counted(service):
