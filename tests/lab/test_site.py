@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from lab import podman, settings
@@ -52,6 +54,17 @@ def test_a_deployment_at_one_site_answers_a_pod_at_the_other_through_its_service
         on("cp1", f"{KUBECTL} delete namespace workload --wait=false", check=False)
     assert "pod=web-" in answer
     assert "status=200" in answer
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_no_share_of_the_machines_disk_that_others_may_take_decides_about_pods(host):
+    """A kubelet's defaults evict when 15 % are left, and all hosts have one disk, that of whoever runs the lab."""
+    kubelet = json.loads(on("cp1", f"{KUBECTL} get --raw /api/v1/nodes/{host}/proxy/configz"))["kubeletconfig"]
+    assert {name: kubelet["evictionHard"][name] for name in ("nodefs.available", "imagefs.available")} == {
+        "nodefs.available": "1Gi",
+        "imagefs.available": "1Gi",
+    }
+    assert kubelet["imageGCHighThresholdPercent"] == 100
 
 
 def test_nodes_have_their_vpn_addresses():
