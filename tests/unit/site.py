@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from tests.unit.playbook_site import HASTE
+
 ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
 DECLARED = {
@@ -47,5 +49,5 @@ def play(
     (folder / "site.yml").write_text(json.dumps(inventory(hosts or HOSTS)))
     (folder / "vars.json").write_text(json.dumps(variables))
     command = [str(BIN / "ansible-playbook"), "-i", str(folder / "site.yml"), "-e", f"@{folder / 'vars.json'}", str(playbook), *options]
-    environment = {**os.environ, "ANSIBLE_NOCOLOR": "1", "no_proxy": "127.0.0.1"}
+    environment = {**os.environ, "ANSIBLE_NOCOLOR": "1", "no_proxy": "127.0.0.1", **HASTE}
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)

@@ -16,9 +16,12 @@ from ansible_collections.fpga.hybrid.plugins.module_utils._cluster_state import 
 from tests.unit.playbook_site import LOCAL, ROOT, UNREACHABLE, Site
 
 PLAYS = yaml.safe_load((ROOT / "playbooks" / "reset.yml").read_text())
+#: Enough where only the decision counts, or only what goes before the first host.
+DECIDES, OUT_OF_THE_CLUSTER = PLAYS[:1], PLAYS[:2]
 SHOW = [
     {"hosts": "on_prem", "gather_facts": False, "tasks": [{"ansible.builtin.debug": {"msg": "{{ inventory_hostname }} stays {{ __reset_cluster_stays }}"}}]}
 ]
+IN_CLUSTER = yaml.safe_load((ROOT / "roles" / "reset" / "vars" / "main.yml").read_text())["__reset_in_cluster"]
 CLUSTER = "3b9d4e6b-fe0d-4945-bba3-114c6a4a81cb"
 # Knows worker1 and worker2; what it is asked is written down. A pod on worker1 does not leave.
 KUBECTL = """#!/bin/sh
@@ -54,12 +57,12 @@ class Reset:
         self.site.state.rmdir()
         (self.bin / "kubectl").unlink()
 
-    def run(self, *options, **variables):
+    def run(self, *options, plays=PLAYS, **variables):
         # The last play removes the folders.
         here = {f"cluster_{name}_folder": str(self.site.folder / name) for name in ("data", "program")}
         here.update(confirm="lab", __reset_roles=[], __reset_kubeconfig=str(self.kubeconfig))
         # One after the other: all "hosts" have the same folders, which each of them removes.
-        return self.site.run([*PLAYS[:1], *SHOW, *PLAYS[1:]], "--forks=1", *options, path=self.bin, **{**here, **variables})
+        return self.site.run([*plays[:1], *SHOW, *plays[1:]], "--forks=1", *options, path=self.bin, **{**here, **variables})
 
     def asked(self):
         log = self.site.folder / "kubectl.log"
@@ -71,17 +74,23 @@ def reset(tmp_path):
     return Reset(tmp_path)
 
 
+def removed(reset):
+    return [word for line in reset.asked() if " delete " in f" {line}" for word in line.split() if "/" in word]
+
+
 def stays(done):
     """Host -> what it knows of its cluster."""
     return dict(re.findall(r"(\w+) stays (True|False)", done.stdout))
 
 
-def test_a_whole_cluster_goes_without_anybody_being_drained(reset):
+def test_a_whole_cluster_goes_without_anybody_being_drained_and_before_any_worker_what_runs_in_it(reset):
     """worker1 could not be drained; it need not be."""
-    done = reset.run()
+    done = reset.run(__reset_roles=IN_CLUSTER)
     assert done.returncode == 0, done.stdout
     assert stays(done) == {"cp1": "False", "worker1": "False", "worker2": "False"}
-    assert reset.asked() == []
+    assert [line for line in reset.asked() if "delete" not in line.split() and "configmap" not in line.split()] == []
+    assert removed(reset).count("deployment/cluster-autoscaler") == 1
+    assert done.stdout.index("TASK [fpga.hybrid.autoscaler : Remove the Cluster Autoscaler]") < done.stdout.index("PLAY [Take the workers out]")
 
 
 def test_one_worker_that_cannot_be_drained_stops_it_unless_disruption_is_allowed(reset):
@@ -90,9 +99,10 @@ def test_one_worker_that_cannot_be_drained_stops_it_unless_disruption_is_allowed
     assert stays(done) == {"worker1": "True"}
     assert "worker1 is not drained: error when evicting pods: PodDisruptionBudget web" in " ".join(done.stdout.split())
     # As a text, the way a command line hands it over.
-    done = reset.run("--limit", "worker1", "-e", "allow_disruption=true")
+    done = reset.run("--limit", "worker1", "-e", "allow_disruption=true", __reset_roles=IN_CLUSTER)
     assert done.returncode == 0, done.stdout
     assert any("drain worker1" in line for line in reset.asked())
+    assert removed(reset) == [], "a worker that leaves takes nothing out of the cluster"
     assert not reset.site.lock.path.exists(), "the lock was not given back to the cluster that stays"
 
 
@@ -110,9 +120,9 @@ def test_a_worker_can_go_without_a_control_plane_that_is_gone_when_that_is_said(
     done = reset.run("--limit", "worker1,worker2")
     assert "-e reset_gone=cp1" in done.stdout
     assert stays(done) == {}
-    done = reset.run("--limit", "worker1,worker2", "-e", "reset_gone=cp1")
+    done = reset.run("--limit", "worker1", "-e", "reset_gone=cp1")
     assert done.returncode == 0, done.stdout
-    assert stays(done) == {"worker1": "False", "worker2": "False"}
+    assert stays(done) == {"worker1": "False"}
     assert reset.asked() == []
 
 
@@ -136,7 +146,7 @@ def test_the_vpn_server_of_a_cluster_that_stays_is_not_taken_out(reset):
     assert "gate carries the VPN of cluster lab, which stays" in " ".join(done.stdout.split())
     assert not reset.site.lock.path.exists()
     reset.gone()
-    assert reset.run("--limit", "gate,worker1").returncode == 0
+    assert reset.run("--limit", "gate,worker1", plays=DECIDES).returncode == 0
 
 
 def test_no_driver_is_taken_from_under_pods():
@@ -145,15 +155,8 @@ def test_no_driver_is_taken_from_under_pods():
     assert order.index("fpga_device_plugin") < order.index("kubeadm") < min(order.index("xrt"), order.index("aws_fpga"))
 
 
-IN_CLUSTER = yaml.safe_load((ROOT / "roles" / "reset" / "vars" / "main.yml").read_text())["__reset_in_cluster"]
-
-
-def removed(reset):
-    return [word for line in reset.asked() if " delete " in f" {line}" for word in line.split() if "/" in word]
-
-
 def test_what_runs_in_the_cluster_only_is_taken_out_of_it(reset):
-    done = reset.run("--limit", "cp1", __reset_roles=IN_CLUSTER, cluster_aws_credentials={"autoscaler": "/root/autoscaler.aws"})
+    done = reset.run("--limit", "cp1", plays=OUT_OF_THE_CLUSTER, __reset_roles=IN_CLUSTER, cluster_aws_credentials={"autoscaler": "/root/autoscaler.aws"})
     assert done.returncode == 0, done.stdout
     assert removed(reset).count("deployment/cluster-autoscaler") == 1
     assert "secret/cluster-autoscaler-aws" in removed(reset)
@@ -161,38 +164,26 @@ def test_what_runs_in_the_cluster_only_is_taken_out_of_it(reset):
 
 
 def test_a_secret_that_somebody_else_made_stays(reset):
-    assert reset.run("--limit", "cp1", __reset_roles=IN_CLUSTER).returncode == 0
+    assert reset.run("--limit", "cp1", plays=OUT_OF_THE_CLUSTER, __reset_roles=IN_CLUSTER).returncode == 0
     assert [name for name in removed(reset) if name.startswith("secret/")] == []
 
 
 def test_nothing_is_taken_out_of_another_cluster(reset):
     (reset.site.folder / "cluster-id").write_text("6b1f0f5e-94c9-4d5e-8a55-0a7f0c1e2d3b")
-    assert reset.run("--limit", "cp1", __reset_roles=IN_CLUSTER).returncode == 0
+    assert reset.run("--limit", "cp1", plays=OUT_OF_THE_CLUSTER, __reset_roles=IN_CLUSTER).returncode == 0
     assert removed(reset) == []
 
 
 def test_a_control_plane_that_does_not_answer_is_taken_out_all_the_same(reset):
     (reset.site.folder / "cluster-id").unlink()
-    assert reset.run("--limit", "cp1", __reset_roles=IN_CLUSTER).returncode == 0
+    assert reset.run("--limit", "cp1", plays=OUT_OF_THE_CLUSTER, __reset_roles=IN_CLUSTER).returncode == 0
     assert removed(reset) == []
-
-
-def test_a_worker_that_leaves_takes_nothing_out_of_the_cluster(reset):
-    assert reset.run("--limit", "worker2", __reset_roles=IN_CLUSTER).returncode == 0
-    assert removed(reset) == []
-
-
-def test_what_runs_in_the_cluster_goes_before_any_worker(reset):
-    done = reset.run(__reset_roles=IN_CLUSTER)
-    assert done.returncode == 0, done.stdout
-    assert removed(reset).count("deployment/cluster-autoscaler") == 1
-    assert done.stdout.index("TASK [fpga.hybrid.autoscaler : Remove the Cluster Autoscaler]") < done.stdout.index("PLAY [Take the workers out]")
 
 
 @pytest.mark.parametrize(("how", "reason"), [("refuses", "Error from server (Forbidden): not you"), ("hangs", "no answer in time")])
 def test_an_api_server_that_removes_nothing_does_not_keep_the_cluster(reset, how, reason):
     (reset.site.folder / how).touch()
-    done = reset.run(__reset_roles=IN_CLUSTER, __autoscaler_reset_timeout=0.3, __fpga_policy_absent_timeout=0.3)
+    done = reset.run("--limit", "cp1", __reset_roles=IN_CLUSTER, __autoscaler_reset_timeout=0.3, __fpga_policy_absent_timeout=0.3)
     assert done.returncode == 0, done.stdout
     said = " ".join(done.stdout.split())
     for role in IN_CLUSTER:
