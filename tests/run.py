@@ -145,6 +145,36 @@ def documentation() -> None:
     run("antsibull-changelog", "lint")
 
 
+def importer() -> None:
+    """Automation Hub's checks of the tarball, all but the one that wants version 1.0; errors are only printed there, and so are warnings."""
+    tools, folder = CACHE / "importer-tools", CACHE / "test-dist"
+    run(sys.executable, "lab/tools.py", "--packages", "requirements/importer.txt", "--link", tools)
+    shutil.rmtree(folder, ignore_errors=True)
+    run("ansible-galaxy", "collection", "build", "--output-path", folder)
+    (tarball,) = folder.glob("*.tar.gz")
+    rules = {f"GALAXY_IMPORTER_{rule}": "true" for rule in ("CHECK_CHANGELOG", "CHECK_REQUIRED_TAGS", "RUN_ANSIBLE_DOC", "RUN_ANSIBLE_LINT", "RUN_FLAKE8")}
+    found = subprocess.run(
+        [tools / "bin" / "python", "-m", "galaxy_importer.main", tarball],
+        cwd=folder,
+        env={**os.environ, **rules, "HOME": str(HOME), "PATH": f"{tools / 'bin'}:/usr/bin:/bin"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    if found.returncode or objections(found.stdout):
+        raise StepError("\n".join(["galaxy-importer objects:", *(objections(found.stdout) or found.stdout.splitlines()[-20:])]))
+
+
+#: Rules of pycodestyle that speak against what ruff's formatter writes, and against lines that end in a link.
+FORMATTERS = ("E203", "E501", "E704", "W503")
+
+
+def objections(output: str) -> list[str]:
+    said = [line for line in output.splitlines() if line.startswith(("ERROR", "WARNING", "CRITICAL"))]
+    return [line for line in said if not re.search(rf"\.py:\d+:\d+: ({'|'.join(FORMATTERS)}) ", line)]
+
+
 def pytest(step: str, *arguments: str) -> None:
     JUNIT.mkdir(parents=True, exist_ok=True)
     (JUNIT / f"{step}.xml").unlink(missing_ok=True)
@@ -305,7 +335,7 @@ LINT: tuple[Callable[[], None], ...] = (ruff, mypy, yamllint, ansible_lint, docu
 QUICK = (*LINT, unit, aws, playbooks_aws, admission, coverage, sanity, sanity_newest, molecule)
 LAB = (lab_hosts, check_fresh, make_lab, make_lab_again, lab_tests, evaluate)
 CI = (*LAB, *QUICK)
-ALL = (*CI, ansible_units, molecule_slow, lab_tests_slow, bench_site, bench_bootstrap, bench_device_plugin, machine_clean)
+ALL = (*CI, ansible_units, importer, molecule_slow, lab_tests_slow, bench_site, bench_bootstrap, bench_device_plugin, machine_clean)
 STEPS = {step.__name__: step for step in ALL}
 #: Steps whose tests have a row each in the table of results.
 TOLD_ONE_BY_ONE = ("lab_tests", "lab_tests_slow")
@@ -365,9 +395,15 @@ def record(done: Sequence[Result]) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--record", action="store_true", help="write what came out into docs/test-all.md, as `all` does")
+    parser.add_argument("--list", action="store_true", help="the names of steps and of groups of them, each with what it does")
     parser.add_argument("steps", nargs="*", default=["quick"])
     options = parser.parse_args()
     groups = {"lint": LINT, "quick": QUICK, "ci": CI, "all": ALL}
+    if options.list:
+        told = {name: f"the steps {', '.join(step.__name__ for step in group)}" for name, group in groups.items()}
+        told |= {name: (step.__doc__ or "").strip().partition("\n")[0] for name, step in STEPS.items()}
+        print("\n".join(f"{name}\t{text}" for name, text in told.items()))
+        return 0
     steps: list[Callable[[], None]] = []
     for wanted in options.steps:
         name, _colon, word = wanted.partition(":")

@@ -15,9 +15,11 @@ for path in (str(COLLECTIONS), str(ROOT / "roles" / "bootstrap" / "files"), str(
     if path not in sys.path:
         sys.path.insert(0, path)
 
+import pytest  # noqa: E402
 from hypothesis import settings  # noqa: E402
 
 from lab.cloud.testing import cloud, cloud_process  # noqa: E402, F401
+from tests.unit.installed import Installed, install  # noqa: E402
 
 try:
     from ansible.plugins.loader import init_plugin_loader
@@ -25,6 +27,12 @@ except ImportError:
     """ansible-test shows tests of modules and module_utils no other part of Ansible, and finds the collection itself."""
 else:
     init_plugin_loader([str(COLLECTIONS)])
+
+
+@pytest.fixture(scope="session")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Installed:
+    return install(tmp_path_factory.mktemp("installed"))
+
 
 # How long an example takes says more about what else the machine does than about the code.
 settings.register_profile("project", deadline=None)

@@ -6,35 +6,17 @@ from __future__ import annotations
 
 import configparser
 import json
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
-README = (ROOT / "README.md").read_text()
-BIN = Path(sys.executable).parent
-
-
-def run(program: str, *arguments: str, cwd: Path, collections: Path) -> str:
-    environment = {**os.environ, "PWD": str(cwd), "ANSIBLE_COLLECTIONS_PATH": str(collections), "ANSIBLE_NOCOLOR": "1", "ANSIBLE_LOCALHOST_WARNING": "0"}
-    done = subprocess.run([str(BIN / program), *arguments], cwd=cwd, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+from tests.unit.installed import README, ROOT, run
 
 
 @pytest.fixture(scope="module")
-def collections(tmp_path_factory) -> Path:
-    """The collection as its tarball installs it, built as README says."""
-    folder = tmp_path_factory.mktemp("installed")
-    subprocess.run(["make", "--silent", "dist", f"BUILD={folder}"], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
-    (built,) = re.findall(r"ansible-galaxy collection install build/(\S+)", README)
-    tarball = folder / built
-    run("ansible-galaxy", "collection", "install", "--offline", "--no-deps", "-p", str(folder), str(tarball), cwd=folder, collections=folder)
-    return folder
+def collections(installed) -> Path:
+    return installed.collections
 
 
 @pytest.fixture(scope="module")

@@ -4,6 +4,10 @@
 
 from __future__ import annotations
 
+import runpy
+import sys
+from types import ModuleType, SimpleNamespace
+
 import pytest
 
 from tests import run
@@ -38,3 +42,31 @@ def test_the_whole_of_ci_has_a_goal(minutes, warm, ok):
     last = [result for result in done if result.name == run.CI[-1].__name__]
     assert done[-1:] == last
     assert (run.missed(done, warm=warm) == "") == ok
+
+
+@pytest.mark.parametrize(
+    ("line", "objects"),
+    [
+        ("Linting module apt_packages via flake8...", False),
+        ("WARNING: plugins/modules/m.py:185:13: W503 line break before binary operator", False),
+        ("WARNING: plugins/modules/m.py:1:1: F401 'os' imported but unused", True),
+        ("WARNING: No changelog found.", True),
+        ("ERROR: The import failed for the following reason: Invalid collection metadata. At least one tag required from tag list", True),
+    ],
+)
+def test_what_galaxy_importer_only_prints_is_an_objection_but_for_the_formatters_own_style(line, objects):
+    assert run.objections(f"Loading role xrt\n{line}\n") == ([line] if objects else [])
+
+
+def test_nox_has_a_session_for_each_step_and_does_none_of_it_itself(tmp_path, monkeypatch):
+    """With the nox of whoever has it; here a double that takes the sessions down."""
+    sessions, ran = {}, []
+    double = ModuleType("nox")
+    double.session = lambda function, name, venv_backend, default: sessions.update({name: (function, venv_backend, default)})
+    double.Session = object
+    monkeypatch.setitem(sys.modules, "nox", double)
+    runpy.run_path(str(run.ROOT / "noxfile.py"))
+    assert set(sessions) == {*run.STEPS, "lint", "quick", "ci", "all"}
+    assert [name for name, (_function, backend, default) in sessions.items() if backend != "none" or default] == ["quick"]
+    sessions["unit"][0](SimpleNamespace(run=lambda *command, external: ran.append((command[1:], external)), posargs=["--record"]))
+    assert ran == [(("tests/run.py", "unit", "--record"), True)]
