@@ -8,6 +8,7 @@ import re
 import subprocess
 from dataclasses import replace
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 import yaml
@@ -160,3 +161,10 @@ def test_identities_that_the_guide_names_are_those_there_are():
     named = re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)
     assert len(named) == 5
     assert [name for name in named if f'"{name}"' not in policies] == []
+
+
+def test_the_picture_can_be_drawn_and_says_what_it_shows():
+    picture = ElementTree.parse(ROOT / "docs" / "overview.svg").getroot()
+    assert picture.tag.endswith("}svg")
+    assert "title" in [element.tag.rpartition("}")[2] for element in picture]
+    assert "172.27.224.0/20" in "".join(picture.itertext()), "another network than the default one"
