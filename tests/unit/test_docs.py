@@ -132,7 +132,7 @@ def topologies():
             yield pytest.param(hosts, {"cluster_on_prem_addresses": "lan", "cluster_lan_networks": ["192.168.1.0/24"], **settings}, id=title)
 
 
-@pytest.mark.parametrize(("hosts", "settings"), topologies())
+@pytest.mark.parametrize(("hosts", "settings"), list(topologies()))
 def test_the_hosts_that_a_topology_shows_are_a_sound_declaration(hosts, settings):
     assert all(set(host["roles"]) <= {"control_plane", "vpn_server", "worker"} for host in hosts.values())
     declaration = {**SOUND, **settings}
