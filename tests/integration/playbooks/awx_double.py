@@ -189,14 +189,9 @@ class Awx:
     def _route(self, method: str, parts: list[str], query: dict[str, str], body: dict[str, Any]) -> tuple[int, Any]:
         resource = parts[0]
         if resource == "project_updates":
-            return 200, {
-                "id": int(parts[1]),
-                "status": "successful",
-                "finished": "now",
-                "failed": False,
-                "event_processing_finished": True,
-                "scm_revision": "1",
-            }
+            self._updating.discard(int(parts[1]))
+            done = {"status": "successful", "finished": "now", "failed": False, "event_processing_finished": True}
+            return 200, {"id": int(parts[1]), "scm_revision": "1", **done}
         if resource == "unified_job_templates":
             found = [self._show(name, item) for name in ("job_templates", "projects", "inventory_sources") for item in self.objects[name].values()]
             return 200, self._page([item for item in found if self._matches(item, query)])
