@@ -16,8 +16,13 @@ from ansible_collections.fpga.hybrid.plugins.module_utils._core import MINIMUM, 
 from tests.unit.site import BIN, HOSTS, ROOT, inventory
 
 PLAYBOOKS = sorted(path.stem for path in (ROOT / "playbooks").glob("*.yml"))
-#: A stand-in of an old core: this one, with another version written on it.
-OLDER = "import ansible.release\nansible.release.__version__ = '2.16.14'\n"
+#: A stand-in of an old core: this one, with another version written on it, and without what came with 2.19 and we use.
+OLDER = """\
+import ansible.release, ansible.template
+ansible.release.__version__ = '2.16.14'
+del ansible.template.trust_as_template
+"""
+SENTENCE = "Found ansible-core 2.16.14; expected 2.19 or newer"
 
 
 def test_the_least_core_is_the_one_that_the_collection_declares():
@@ -55,13 +60,20 @@ def test_every_playbook_begins_with_a_role_that_looks_at_the_core_first(name):
         assert first == {"role": "fpga.hybrid.cluster", "tags": ["always"]}
 
 
+def run(folder: Path, *command: str) -> str:
+    (folder / "sitecustomize.py").write_text(OLDER)
+    environment = {**os.environ, "PYTHONPATH": str(folder), "ANSIBLE_NOCOLOR": "1"}
+    done = subprocess.run([str(BIN / command[0]), *command[1:]], cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode != 0, done.stdout + done.stderr
+    return " ".join((done.stdout + done.stderr).split())
+
+
 @pytest.mark.parametrize("name", ["preflight", "init"])
 def test_the_first_task_tells_an_older_core(name, tmp_path: Path):
-    (tmp_path / "sitecustomize.py").write_text(OLDER)
     (tmp_path / "site.yml").write_text(json.dumps(inventory(HOSTS)))
-    environment = {**os.environ, "PYTHONPATH": str(tmp_path), "ANSIBLE_NOCOLOR": "1"}
-    command = [str(BIN / "ansible-playbook"), "-i", str(tmp_path / "site.yml"), f"playbooks/{name}.yml", "-e", f"dest={tmp_path / 'site'}"]
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 2, done.stdout + done.stderr
-    assert "Found ansible-core 2.16.14; expected 2.19 or newer" in " ".join(done.stdout.split())
+    assert SENTENCE in run(tmp_path, "ansible-playbook", "-i", str(tmp_path / "site.yml"), f"playbooks/{name}.yml", "-e", f"dest={tmp_path / 'site'}")
     assert not (tmp_path / "site").exists()
+
+
+def test_the_inventory_which_comes_before_any_task_tells_it_too(tmp_path: Path):
+    assert SENTENCE in run(tmp_path, "ansible-inventory", "--list", "-i", "cluster.hybrid.yml")
