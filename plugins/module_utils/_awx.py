@@ -91,7 +91,7 @@ def objects(catalogue: Catalogue, settings: Settings) -> dict[str, list[Item]]:
     organization = settings.organization
     names = [name for name in catalogue.templates if is_made(name, catalogue.templates[name], settings)]
     workflows = [*_chains(catalogue, settings, names), *_approvals(catalogue, settings, names)]
-    own = {"image": settings.name("image"), "project": settings.name("project"), "inventory": settings.prefix}
+    own = {"image": settings.name("execution environment"), "project": settings.name("project"), "inventory": settings.prefix}
     credentials = {kind: credential["name"] for kind, credential in settings.credentials.items()}
     return {
         "organizations": [{"name": organization, "galaxy_credentials": settings.galaxy_credentials}] if settings.make_organization else [],

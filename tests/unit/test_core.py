@@ -30,7 +30,9 @@ def test_the_least_core_is_the_one_that_the_collection_declares():
     assert declared == f">={'.'.join(map(str, MINIMUM))}.0"
 
 
-@pytest.mark.parametrize(("version", "fine"), [("2.15.13", False), ("2.18.16rc1", False), ("2.19.0", True), ("2.19.0b7", True), ("2.21.5", True), ("3.0", True)])
+@pytest.mark.parametrize(
+    ("version", "fine"), [("2.15.13", False), ("2.18.16rc1", False), ("2.19.0", True), ("2.19.0b7", True), ("2.21.5", True), ("3.0", True)]
+)
 def test_an_older_one_is_told_what_to_do(version, fine):
     told = core_problem(version)
     assert (told == "") is fine
