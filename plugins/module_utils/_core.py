@@ -16,6 +16,7 @@ def core_problem(version: str) -> str:
     if found >= MINIMUM:
         return ""
     return (
-        f"Found ansible-core {version}; expected {'.'.join(map(str, MINIMUM))} or newer, without which nothing of fpga.hybrid works as it is tested. In AWX, give the "
-        "project an execution environment that has it (docs/awx.md builds one); on a command line: pip install 'ansible-core>=2.19' with Python 3.11 or newer."
+        f"Found ansible-core {version}; expected {'.'.join(map(str, MINIMUM))} or newer, without which nothing of fpga.hybrid works as it is tested. In AWX, "
+        "give the project an execution environment that has it (docs/awx.md builds one); on a command line: pip install 'ansible-core>=2.19' with Python 3.11 "
+        "or newer."
     )

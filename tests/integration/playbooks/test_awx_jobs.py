@@ -58,7 +58,7 @@ LAUNCHED = {
     "image": START,
     "init": [],
     "reset": ["--limit", "cp1", *GATE],
-    "awx": [],
+    "awx": GATE,  # run to its end in test_awx.py
 }
 POOL = {"name": "f2-6xlarge", "instance_type": "f2.6xlarge", "max_size": 2, "availability_zones": ["us-east-1a", "us-east-1b"]}
 
@@ -133,10 +133,6 @@ def runner(cloud_process: Cloud, awx: Awx, tmp_path_factory: pytest.TempPathFact
         "cluster_aws_images": {"1.36": {"us-east-1": image}},
         "cluster_node_pools": [POOL],
         "cluster_mirrors": {"debian": {"url": "https://mirror.example.org/debian", "username": "site", "password": "{{ vault_mirror_password }}"}},
-        "awx_project_kind": "collection",
-        "awx_project_url": "https://git.example.org/fpga.hybrid.git",
-        "awx_image": "registry.example.org/fpga-hybrid:1",
-        "awx_templates": ["verify"],
     }
     (project / "variables.yml").write_text(yaml.safe_dump(variables))
     return Runner(project, tmp_path_factory.mktemp("runner"), {"no_proxy": "127.0.0.1"})
@@ -233,8 +229,3 @@ def test_what_is_asked_and_injected_is_what_a_playbook_or_role_knows(declared: d
     fixed = {name for item in declared["controller_templates"] for name in item["extra_vars"]}
     injected = {name for kind in declared["controller_credential_types"] for name in kind["injectors"].get("extra_vars", {})}
     assert sorted((asked | fixed | injected) - known) == []
-
-
-def test_what_is_written_down_holds_no_secret_and_no_template_that_ansible_would_render(declared: dict[str, Any]) -> None:
-    assert "controller_nodes" not in declared
-    assert all("inputs" not in credential for credential in declared["controller_credentials"])
