@@ -14,8 +14,10 @@ from typing import Any
 from ansible import constants
 from ansible.errors import AnsibleConnectionFailure, AnsibleError
 from ansible.plugins.action import ActionBase
+from ansible.release import __version__ as core_version
 
 from ansible_collections.fpga.hybrid.plugins.module_utils._controller import this_run
+from ansible_collections.fpga.hybrid.plugins.module_utils._core import core_problem
 from ansible_collections.fpga.hybrid.plugins.module_utils._declaration import HOST_VARIABLES, VARIABLES, Host, validate
 from ansible_collections.fpga.hybrid.plugins.module_utils._problems import Problem, listing
 
@@ -73,6 +75,8 @@ class ActionModule(ActionBase):
 
     def run(self, tmp: Any = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         super().run(tmp, task_vars)
+        if problem := core_problem(core_version):
+            return {"changed": False, "failed": True, "msg": problem}
         variables = task_vars or {}
         here = variables["inventory_hostname"]
         if lost := self._lost(variables):

@@ -246,8 +246,9 @@ from typing import Any
 
 from ansible.errors import AnsibleParserError
 from ansible.plugins.inventory import BaseInventoryPlugin, Cacheable, Constructable
-from ansible.template import trust_as_template
+from ansible.release import __version__ as core_version
 
+from ansible_collections.fpga.hybrid.plugins.module_utils._core import core_problem
 from ansible_collections.fpga.hybrid.plugins.module_utils._problems import Problem, listing
 from ansible_collections.fpga.hybrid.plugins.plugin_utils._answer_cache import AnswerCache, open_cache, settings_hash
 from ansible_collections.fpga.hybrid.plugins.plugin_utils._aws_options import AwsOptions, parse_aws
@@ -397,6 +398,8 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
         return bool(super().verify_file(path)) and path.endswith(SUFFIXES)
 
     def parse(self, inventory: Any, loader: Any, path: str, cache: bool = True) -> None:
+        if problem := core_problem(core_version):
+            raise AnsibleParserError(problem)
         super().parse(inventory, loader, path, cache)
         config = self._read_config_data(path)
         self.templar.available_variables = self._vars
@@ -578,6 +581,8 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
         return finished
 
     def _evaluate(self, expression: str, variables: Mapping[str, Any]) -> Any:
+        from ansible.template import trust_as_template  # an older core, which is told so in parse, has none
+
         return self.templar.evaluate_expression(trust_as_template(expression), local_variables=dict(variables))
 
     def _construct(self, finished: Finished, hosts: Sequence[tuple[str, Record]], aws: AwsOptions, path: str) -> None:

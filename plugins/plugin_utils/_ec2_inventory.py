@@ -14,7 +14,6 @@ from typing import Any
 
 from ansible.constants import LOCALHOST
 from ansible.inventory.group import to_safe_group_name
-from ansible.template import trust_as_template
 
 from ansible_collections.fpga.hybrid.plugins.module_utils._problems import Problem
 from ansible_collections.fpga.hybrid.plugins.plugin_utils._aws_options import AwsOptions, GroupRule, HostName, NamePart
@@ -325,6 +324,8 @@ class Finisher:
 def connection(options: AwsOptions, vpn_server: str) -> dict[str, Any]:
     """Variables of every instance that say how `connect` reaches it."""
     if options.connect == "jump":
+        from ansible.template import trust_as_template  # an older core, which the plugin tells so, has none
+
         arguments = trust_as_template(f"-o ProxyJump={quote(options.jump_host)}" if options.jump_host else JUMP_OVER_HOST % {"host": vpn_server})
         # Beside ansible_ssh_common_args, which stay the user's.
         return {f"ansible_{program}_extra_args": arguments for program in ("ssh", "scp", "sftp")}
