@@ -195,6 +195,11 @@ options:
         description: The authority's folder on the server.
         type: path
         default: /etc/fpga-hybrid/vpn
+      backend:
+        description: What the server is, V(openvpn) or Access Server.
+        type: str
+        choices: [openvpn, openvpn_as]
+        default: openvpn
   engines:
     description: The versions of container engines that fit, as O(ignore:fpga.hybrid.runtime_info) judges them. Empty for a host that is no node.
     type: dict
@@ -316,6 +321,7 @@ def argument_spec() -> dict[str, object]:
                 "device": {"type": "str", "default": "tun0"},
                 "endpoint": {"type": "str", "default": ""},
                 "folder": {"type": "path", "default": "/etc/fpga-hybrid/vpn"},
+                "backend": {"type": "str", "choices": ["openvpn", "openvpn_as"], "default": "openvpn"},
             },
         },
         "sysfs_root": {"type": "path", "default": "/sys"},
