@@ -329,12 +329,19 @@ def argument_spec() -> dict[str, object]:
     }
 
 
+def damaged_record(host: str, error: RecordError) -> Problem:
+    return Problem(host, "/etc/fpga-hybrid/record.json", str(error), "the record of what we have installed", "Restore it from a backup.")
+
+
 def look_at_vpn(parameters: Mapping[str, Any]) -> tuple[list[Problem], list[str]]:
     """Problems, and what somebody else must do. The tunnel driver, and other programs at the port, are judged with the rest of the host."""
     if not parameters["vpn"]:
         return [], []
     wanted = _openvpn_host.Wanted(host=parameters["host"], port=parameters["vpn_port"], protocol=parameters["vpn_protocol"], **parameters["vpn"])
-    found = _openvpn_host.look(wanted)
+    try:
+        found = _openvpn_host.look(wanted)
+    except RecordError as error:
+        return [damaged_record(parameters["host"], error)], []
     others = tuple(stranger for stranger in found.strangers if stranger[1] == "openvpn")
     forward = _openvpn_host.forward(wanted, found)
     return _openvpn_host.problems(wanted, dataclasses.replace(found, driver=None, strangers=others)), [forward] if forward else []
@@ -348,7 +355,7 @@ def look_at_engines(parameters: Mapping[str, Any]) -> list[Problem]:
     try:
         found = _runtime.look_at_engines(Record.load().section("apt"), wanted)
     except RecordError as error:
-        return [Problem(host, "/etc/fpga-hybrid/record.json", str(error), "the record of what we have installed", "Restore it from a backup.")]
+        return [damaged_record(host, error)]
     problems = (_runtime.engine_problem(name, *found[name], versions, reason, host) for name, versions in wanted.items())
     return [problem for problem in problems if problem]
 

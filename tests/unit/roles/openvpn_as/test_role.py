@@ -31,6 +31,13 @@ PLAY = """
         name: fpga.hybrid.openvpn_as
         tasks_from: look
         public: true
+      vars: {openvpn_as_connections: 4}
+      when: cluster_vpn_role == 'openvpn_as'
+    - ansible.builtin.setup: {gather_subset: ["!all", "!min", distribution]}
+      when: cluster_vpn_role == 'openvpn_as'
+    - ansible.builtin.include_role:
+        name: fpga.hybrid.openvpn_as
+      vars: {openvpn_as_connections: 5}
       when: cluster_vpn_role == 'openvpn_as'
     - ansible.builtin.copy:
         content: "{{ result | to_json }}"
@@ -46,6 +53,7 @@ PLAY = """
           parts: "{{ dict(groups.on_prem | zip(groups.on_prem | map('extract', hostvars, 'part'))) }}"
           unit: "{{ cluster_vpn_server_unit }}"
           problems: "{{ __openvpn_as.problems }}"
+          installed: "{{ __openvpn_as_installed.packages }}"
 """
 #: The tutorial's tables, in its own words.
 TUTORIAL = {
@@ -79,7 +87,6 @@ def rendered(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, 
             {"name": "a", "max_size": 1, "instance_type": "f2.6xlarge", "availability_zones": ["us-east-1a"]},
             {"name": "b", "max_size": 3, "instance_type": "f2.12xlarge", "availability_zones": ["us-east-1a"]},
         ],
-        "openvpn_as_connections": 4,
         "openvpn_as_settings": {"cs.https.port": 8943},
     }
     hosts = {
@@ -132,6 +139,11 @@ def test_preflight_counts_who_dials_in_and_the_pools_largest_size(rendered):
     assert problem["host"] == "cp1"
     assert "4 connections" in problem["found"]
     assert problem["expected"].startswith("at least 5: 1 on-prem hosts that dial in, and 4 instances")
+
+
+def test_a_check_of_a_fresh_host_goes_through_the_whole_role(rendered):
+    """The play has included it: no task asks what is not there yet."""
+    assert set(rendered[1]["installed"]) == {"openvpn-as", "python3-cryptography"}
 
 
 def test_what_is_installed_runs_by_itself(rendered, server, tmp_path):
