@@ -118,6 +118,8 @@ def mypy() -> None:
     library, paths = ROOT / "roles" / "bootstrap" / "files", {"MYPYPATH": f"{ROOT / 'collections'}:{ROOT / 'roles' / 'bootstrap' / 'files'}"}
     run("mypy", cache, "-p", "fpga_hybrid", cwd=library, environment=paths)
     run("mypy", cache, "-p", "fpga_hybrid_keeper", cwd=ROOT / "roles" / "keeper" / "files", environment=paths)
+    paths["MYPYPATH"] += f":{ROOT / 'roles' / 'openvpn' / 'files'}"
+    run("mypy", cache, "-m", "fpga_hybrid_vpn", "-m", "fpga_hybrid_vpn_as", cwd=ROOT / "roles" / "openvpn_as" / "files", environment=paths)
     # The oldest Python that it runs on, Ubuntu 22.04's.
     oldest = ("--config-file", ROOT / "pyproject.toml", "--python-version", "3.10")
     run("mypy", cache, *oldest, "-p", "fpga_device_plugin", cwd=ROOT / "roles" / "fpga_device_plugin" / "files")

@@ -49,6 +49,7 @@ FILES = {
     "docker": "/linux/{distribution}/dists/{codename}/Release",
     "helm": "/any/dists/any/Release",
     "xilinx": "/debian-packages/dists/{xilinx_suite}/Release",
+    "openvpn_as": "/as/debian/dists/{codename}/Release",
     "images": "/v2/",
     "charts": "/index.yaml",
 }

@@ -17,6 +17,7 @@ from ansible_collections.fpga.hybrid.plugins.module_utils._labels import EFFECTS
 from ansible_collections.fpga.hybrid.plugins.module_utils._node import FPGA_STACK
 from ansible_collections.fpga.hybrid.plugins.module_utils._node_pool import PoolError, parse_accelerators
 from ansible_collections.fpga.hybrid.plugins.module_utils._on_prem_fpga import on_prem_fpga, stack_label_problems
+from ansible_collections.fpga.hybrid.plugins.module_utils._openvpn_as import dynamic_network
 from ansible_collections.fpga.hybrid.plugins.module_utils._problems import Problem
 from ansible_collections.fpga.hybrid.plugins.module_utils._versions import load_table, resolve
 
@@ -65,8 +66,8 @@ SERVICE_PREFIXES = range(12, 29)
 POD_PREFIXES = range(8, 25)
 NODE_PREFIX = 24
 
-MIRRORS = ("debian", "kubernetes", "docker", "helm", "xilinx", "inaccel", "images", "charts", "files", "python")
-PACKAGE_MIRRORS = ("debian", "kubernetes", "docker", "helm", "xilinx", "inaccel")
+MIRRORS = ("debian", "kubernetes", "docker", "helm", "xilinx", "inaccel", "openvpn_as", "images", "charts", "files", "python")
+PACKAGE_MIRRORS = ("debian", "kubernetes", "docker", "helm", "xilinx", "inaccel", "openvpn_as")
 MIRROR_KEYS = ("url", "ca", "username", "password", "key")
 
 DNS_LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
@@ -121,6 +122,7 @@ def validate(declaration: Mapping[str, Any], hosts: list[Host], recorded: Mappin
     problems += _instance_range(declaration, networks)
     problems += _sizes(networks, len(hosts))
     problems += _hosts(declaration, hosts, networks)
+    problems += _access_server(declaration, hosts, networks)
     problems += _fpgas(declaration, hosts)
     problems += aws_problems(declaration)
     return list(dict.fromkeys(problems))
@@ -134,7 +136,7 @@ def _texts(declaration: Mapping[str, Any]) -> Iterator[Problem]:
         )
     for variable, choices in (
         ("cluster_on_prem_addresses", ("vpn", "lan")),
-        ("cluster_vpn_backend", ("openvpn",)),
+        ("cluster_vpn_backend", ("openvpn", "openvpn_as")),
         ("cluster_vpn_protocol", ("udp", "tcp")),
         ("cluster_container_runtime", ("containerd", "docker")),
         ("cluster_cni", ("calico", "none")),
@@ -385,6 +387,27 @@ def _hosts(declaration: Mapping[str, Any], hosts: list[Host], networks: list[Net
             yield from _vpn_endpoint(host.name, host.variables["cluster_vpn_endpoint"])
         yield from _lan_address(declaration, host, networks, str(server_address))
         yield from _node(host)
+
+
+def _access_server(declaration: Mapping[str, Any], hosts: list[Host], networks: list[Network]) -> Iterator[Problem]:
+    """Access Server has the first address of a network of its own, out of which nobody else may have one for good."""
+    vpn, server = _one(networks, "cluster_vpn_network"), ipv4(declaration.get("cluster_vpn_server_address"))
+    if declaration.get("cluster_vpn_backend") != "openvpn_as" or vpn is None or server is None or server not in vpn:
+        return
+    own = dynamic_network(str(server))
+    if own[1] != server or not own.subnet_of(vpn) or own == vpn:
+        expected = f"the first address of a /{own.prefixlen} that is a part of {vpn}, which is what Access Server takes for itself"
+        yield Problem("", "cluster_vpn_server_address", f"found {server}", expected, f"Leave it out for {vpn[1]}, in a network larger than /{own.prefixlen}.")
+        return
+    span = _network(declaration.get("cluster_vpn_instance_range"))
+    if span and span.overlaps(own):
+        expected = f"a part of the network without {own}, which Access Server gives out by itself"
+        yield Problem("", "cluster_vpn_instance_range", f"found {span}", expected, "Take another part, for example the upper half.")
+    for host in hosts:
+        address = ipv4(host.variables.get("vpn_address"))
+        if address and address in own and address != server:
+            expected = f"an address outside of {own}, which Access Server gives out by itself"
+            yield Problem(host.name, "vpn_address", f"found {address}", expected, f"Take one from {own.broadcast_address + 1} on.")
 
 
 def _vpn_address(host: str, variable: str, value: object, vpn: IPv4Network, span: IPv4Network | None) -> Iterator[Problem]:

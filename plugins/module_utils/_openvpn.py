@@ -122,6 +122,7 @@ WANTED_OPTIONS: dict[str, t.Any] = {
     "server": {"type": "str", "default": "the VPN server"},
     "server_address": {"type": "str", "default": "its address"},
     "server_port": {"type": "int"},
+    "backend": {"type": "str", "choices": ["openvpn", "openvpn_as"], "default": "openvpn"},
 }
 
 
@@ -141,14 +142,23 @@ class Wanted:
     server: str
     server_address: str
     server_port: int
+    backend: str = "openvpn"
 
     @classmethod
     def of(cls, parameters: t.Mapping[str, t.Any], **more: t.Any) -> Wanted:
         """From a module's parameters, of which management and server_port may be unset."""
-        given = {**parameters, **more}
+        given = {"backend": "openvpn", **parameters, **more}
         values = {field.name: given[field.name] for field in dataclasses.fields(cls)}
         management = values["management"] or f"/run/openvpn-{values['side']}/fpga-hybrid.sock"
         return cls(**{**values, "management": management, "server_port": values["server_port"] or values["port"]})
+
+    @property
+    def is_access_server(self) -> bool:
+        return self.side == "server" and self.backend == "openvpn_as"
+
+    @property
+    def unit(self) -> str:
+        return "openvpnas.service" if self.is_access_server else f"openvpn-{self.side}@fpga-hybrid.service"
 
     def open_port(self) -> str:
         """Which port must be open from where to where."""
@@ -205,7 +215,7 @@ def advice(wanted: Wanted, finding: Finding) -> str:
     if wanted.side == "client" and state is not None and state.connected and not finding.answers:
         sentences.append(f"Look at the firewall of {wanted.server}: it must accept what comes from its {wanted.device}.")
     if wanted.side != "routed":
-        sentences.append(f"OpenVPN's own words: `journalctl -u openvpn-{wanted.side}@fpga-hybrid -n 50`.")
+        sentences.append(f"OpenVPN's own words: `journalctl -u {wanted.unit.removesuffix('.service')} -n 50`.")
     return " ".join(sentences)
 
 
@@ -234,8 +244,7 @@ def with_log(wanted: Wanted, finding: Finding, since: float) -> Finding:
     """The same with OpenVPN's lines since a moment (seconds since 1970); older ones speak of other troubles."""
     if wanted.side == "routed":
         return finding
-    unit = f"openvpn-{wanted.side}@fpga-hybrid.service"
-    answer = _command.run(["journalctl", "--unit", unit, "--output", "cat", "--lines", "200", "--since", f"@{since:.0f}"], timeout=20)
+    answer = _command.run(["journalctl", "--unit", wanted.unit, "--output", "cat", "--lines", "200", "--since", f"@{since:.0f}"], timeout=20)
     return dataclasses.replace(finding, log=tuple(answer.out.splitlines()))
 
 

@@ -13,8 +13,10 @@ import socket
 import typing as t
 
 from ansible_collections.fpga.hybrid.plugins.module_utils import _openvpn as openvpn
+from ansible_collections.fpga.hybrid.plugins.module_utils import _openvpn_as as access_server
 from ansible_collections.fpga.hybrid.plugins.module_utils._problems import Problem
-from ansible_collections.fpga.hybrid.plugins.module_utils._runtime import Command, Unit, run
+from ansible_collections.fpga.hybrid.plugins.module_utils._record import Record
+from ansible_collections.fpga.hybrid.plugins.module_utils._runtime import Command, Program, Unit, is_ours, run
 
 UNITS = {
     "server": "openvpn-server@fpga-hybrid.service",
@@ -26,7 +28,7 @@ WORDS = {"server": "the VPN server", "client": "a VPN client", "routed": "a host
 
 @dataclasses.dataclass(frozen=True)
 class Wanted:
-    """The part of the VPN that a host is to be. endpoint and folder concern the server only."""
+    """The part of the VPN that a host is to be. endpoint, folder and backend concern the server only."""
 
     host: str
     side: str
@@ -36,11 +38,19 @@ class Wanted:
     protocol: str = "udp"
     endpoint: str = ""
     folder: str = "/etc/fpga-hybrid/vpn"
+    backend: str = "openvpn"
+
+    @property
+    def is_access_server(self) -> bool:
+        return self.side == "server" and self.backend == "openvpn_as"
 
 
 @dataclasses.dataclass(frozen=True)
 class Found:
-    """other is the side whose unit runs although it is not the wanted one, else "". strangers have the server's port: (pid, program)."""
+    """other is the side whose unit runs although it is not the wanted one, else "". strangers have the server's port: (pid, program).
+
+    foreign: an Access Server that we have not installed.
+    """
 
     unit: Unit
     other: str = ""
@@ -50,26 +60,57 @@ class Found:
     key_lost: bool = False
     own_addresses: tuple[str, ...] = ()
     endpoint_addresses: frozenset[str] = frozenset()
+    foreign: bool = False
 
 
 def look(wanted: Wanted, command: Command = run) -> Found:
-    unit = Unit.read(UNITS[wanted.side], command)
-    others = [side for side, name in UNITS.items() if side != wanted.side and Unit.read(name, command).active]
+    name = access_server.UNIT if wanted.is_access_server else UNITS[wanted.side]
+    unit = Unit.read(name, command)
+    others = [side for side, other in UNITS.items() if other != name and Unit.read(other, command).active]
     found = Found(unit, other=others[0] if others else "")
     if wanted.side == "routed":
         return found
+    if wanted.is_access_server:
+        return _look_at_access_server(wanted, found, command)
     shown = command(["ip", "-j", "-d", "address", "show", "dev", wanted.device]).out
     found = dataclasses.replace(found, driver=_driver_error(), device=openvpn.parse_device(shown, openvpn.tun_owners(wanted.device)))
     if wanted.side == "client":
         return found
-    sockets = command(["ss", "-H", "-l", "-n", "-p", "-u" if wanted.protocol == "udp" else "-t", f"sport = :{wanted.port}"]).out
     return dataclasses.replace(
         found,
-        strangers=tuple((pid, program) for pid, program in openvpn.port_owners(sockets) if pid != unit.main_pid),
+        strangers=tuple((pid, program) for pid, program in _port_owners(wanted, command) if pid != unit.main_pid),
         key_lost=os.path.exists(os.path.join(wanted.folder, "ca.crt")) and not os.path.exists(os.path.join(wanted.folder, "ca.key")),
         own_addresses=tuple(_own_addresses(command(["ip", "-j", "-4", "address", "show"]).out, wanted.device)),
         endpoint_addresses=_addresses(wanted.endpoint, wanted.port),
     )
+
+
+def _look_at_access_server(wanted: Wanted, found: Found, command: Command) -> Found:
+    """It has its own devices, and its daemons are children of its own."""
+    program = Program(access_server.SACLI, None, "openvpn-as", None)
+    return dataclasses.replace(
+        found,
+        driver=_driver_error(),
+        strangers=tuple((pid, name) for pid, name in _port_owners(wanted, command) if not name.startswith("openvpn-openssl")),
+        own_addresses=tuple(_own_addresses(command(["ip", "-j", "-4", "address", "show"]).out, wanted.device)),
+        endpoint_addresses=_addresses(wanted.endpoint, wanted.port),
+        foreign=os.path.exists(access_server.SACLI) and not is_ours(program, Record.load().section("apt")),
+    )
+
+
+def _port_owners(wanted: Wanted, command: Command) -> list[tuple[int, str]]:
+    return openvpn.port_owners(command(["ss", "-H", "-l", "-n", "-p", "-u" if wanted.protocol == "udp" else "-t", f"sport = :{wanted.port}"]).out)
+
+
+def look_at_tunnel(wanted: openvpn.Wanted) -> openvpn.Finding:
+    """One look, also at an Access Server, which has its own way to be asked."""
+    if not wanted.is_access_server:
+        return openvpn.look(wanted)
+    try:
+        access_server.Sacli().call("status")
+    except access_server.AccessServerError as error:
+        return openvpn.Finding(None, why=str(error))
+    return openvpn.Finding(openvpn.State("CONNECTED"))
 
 
 def _driver_error() -> OSError | None:
@@ -95,15 +136,32 @@ def _addresses(endpoint: str, port: int) -> frozenset[str]:
 
 def problems(wanted: Wanted, found: Found) -> list[Problem]:
     """What is somebody else's, or missing, so that nothing of ours may be started here."""
-    return [*_other_side(wanted, found), *_driver(wanted, found), *_device(wanted, found), *_port(wanted, found), *_key(wanted, found)]
+    return [
+        *_other_side(wanted, found),
+        *_foreign(wanted, found),
+        *_driver(wanted, found),
+        *_device(wanted, found),
+        *_port(wanted, found),
+        *_key(wanted, found),
+    ]
 
 
 def _other_side(wanted: Wanted, found: Found) -> t.Iterator[Problem]:
     """A host that was something else until now has a node under another address: that is no matter of a file more or less."""
     if found.other:
-        what = f"{UNITS[found.other]} runs here, so this host is {WORDS[found.other]}"
+        what = f"{UNITS[found.other]} runs here, so this host is {WORDS[found.other]}{' of the other backend' if found.other == wanted.side else ''}"
         remedy = "Put the declaration right (group vpn_server, vpn_address), or take the host out first (reset.yml) and then run site.yml."
         yield Problem(wanted.host, "cluster_on_prem_addresses", what, WORDS[wanted.side], remedy)
+
+
+def _foreign(wanted: Wanted, found: Found) -> t.Iterator[Problem]:
+    if found.foreign:
+        what = f"Access Server is installed here ({access_server.SACLI}), and not by us"
+        remedy = (
+            "Its settings and users are somebody's, so it is left as it is. Take another host for group vpn_server, or uninstall it there "
+            "(`apt-get purge openvpn-as`), or take the community's (cluster_vpn_backend: openvpn) with another cluster_vpn_port beside it."
+        )
+        yield Problem(wanted.host, "cluster_vpn_backend", what, "a host without Access Server, or with the one that we have installed", remedy)
 
 
 def _driver(wanted: Wanted, found: Found) -> t.Iterator[Problem]:

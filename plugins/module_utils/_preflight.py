@@ -35,7 +35,7 @@ CONTROL_PLANE_PORTS = {
 }
 
 #: Devices and routes of the VPN and the pod network of ours; strangers may have such devices too, before our cluster stands.
-OUR_DEVICES = ("tun", "cali", "vxlan.calico", "tunl", "cni")
+OUR_DEVICES = ("tun", "as0t", "cali", "vxlan.calico", "tunl", "cni")
 
 
 @dataclass(frozen=True)
@@ -326,7 +326,7 @@ def _ports(found: Probe, wanted: Wanted) -> Iterator[Problem]:
         port = int(wanted.endpoint.rpartition(":")[2])
         expected.update({**CONTROL_PLANE_PORTS, ("tcp", port): ("kube-apiserver",)})
     if wanted.vpn_server:
-        expected[(wanted.vpn_protocol, wanted.vpn_port)] = ("openvpn",)
+        expected[(wanted.vpn_protocol, wanted.vpn_port)] = ("openvpn", "openvpn-openssl")
     strangers = {}
     for listener in found.listeners:
         owners = expected.get((listener.protocol, listener.port))

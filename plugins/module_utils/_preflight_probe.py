@@ -33,8 +33,13 @@ from ansible_collections.fpga.hybrid.plugins.module_utils._record import RecordE
 #: run(argv, data=None) -> (exit code, stdout, stderr); exit code 127 when there is no such program.
 Run = Callable[..., "tuple[int, str, str]"]
 TIMEOUT = 20
-#: One of them is there from the moment when role openvpn has begun with a host: server, client, a host of the LAN that has only the route.
-VPN_FILES = ("etc/openvpn/server/fpga-hybrid.conf", "etc/openvpn/client/fpga-hybrid.conf", "etc/systemd/system/fpga-hybrid-routes.service")
+#: One of them is there from the moment when role openvpn has begun with a host: server (of either backend), client, a host of the LAN that has only the route.
+VPN_FILES = (
+    "etc/openvpn/server/fpga-hybrid.conf",
+    "etc/fpga-hybrid/vpn/authority.json",
+    "etc/openvpn/client/fpga-hybrid.conf",
+    "etc/systemd/system/fpga-hybrid-routes.service",
+)
 
 
 def probe(

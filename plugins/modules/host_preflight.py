@@ -195,6 +195,11 @@ options:
         description: The authority's folder on the server.
         type: path
         default: /etc/fpga-hybrid/vpn
+      backend:
+        description: What the server is, V(openvpn) or Access Server.
+        type: str
+        choices: [openvpn, openvpn_as]
+        default: openvpn
   engines:
     description: The versions of container engines that fit, as O(ignore:fpga.hybrid.runtime_info) judges them. Empty for a host that is no node.
     type: dict
@@ -316,6 +321,7 @@ def argument_spec() -> dict[str, object]:
                 "device": {"type": "str", "default": "tun0"},
                 "endpoint": {"type": "str", "default": ""},
                 "folder": {"type": "path", "default": "/etc/fpga-hybrid/vpn"},
+                "backend": {"type": "str", "choices": ["openvpn", "openvpn_as"], "default": "openvpn"},
             },
         },
         "sysfs_root": {"type": "path", "default": "/sys"},
@@ -323,12 +329,19 @@ def argument_spec() -> dict[str, object]:
     }
 
 
+def damaged_record(host: str, error: RecordError) -> Problem:
+    return Problem(host, "/etc/fpga-hybrid/record.json", str(error), "the record of what we have installed", "Restore it from a backup.")
+
+
 def look_at_vpn(parameters: Mapping[str, Any]) -> tuple[list[Problem], list[str]]:
     """Problems, and what somebody else must do. The tunnel driver, and other programs at the port, are judged with the rest of the host."""
     if not parameters["vpn"]:
         return [], []
     wanted = _openvpn_host.Wanted(host=parameters["host"], port=parameters["vpn_port"], protocol=parameters["vpn_protocol"], **parameters["vpn"])
-    found = _openvpn_host.look(wanted)
+    try:
+        found = _openvpn_host.look(wanted)
+    except RecordError as error:
+        return [damaged_record(parameters["host"], error)], []
     others = tuple(stranger for stranger in found.strangers if stranger[1] == "openvpn")
     forward = _openvpn_host.forward(wanted, found)
     return _openvpn_host.problems(wanted, dataclasses.replace(found, driver=None, strangers=others)), [forward] if forward else []
@@ -342,7 +355,7 @@ def look_at_engines(parameters: Mapping[str, Any]) -> list[Problem]:
     try:
         found = _runtime.look_at_engines(Record.load().section("apt"), wanted)
     except RecordError as error:
-        return [Problem(host, "/etc/fpga-hybrid/record.json", str(error), "the record of what we have installed", "Restore it from a backup.")]
+        return [damaged_record(host, error)]
     problems = (_runtime.engine_problem(name, *found[name], versions, reason, host) for name, versions in wanted.items())
     return [problem for problem in problems if problem]
 

@@ -72,6 +72,11 @@ options:
   server_port:
     description: The port that the server listens on, for the message. Default, O(port).
     type: int
+  backend:
+    description: What the server is. Access Server, V(openvpn_as), is asked by its own command line where O(side=server).
+    type: str
+    choices: [openvpn, openvpn_as]
+    default: openvpn
   wait:
     description: How many seconds to wait at most.
     type: int
@@ -112,6 +117,7 @@ import time
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.fpga.hybrid.plugins.module_utils import _openvpn as openvpn
+from ansible_collections.fpga.hybrid.plugins.module_utils import _openvpn_host as vpn_host
 
 
 def main() -> None:
@@ -124,10 +130,10 @@ def main() -> None:
     began = time.time()
     wait: int = module.params["wait"]
     deadline = time.monotonic() + wait
-    finding = openvpn.look(wanted)
+    finding = vpn_host.look_at_tunnel(wanted)
     while openvpn.judge(wanted, finding) and not module.check_mode and time.monotonic() < deadline:
         time.sleep(0.5)
-        finding = openvpn.look(wanted)
+        finding = vpn_host.look_at_tunnel(wanted)
     state = finding.state
     if openvpn.judge(wanted, finding) and not module.check_mode:
         finding = openvpn.with_log(wanted, finding, began - 30)

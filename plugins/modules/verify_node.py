@@ -85,6 +85,11 @@ options:
       server_port:
         description: The port that the server listens on, for the message. Default, O(vpn.port).
         type: int
+      backend:
+        description: What the server is. Access Server, V(openvpn_as), is asked by its own command line where O(vpn.side=server).
+        type: str
+        choices: [openvpn, openvpn_as]
+        default: openvpn
   pod_mtu:
     description: The pods' MTU in bytes.
     type: int
@@ -141,6 +146,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.fpga.hybrid.plugins.module_utils import _icmp
 from ansible_collections.fpga.hybrid.plugins.module_utils import _openvpn as openvpn
+from ansible_collections.fpga.hybrid.plugins.module_utils import _openvpn_host as vpn_host
 from ansible_collections.fpga.hybrid.plugins.module_utils import _verify as verify
 from ansible_collections.fpga.hybrid.plugins.module_utils import _verify_probe as probe
 
@@ -151,7 +157,7 @@ def look_at_vpn(module: AnsibleModule, node: str, vpn: dict[str, Any]) -> verify
     """A lost packet is no lost VPN: what is not well is looked at again."""
     wanted = openvpn.Wanted.of(vpn, host=node)
     for attempt in range(LOOKS):
-        finding = openvpn.look(wanted)
+        finding = vpn_host.look_at_tunnel(wanted)
         if not openvpn.judge(wanted, finding) or attempt == LOOKS - 1:
             break
         time.sleep(0.5)

@@ -33,7 +33,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as settings_
 from hypothesis import strategies as st
 
-PROGRAM = Path(__file__).parents[3] / "roles" / "openvpn" / "files" / "fpga-hybrid-vpn.py"
+PROGRAM = Path(__file__).parents[3] / "roles" / "openvpn" / "files" / "fpga_hybrid_vpn.py"
 NOW = datetime(2026, 11, 23, 12, tzinfo=timezone.utc)
 
 

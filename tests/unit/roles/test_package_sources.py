@@ -28,6 +28,14 @@ SOURCES = {
     "docker": ("__docker_source", "docker", "https://download.docker.com", "/linux/debian", "/linux/debian/gpg", {"suite": "trixie", "components": ["stable"]}),
     "kubeadm": ("__kubeadm_source", "kubernetes", "https://pkgs.k8s.io", "/core:/stable:/v1.36/deb/", "/core:/stable:/v1.36/deb/Release.key", {"suite": "/"}),
     "helm": ("__helm_source", "helm", "https://packages.buildkite.com/helm-linux/helm-debian", "/any/", "/gpgkey", {"suite": "any", "components": ["main"]}),
+    "openvpn_as": (
+        "__openvpn_as_source",
+        "openvpn_as",
+        "https://packages.openvpn.net",
+        "/as/debian",
+        "/as-repo-public.asc",
+        {"suite": "trixie", "components": ["main"]},
+    ),
     "host": ("__host_mirror", "debian", None, "", None, {"suite": "trixie", "components": ["main"]}),
 }
 

@@ -31,8 +31,9 @@ def test_every_role_that_may_refuse_a_host_is_heard_before_anything_is_changed(t
         "cluster_state_folder": str(tmp_path),
         "ansible_connection": "local",
         "cluster_admins": ["nobody-of-that-name"],
+        "cluster_vpn_backend": "openvpn_as",
         "cluster_aws_region": "us-east-1",
-        "cluster_node_pools": [POOL],
+        "cluster_node_pools": [{**POOL, "max_size": 3}],
         "cluster_aws_credentials": {"autoscaler": str(tmp_path / "none.aws")},
     }
     done = play(tmp_path, "playbooks/preflight.yml", declared)
@@ -48,6 +49,8 @@ def test_every_role_that_may_refuse_a_host_is_heard_before_anything_is_changed(t
     assert "worker1, cluster_aws_credentials" not in said
     assert "worker1, board 0000:3b:00: u250: it holds the image that it was sold with, and no shell" in said
     assert "cp1, board" not in said
+    assert "cp1, openvpn_as_licence: 2 connections (openvpn_as_connections, since Access Server does not run yet); expected at least 4" in said
+    assert "worker1, openvpn_as_licence" not in said
     # the VPN server's side, though the others stand in the way
     assert "UDP port 1194 of 192.0.2.1, which is cluster_vpn_endpoint, must be forwarded to this host" in said + " ".join(done.stderr.split())
 

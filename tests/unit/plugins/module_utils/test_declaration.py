@@ -49,6 +49,30 @@ def test_every_default_is_checked_or_computed():
     assert set(DEFAULTS) - set(VARIABLES) == {"allow_disruption"}
 
 
+@pytest.mark.parametrize(
+    ("changes", "hosts", "says"),
+    [
+        ({}, (CP, WORKER), ""),
+        ({}, worker(vpn_address="172.27.224.8"), ""),
+        ({}, worker(vpn_address="172.27.224.5"), "worker1, vpn_address: found 172.27.224.5; expected an address outside of 172.27.224.0/29"),
+        ({"cluster_vpn_server_address": "172.27.225.1"}, (CP, WORKER), ""),
+        (
+            {"cluster_vpn_server_address": "172.27.224.9"},
+            (CP, WORKER),
+            "worker1, vpn_address: found 172.27.224.12; expected an address outside of 172.27.224.8/29",
+        ),
+        ({"cluster_vpn_server_address": "172.27.224.2"}, (CP, WORKER), "cluster_vpn_server_address: found 172.27.224.2; expected the first address of a /29"),
+        ({"cluster_vpn_instance_range": "172.27.224.0/22"}, (CP,), "cluster_vpn_instance_range: found 172.27.224.0/22; expected a part of the network without"),
+        ({"cluster_vpn_network": "172.27.224.0/29", "cluster_vpn_instance_range": "172.27.224.4/30"}, (CP,), "in a network larger than /29"),
+    ],
+)
+def test_access_server_has_a_part_of_the_network_for_itself(changes, hosts, says):
+    found = [message for message in problems(hosts, cluster_vpn_backend="openvpn_as", **changes) if "Access Server" in message]
+    assert bool(found) is bool(says)
+    assert all(says in message for message in found[:1])
+    assert not any("Access Server" in message for message in problems(hosts, **changes)), "community OpenVPN has no such rule"
+
+
 @pytest.mark.parametrize(("name", "choice"), [(name, choice) for name, option in OPTIONS.items() for choice in option.get("choices", [])])
 def test_what_the_argument_specs_offer_is_taken(name, choice):
     assert [message for message in problems(**{name: choice}) if message.startswith(f"{name}:")] == []
@@ -136,7 +160,7 @@ VALUES = [
     ("cluster_vpn_mtu", 576, "found 576"),
     ("cluster_ready_timeout", 0, "found 0; expected a number from 1 to 3600"),
     ("cluster_vpn_protocol", "sctp", "found 'sctp'"),
-    ("cluster_vpn_backend", "openvpn_as", "found 'openvpn_as'"),
+    ("cluster_vpn_backend", "wireguard", "found 'wireguard'; expected openvpn or openvpn_as"),
     ("cluster_on_prem_addresses", "both", "found 'both'; expected vpn or lan"),
     ("cluster_container_runtime", "crio", "found 'crio'"),
     ("cluster_cni", "flannel", "found 'flannel'"),
@@ -163,7 +187,10 @@ def test_numbers_may_come_as_texts_from_the_command_line():
 
 MIRROR = {"url": "https://mirror.example.org"}
 MIRRORS = [
-    ({"apt": MIRROR}, "cluster_mirrors.apt: no such mirror; expected one of debian, kubernetes, docker, helm, xilinx, inaccel, images, charts, files, python"),
+    (
+        {"apt": MIRROR},
+        "cluster_mirrors.apt: no such mirror; expected one of debian, kubernetes, docker, helm, xilinx, inaccel, openvpn_as, images, charts, files, python",
+    ),
     ({"images": "https://x"}, "cluster_mirrors.images: found 'https://x'; expected a mapping with url"),
     ({"images": {}}, "cluster_mirrors.images.url: found nothing"),
     ({"images": {"url": "ftp://x"}}, "cluster_mirrors.images.url: found 'ftp://x'"),

@@ -261,10 +261,12 @@ def allocate(pool: IPv4Network, taken: Iterable[IPv4Address], last: IPv4Address 
     raise RefusedError(f"No address is free in {pool}. Revoke clients that are gone, or widen cluster_vpn_instance_range.")
 
 
-def choose_address(registry: Registry, settings: Settings, name: str, wanted: IPv4Address | None) -> IPv4Address:
-    """The address that `name` is to have. Raises RefusedError with what is wrong about the wanted one."""
+def choose_address(
+    registry: Registry, settings: Settings, name: str, wanted: IPv4Address | None, others: Mapping[IPv4Address, str] | None = None
+) -> IPv4Address:
+    """The address that `name` is to have. Raises RefusedError with what is wrong about the wanted one. others: who else has one, in words."""
     client = registry.clients.get(name)
-    taken = taken_addresses(registry, settings, besides=name)
+    taken = {**(others or {}), **taken_addresses(registry, settings, besides=name)}
     if wanted is None:
         if client is not None and client.address not in taken and client.address in settings.network:
             return client.address
@@ -322,10 +324,10 @@ def inline(tag: str, pem: str) -> str:
     return f"<{tag}>\n{pem.strip()}\n</{tag}>\n"
 
 
-def profile_text(settings: Settings, name: str, client: Client, endpoint: str, port: int, ca: str, certificate: str, key: str, tls_crypt: str) -> str:
-    """The client's whole configuration. The same input gives the same text, so that a converged node is not written again."""
+def client_lines(settings: Settings, name: str, client: Client, endpoint: str, port: int, security: Sequence[str]) -> list[str]:
+    """What our unit needs to run a client. security: what its server wants of it."""
     udp = settings.protocol == "udp"
-    lines = [
+    return [
         f"# VPN profile of {name}, cluster {settings.cluster_name}, made by fpga-hybrid-vpn. Secret: it holds the private key.",
         "client",
         f"dev {settings.device}",
@@ -348,19 +350,26 @@ def profile_text(settings: Settings, name: str, client: Client, endpoint: str, p
         "# client-to-client and ifconfig-noexec need OpenVPN's own data path; older versions do not know the word",
         "ignore-unknown-option disable-dco",
         "disable-dco",
-        "tls-version-min 1.2",
-        "data-ciphers AES-256-GCM:CHACHA20-POLY1305",
-        "remote-cert-tls server",
-        f"verify-x509-name {settings.server_name} name",
+        *security,
         "# Whatever a server may push: no default route and no name server comes from the VPN",
         'pull-filter ignore "redirect-gateway"',
         'pull-filter ignore "dhcp-option"',
         "management /run/openvpn-client/fpga-hybrid.sock unix",
         "management-client-user root",
         "verb 3",
+        *(["explicit-exit-notify 1"] if udp else []),
     ]
-    if udp:
-        lines.append("explicit-exit-notify 1")
+
+
+def profile_text(settings: Settings, name: str, client: Client, endpoint: str, port: int, ca: str, certificate: str, key: str, tls_crypt: str) -> str:
+    """The client's whole configuration. The same input gives the same text, so that a converged node is not written again."""
+    security = [
+        "tls-version-min 1.2",
+        "data-ciphers AES-256-GCM:CHACHA20-POLY1305",
+        "remote-cert-tls server",
+        f"verify-x509-name {settings.server_name} name",
+    ]
+    lines = client_lines(settings, name, client, endpoint, port, security)
     return "\n".join(lines) + "\n" + inline("ca", ca) + inline("cert", certificate) + inline("key", key) + inline("tls-crypt", tls_crypt)
 
 
@@ -664,11 +673,15 @@ class Authority:
             )
         return result
 
-    def revoke(self, name: str) -> dict[str, Any]:
+    def known(self, name: str) -> Client:
         client = self.registry.clients.get(name)
         if client is None:
             known = ", ".join(sorted(self.registry.clients)) or "none"
             raise UnknownNameError(f"No certificate was ever issued for {name!r}, so nothing was revoked. Known names: {known}.")
+        return client
+
+    def revoke(self, name: str) -> dict[str, Any]:
+        client = self.known(name)
         issuer = self.issuer()
         if client.revoked is None:
             self.changes.append(f"{name} revoked")
@@ -779,14 +792,14 @@ def answer(data: Mapping[str, Any]) -> None:
     print(json.dumps(data, indent=2))
 
 
-def run(arguments: argparse.Namespace, folder: Path) -> int:
+def run(arguments: argparse.Namespace, folder: Path, kind: type[Authority]) -> int:
     if arguments.verb == "list":
-        answer(Authority(folder).overview())
+        answer(kind(folder).overview())
         return 0
     if not folder.is_dir():
         raise AuthorityError(f"{folder} does not exist: this is not the VPN server, or its role has not run yet. Run site.yml.")
     with locked(folder / "lock"):
-        authority = Authority(folder, check=arguments.check)
+        authority = kind(folder, check=arguments.check)
         if arguments.verb == "issue":
             result = authority.issue(arguments.name, arguments.address, arguments.endpoint, arguments.port)
             if arguments.without_profile:
@@ -799,7 +812,8 @@ def run(arguments: argparse.Namespace, folder: Path) -> int:
     return 7 if str(result.get("session")).startswith("not cut") else 0
 
 
-def main(argv: Sequence[str]) -> int:
+def main(argv: Sequence[str], kind: type[Authority] = Authority) -> int:
+    """kind: Access Server's has a class of its own (role openvpn_as)."""
     os.umask(0o077)
     folder = FOLDER
     words = list(argv)
@@ -813,7 +827,7 @@ def main(argv: Sequence[str]) -> int:
         words = words[2:]
     arguments = commands().parse_args(words)
     try:
-        return run(arguments, folder)
+        return run(arguments, folder, kind)
     except AuthorityError as error:
         sentence, code = str(error), error.code
     except OSError as error:
