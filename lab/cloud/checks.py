@@ -86,6 +86,20 @@ def tagging(create_action: str, kind: str, tags: Tags, world: World) -> Iterator
         yield Check("ec2:CreateTags", world.ec2_arn(kind), {**request_tags(tags), "ec2:CreateAction": create_action})
 
 
+def key_pair(request: Request, world: World) -> Iterator[Check]:
+    name = str(request.params.get("KeyName", "*"))
+    yield Check(request.iam_action, world.ec2_arn("key-pair", name), resource_tags("ec2", world.key_pair_tags(name)))
+
+
+def create_image(request: Request, world: World) -> Iterator[Check]:
+    arn, tags = world.ec2_resource(str(request.params.get("InstanceId", "*")))
+    yield Check(request.iam_action, arn, resource_tags("ec2", tags))
+    for kind in ("image", "snapshot"):
+        made = request.specified_tags(kind)
+        yield Check(request.iam_action, world.ec2_arn(kind), request_tags(made))
+        yield from tagging(request.action, kind, made, world)
+
+
 def vpc_of_security_group(request: Request, world: World) -> Iterator[Check]:
     vpc = str(request.params.get("VpcId") or world.ec2.get_default_vpc().id)
     arn, tags = world.ec2_resource(vpc)
@@ -110,7 +124,8 @@ def run_instances(request: Request, world: World) -> Iterator[Check]:
         {key: str(request.params.get(f"LaunchTemplate.{key}", "")) for key in ("LaunchTemplateId", "LaunchTemplateName", "Version")},
     )
     own: dict[str, Any] = {key: request.params[key] for key in ("ImageId", "InstanceType", "KeyName") if key in request.params}
-    if groups := request.members("SecurityGroupId"):
+    interface = "NetworkInterface.1."
+    if groups := request.members("SecurityGroupId") or request.members(f"{interface}SecurityGroupId"):
         own["SecurityGroupIds"] = groups
     if profile := request.params.get("IamInstanceProfile.Arn") or request.params.get("IamInstanceProfile.Name"):
         own["IamInstanceProfile"] = {"Name": profile}
@@ -123,7 +138,7 @@ def run_instances(request: Request, world: World) -> Iterator[Check]:
     ]
     if specified:
         own["TagSpecifications"] = specified
-    subnet = str(request.params.get("SubnetId", "*"))
+    subnet = str(request.params.get("SubnetId") or request.params.get(f"{interface}SubnetId") or "*")
     yield from launch(template, {**data, **own}, set(data) - set(own), [subnet], world)
 
 
@@ -133,6 +148,8 @@ def launch(template: Any | None, data: Mapping[str, Any], from_template: set[str
 
     def check(kind: str, name: str, key: str, context: Context) -> Check:
         arn, tags = world.ec2_resource(name) if name.startswith(("sg-", "subnet-", "ami-")) else (world.ec2_arn(kind, name), {})
+        if kind == "key-pair":
+            tags = world.key_pair_tags(name)
         of_template = {"ec2:LaunchTemplate": template_arn, "ec2:IsLaunchTemplateResource": str(key in from_template).lower()} if template_arn else {}
         return Check("ec2:RunInstances", arn, {**resource_tags("ec2", tags), **of_template, **context})
 
@@ -281,6 +298,11 @@ _BY_RULE: Iterable[tuple[Rule, str, str]] = (
     (security_group, "ec2", "UpdateSecurityGroupRuleDescriptionsIngress UpdateSecurityGroupRuleDescriptionsEgress"),
     (existing("InstanceId"), "ec2", "TerminateInstances StopInstances StartInstances RebootInstances GetConsoleOutput"),
     (existing("VolumeId"), "ec2", "DeleteVolume"),
+    (existing("ImageId"), "ec2", "DeregisterImage"),
+    (existing("SnapshotId"), "ec2", "DeleteSnapshot"),
+    (create_image, "ec2", "CreateImage"),
+    (created("key-pair"), "ec2", "CreateKeyPair ImportKeyPair"),
+    (key_pair, "ec2", "DeleteKeyPair"),
     (existing("NetworkInterfaceId"), "ec2", "DeleteNetworkInterface"),
     (ec2_tags, "ec2", "CreateTags DeleteTags"),
     (run_instances, "ec2", "RunInstances"),

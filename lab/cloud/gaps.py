@@ -184,6 +184,25 @@ def _remaining_properties(request: Request, group: Any) -> None:
         group.termination_policies = termination
 
 
+# ---- images
+
+
+def _create_image(backend: EC2Backend, instance_id: str, name: str, description: str, tag_specifications: list[dict[str, Any]]) -> Any:
+    """moto refuses tags for the snapshot."""
+    of_snapshot = [entry for entry in tag_specifications if entry["ResourceType"] == "snapshot"]
+    image = CREATE_IMAGE(backend, instance_id, name, description, [entry for entry in tag_specifications if entry not in of_snapshot])
+    for entry in of_snapshot:
+        for tag in entry["Tags"]:
+            image.ebs_snapshot.add_tag(tag["Key"], tag["Value"])
+    return image
+
+
+def _describe_instance_attribute(backend: EC2Backend, instance_id: str, attribute: str) -> tuple[Any, Any]:
+    """Security groups are those of the network interface, by which moto does not know them."""
+    instance, value = DESCRIBE_INSTANCE_ATTRIBUTE(backend, instance_id, attribute)
+    return instance, value or instance.nics[0].group_set if attribute == "groupSet" else value
+
+
 # ---- launch templates
 
 
@@ -306,6 +325,8 @@ def _page(response: Any, entries: list[Any]) -> tuple[list[Any], dict[str, str]]
 
 
 CREATE_LAUNCH_TEMPLATE = LaunchTemplateBackend.create_launch_template
+CREATE_IMAGE = EC2Backend.create_image
+DESCRIBE_INSTANCE_ATTRIBUTE = EC2Backend.describe_instance_attribute
 CREATE_VERSION = LaunchTemplate.create_version
 
 
@@ -434,6 +455,8 @@ def _console_answer(consoles: Mapping[str, str]) -> Callable[[Any], ActionResult
 def install(settings: Callable[[], Settings], consoles: Mapping[str, str]) -> Callable[[], None]:
     """Puts these into moto; returns what takes them out again."""
     return patched(
+        (EC2Backend, "create_image", _create_image),
+        (EC2Backend, "describe_instance_attribute", _describe_instance_attribute),
         (EC2Backend, "create_launch_template", _create_launch_template),
         (LaunchTemplate, "create_version", _create_version),
         (LaunchTemplate, "get_version", _get_version),

@@ -42,6 +42,10 @@ class World:
     def launch_template(self, template_id: str, name: str) -> Any | None:
         return self.ec2.launch_templates.get(template_id or self.ec2.launch_template_name_to_ids.get(name, ""))
 
+    def key_pair_tags(self, name: str) -> Tags:
+        found = self.ec2.key_pairs.get(name)
+        return dict(self.ec2.tags.get(found.id, {})) if found else {}
+
     def security_group_id(self, group_id: str, name: str) -> str:
         if group_id:
             return group_id

@@ -22,6 +22,7 @@ EC2 = "arn:{partition}:ec2:{region}:{account}:"
 LAUNCH_TEMPLATE, SECURITY_GROUP, VPC = f"{EC2}launch-template/*", f"{EC2}security-group/*", f"{EC2}vpc/*"
 INSTANCE, VOLUME, NETWORK_INTERFACE = f"{EC2}instance/*", f"{EC2}volume/*", f"{EC2}network-interface/*"
 SUBNET, KEY_PAIR, IMAGE = f"{EC2}subnet/*", f"{EC2}key-pair/*", "arn:{partition}:ec2:{region}::image/*"
+SNAPSHOT = "arn:{partition}:ec2:{region}::snapshot/*"
 PARAMETERS = "arn:{partition}:ssm:{region}:{account}:parameter{ssm_prefix}/*"
 #: Join bundles, each named after its instance; and what instances say of why they did not join.
 BUNDLES, EVIDENCE = (f"arn:{{partition}}:ssm:{{region}}:{{account}}:parameter{{ssm_prefix}}/{folder}/*" for folder in ("nodes", "failures"))
@@ -37,6 +38,10 @@ MADE_OURS: Condition = {"StringEquals": {"aws:RequestTag/fpga.hybrid/cluster-id"
 #: What a grant may depend on in the declaration (_iam.Scope.features).
 LAUNCH_CONFIGURATIONS, INSTANCE_PROFILES, KEY_PAIRS = "launch_configurations", "instance_profiles", "key_pairs"
 SUBNETS, DEFAULT_VPC = "subnets", "default_vpc"
+
+#: What a build of an image has started, or made. It carries no cluster's id (_image_builds.py).
+OF_A_BUILD: Condition = {"StringEquals": {"aws:ResourceTag/fpga.hybrid/image-of": "{cluster_name}"}}
+MADE_BY_A_BUILD: Condition = {"StringEquals": {"aws:RequestTag/fpga.hybrid/image-of": "{cluster_name}"}}
 
 
 @dataclass(frozen=True)
@@ -226,4 +231,60 @@ INSTANCES = Identity(
     trusted="ec2",
 )
 
-IDENTITIES: Mapping[str, Identity] = {identity.name: identity for identity in (POOLS, INVENTORY, KEEPER, AUTOSCALER, INSTANCES)}
+IMAGES = Identity(
+    "image",
+    "Runs image.yml -e image_target=ec2 with SSH: starts an instance, makes an AMI of it, ends it, and removes older AMIs of its own.",
+    (
+        Grant(
+            "LookBeforeBuilding",
+            (
+                "autoscaling:DescribeLaunchConfigurations",
+                "ec2:DescribeImageAttribute",
+                "ec2:DescribeImages",
+                "ec2:DescribeInstanceAttribute",
+                "ec2:DescribeInstanceStatus",
+                "ec2:DescribeInstances",
+                "ec2:DescribeKeyPairs",
+                "ec2:DescribeLaunchTemplateVersions",
+                "ec2:DescribeLaunchTemplates",
+                "ec2:DescribeSecurityGroups",
+                "ec2:DescribeSubnets",
+                "ec2:DescribeTags",
+            ),
+        ),
+        Grant("MakeKeyPairAndSecurityGroup", ("ec2:CreateSecurityGroup", "ec2:ImportKeyPair"), (KEY_PAIR, SECURITY_GROUP), MADE_BY_A_BUILD),
+        Grant("MakeTheSecurityGroupInAVpc", ("ec2:CreateSecurityGroup",), (VPC,)),
+        Grant(
+            "OpenAndRemoveTheSecurityGroup",
+            ("ec2:AuthorizeSecurityGroupIngress", "ec2:DeleteSecurityGroup"),
+            (SECURITY_GROUP,),
+            OF_A_BUILD,
+        ),
+        Grant("RemoveTheKeyPair", ("ec2:DeleteKeyPair",), (KEY_PAIR,), OF_A_BUILD),
+        Grant("StartAnInstanceWithThem", ("ec2:RunInstances",), (KEY_PAIR, SECURITY_GROUP), OF_A_BUILD),
+        Grant("StartAnInstanceSomewhere", ("ec2:RunInstances",), (IMAGE, NETWORK_INTERFACE, SNAPSHOT, SUBNET)),
+        Grant(
+            "StartAnInstance",
+            ("ec2:RunInstances",),
+            (INSTANCE,),
+            {"StringEquals": {**MADE_BY_A_BUILD["StringEquals"], "ec2:MetadataHttpTokens": "required"}},
+        ),
+        Grant("StartAnInstanceWithADisk", ("ec2:RunInstances",), (VOLUME,), MADE_BY_A_BUILD),
+        Grant("MakeAnImageOfTheInstanceAndEndIt", ("ec2:CreateImage", "ec2:StopInstances", "ec2:TerminateInstances"), (INSTANCE,), OF_A_BUILD),
+        Grant("MakeTheImage", ("ec2:CreateImage",), (IMAGE, SNAPSHOT), MADE_BY_A_BUILD),
+        Grant("RemoveOlderImages", ("ec2:DeleteSnapshot", "ec2:DeregisterImage"), (IMAGE, SNAPSHOT), OF_A_BUILD),
+        Grant(
+            "TagWhatTheBuildMakes",
+            ("ec2:CreateTags",),
+            (IMAGE, INSTANCE, KEY_PAIR, SECURITY_GROUP, SNAPSHOT, VOLUME),
+            {
+                "StringEquals": {
+                    **MADE_BY_A_BUILD["StringEquals"],
+                    "ec2:CreateAction": ("CreateImage", "CreateSecurityGroup", "ImportKeyPair", "RunInstances"),
+                }
+            },
+        ),
+    ),
+)
+
+IDENTITIES: Mapping[str, Identity] = {identity.name: identity for identity in (POOLS, INVENTORY, KEEPER, AUTOSCALER, INSTANCES, IMAGES)}

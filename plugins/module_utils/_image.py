@@ -25,6 +25,8 @@ AGAIN = "Run playbook image on it again, whose last step takes it out."
 TOLD = 4
 
 MACHINE_ID = "/etc/machine-id"
+#: Which instance a system is, noted by cloud-init at each boot; taken out with the rest of its memory.
+INSTANCE_ID = "/var/lib/cloud/data/instance-id"
 RESOLVER = "/etc/resolv.conf"
 HOSTS = "/etc/hosts"
 #: What the image's own resolv.conf and hosts are called while ours are in their place.
@@ -66,6 +68,7 @@ class Unwanted:
     """Files that no image may hold. A pattern that ends with /** means all files below a folder; links are never followed.
 
     accepts: contents that are fine. emptied: taken out by leaving the file without content. links: links count, too, which elsewhere hold nothing.
+    renewed: an instance that runs writes it again at any time. in_use: it needs it for as long as it runs, and it is made anew at each boot.
     """
 
     what: str
@@ -75,6 +78,8 @@ class Unwanted:
     accepts: tuple[bytes, ...] = ()
     emptied: bool = False
     links: bool = False
+    renewed: bool = False
+    in_use: bool = False
 
     def found(self, root: str = "") -> list[str]:
         """The paths that are there, as seen in the image."""
@@ -119,9 +124,9 @@ UNWANTED = (
         emptied=True,
     ),
     Unwanted("systemd's random seed", "which every instance would begin with", ("/var/lib/systemd/random-seed", "/var/lib/systemd/credential.secret")),
-    Unwanted("logs", "which tell of the building, not of the instance", ("/var/log/**", "/var/log/journal/*"), keep=LOGINS_SEEN, accepts=(b"",)),
+    Unwanted("logs", "which tell of the building, not of the instance", ("/var/log/**", "/var/log/journal/*"), keep=LOGINS_SEEN, accepts=(b"",), renewed=True),
     # What writes them does so only where they are.
-    Unwanted("records of logins", "which tell of the building, not of the instance", LOGINS_SEEN, accepts=(b"",), emptied=True),
+    Unwanted("records of logins", "which tell of the building, not of the instance", LOGINS_SEEN, accepts=(b"",), emptied=True, renewed=True),
     Unwanted("package lists", "which age in an image", ("/var/lib/apt/lists/**",), keep=("*/lock",)),
     Unwanted("cached packages", "which only take room", ("/var/cache/apt/*.bin", "/var/cache/apt/archives/**"), keep=("*/lock",)),
     Unwanted("shell histories", "which hold what somebody typed", at_home(".*_history", ".lesshst", ".viminfo", ".wget-hsts")),
@@ -157,16 +162,27 @@ UNWANTED = (
         ("/etc/kubernetes/pki/**", "/etc/cni/net.d/*", "/var/lib/cni/*", "/etc/systemd/system/kubelet.service.d/20-fpga-hybrid.conf"),
     ),
     Unwanted("etcd's data", "which are a cluster's", ("/var/lib/etcd/*",)),
-    Unwanted("the builder's resolver", "which instances do not reach; their network tells them theirs", (RESOLVER,)),
+    Unwanted("the builder's resolver", "which instances do not reach; their network tells them theirs", (RESOLVER,), in_use=True),
     Unwanted("a name of the builder's", "which every instance would have", ("/etc/hostname",), accepts=(b"localhost",)),
     Unwanted(
         "leases of addresses, or names of network cards",
         "which are those of the machine that built it",
         ("/var/lib/dhcp/*.leases", "/var/lib/dhcp/*.leases6", "/etc/udev/rules.d/70-persistent-net.rules"),
+        renewed=True,
     ),
-    Unwanted("what lies in folders for a while", "which nobody needs any more", ("/tmp/*", "/tmp/.*", "/var/tmp/*", "/var/tmp/.*"), links=True),  # noqa: S108  (looked at, not used)
+    Unwanted(
+        "what lies in folders for a while",
+        "which nobody needs any more",
+        ("/tmp/*", "/tmp/.*", "/var/tmp/*", "/var/tmp/.*"),  # noqa: S108  (looked at, not used)
+        links=True,
+        renewed=True,
+    ),
     Unwanted("a refusal to start services", "with which packages that are installed later start nothing", (POLICY, f"{POLICY}.fpga-hybrid-kept")),
 )
+
+#: Of an instance that runs: what can be taken out, and what can be held against it afterwards.
+UNWANTED_RUNNING = tuple(rule for rule in UNWANTED if not rule.in_use)
+HELD_RUNNING = tuple(rule for rule in UNWANTED_RUNNING if not rule.renewed)
 
 
 def matching(root: str, pattern: str) -> t.Iterator[str]:
@@ -183,9 +199,14 @@ def listed(paths: t.Sequence[str]) -> str:
     return ", ".join(paths[:TOLD]) + (f" and {more} more" if more > 0 else "")
 
 
-def unwanted(root: str = "") -> list[tuple[Unwanted, list[str]]]:
-    """What is there of UNWANTED, for the cleaning and for the check alike."""
-    return [(rule, paths) for rule in UNWANTED if (paths := rule.found(root))]
+def unwanted(root: str = "", rules: t.Sequence[Unwanted] = UNWANTED) -> list[tuple[Unwanted, list[str]]]:
+    """What is there of the rules, for the cleaning and for the check alike."""
+    return [(rule, paths) for rule in rules if (paths := rule.found(root))]
+
+
+def instance_here(root: str = "") -> str:
+    """The EC2 instance that this system is, as cloud-init has noted it; empty if it isn't one, or was cleaned already."""
+    return (read(root, INSTANCE_ID) or "").strip()
 
 
 def elsewhere(root: str, paths: t.Iterable[str]) -> list[str]:
@@ -451,9 +472,9 @@ def _kernel(root: str) -> t.Iterator[Problem]:
         )
 
 
-def held(root: str = "") -> list[Problem]:
+def held(root: str = "", rules: t.Sequence[Unwanted] = UNWANTED) -> list[Problem]:
     """Everything that the image must not hold, all at once."""
-    found = [rule.problem(paths) for rule, paths in unwanted(root)]
+    found = [rule.problem(paths) for rule, paths in unwanted(root, rules)]
     if not os.path.lexists(root + MACHINE_ID):
         found.append(Problem("", MACHINE_ID, "no such file", "an empty file, which systemd fills at boot without setting units back to presets", AGAIN))
     # What an interrupted building leaves.

@@ -24,7 +24,7 @@ options:
       - Which identities. By default all.
       - V(pools) runs pools.yml. V(inventory) only reads, for the inventory plugin and cloud_audit.yml.
       - V(keeper) is the program of role C(fpga.hybrid.keeper), V(autoscaler) what role C(fpga.hybrid.autoscaler) runs.
-        V(instance) is the role of the instances themselves.
+        V(instance) is the role of the instances themselves. V(image) runs C(image.yml -e image_target=ec2).
     type: list
     elements: str
     default: []

@@ -99,6 +99,13 @@ options:
         of its own, which isn't seen here, the modules must be there.
     type: bool
     default: false
+  running:
+    description:
+      - Whether it is an instance that runs, of which an image is to be made, and no folder. What its own services write at any time (logs, leases, records of
+        logins, C(/tmp)) and the C(resolv.conf) that it needs are not held against it then.
+    type: bool
+    default: false
+    version_added: 0.2.0
   root:
     description: Another folder than C(/), for tests.
     type: path
@@ -195,6 +202,7 @@ def main() -> None:
             "registries": texts,
             "bootable": {"type": "bool", "default": False},
             "swap_off": {"type": "bool", "default": True},
+            "running": {"type": "bool", "default": False},
             "root": {"type": "path", "default": "/"},
         },
         supports_check_mode=True,
@@ -211,7 +219,8 @@ def main() -> None:
         swap_off=params["swap_off"],
         bootable=params["bootable"],
     )
-    problems = [*_image.lacking(wanted, root), *not_running(module, params["runs"], root), *_image.held(root)]
+    rules = _image.HELD_RUNNING if params["running"] else _image.UNWANTED
+    problems = [*_image.lacking(wanted, root), *not_running(module, params["runs"], root), *_image.held(root, rules)]
     if problems:
         told = listing(problems)
         module.fail_json(msg=f"This is no image for instances, for {len(set(problems))} reasons:\n{told}", problems=[problem.as_dict() for problem in problems])

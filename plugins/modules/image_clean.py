@@ -14,8 +14,8 @@ description:
   - Removes host keys, logs, package lists, histories, keys of whoever built it, cloud-init's memory and the state of a node, and leaves an empty machine id,
     so that every instance begins as the first one did. M(fpga.hybrid.image_check) refuses an image that holds any of them.
   - Secrets in other files are not removed, because only you can know what they are for; M(fpga.hybrid.image_check) finds them.
-  - Never for a host that is in use. A root of which systemd runs is refused, and so is one in which anything to be taken out is on another file system or
-    mount than the root, because that is not the image's own.
+  - Never for a host that is in use. A root of which systemd runs is refused, unless it is the instance that O(instance_id) names, and so is one in which
+    anything to be taken out is on another file system or mount than the root, because that is not the image's own.
 attributes:
   check_mode:
     support: full
@@ -28,6 +28,13 @@ attributes:
     description: Works on Debian and Ubuntu.
     platforms: debian
 options:
+  instance_id:
+    description:
+      - The EC2 instance that this is, started for nothing but to make an image of it. Any other machine is refused, by what cloud-init has noted there.
+      - What is on other file systems than the root is left alone then, and so is the C(resolv.conf) that it needs.
+    type: str
+    default: ""
+    version_added: 0.2.0
   root:
     description: Another folder than C(/), for tests.
     type: path
@@ -67,14 +74,21 @@ def take_out(path: str, *, emptied: bool) -> None:
 
 
 def main() -> None:
-    module = AnsibleModule(argument_spec={"root": {"type": "path", "default": "/"}}, supports_check_mode=True)
-    root = module.params["root"].rstrip("/")
-    if os.path.isdir(f"{root}/run/systemd/system"):
+    module = AnsibleModule(argument_spec={"instance_id": {"type": "str", "default": ""}, "root": {"type": "path", "default": "/"}}, supports_check_mode=True)
+    root, instance = module.params["root"].rstrip("/"), module.params["instance_id"]
+    if instance and instance != _image.instance_here(root):
+        module.fail_json(
+            msg=f"{_image.INSTANCE_ID}: found {_image.instance_here(root) or 'none'}, expected {instance}, the instance that was started for this image: "
+            "nothing was removed. Run playbook image again, which starts one."
+        )
+    if not instance and os.path.isdir(f"{root}/run/systemd/system"):
         msg = "This is a running system, not an image: nothing was removed. Unpack the image into a folder and run playbook image on that."
         module.fail_json(msg=msg)
-    found = _image.unwanted(root)
+    found = _image.unwanted(root, _image.UNWANTED_RUNNING if instance else _image.UNWANTED)
     foreign = _image.elsewhere(root, (path for _rule, paths in found for path in paths))
-    if foreign:
+    if instance:
+        found = [(rule, left) for rule, paths in found if (left := [path for path in paths if path not in foreign])]
+    elif foreign:
         module.fail_json(
             msg=f"{_image.listed(foreign)}: on another file system or mount than the image's root, so that it is not the image's own; nothing was removed. "
             "Unmount it (umount), then run playbook image again."

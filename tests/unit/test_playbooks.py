@@ -25,7 +25,7 @@ def entry_points(play):
 
 def is_for_hosts(play):
     """An image is none: it belongs to no cluster, and begin says first whether it can be made."""
-    return play.get("hosts", "localhost") not in ("localhost", "fpga_hybrid_image")
+    return not {"localhost", "fpga_hybrid_image"}.issuperset(play.get("hosts", "localhost").split(":"))
 
 
 CHANGING = [name for name, plays in PLAYBOOKS.items() if any(roles(play) - READERS for play in plays if is_for_hosts(play))]

@@ -41,6 +41,6 @@ def test_policies_are_written_without_asking_aws(site: Site) -> None:
     assert site.cloud.calls() == []
     written = {path.name: json.loads(path.read_text()) for path in (site.folder / "iam").glob("*.json")}
     assert sorted(written) == [
-        f"{identity}.{kind}.json" for identity in ("autoscaler", "instance", "inventory", "keeper", "pools") for kind in ("cloudformation", "policy")
+        f"{identity}.{kind}.json" for identity in ("autoscaler", "image", "instance", "inventory", "keeper", "pools") for kind in ("cloudformation", "policy")
     ]
     assert written["pools.policy.json"]["Version"] == "2012-10-17"

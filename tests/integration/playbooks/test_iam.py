@@ -13,7 +13,7 @@ from botocore.exceptions import ClientError
 
 from tests.integration.playbooks.controller import ID, OTHER_ID, POOL, Site
 
-FILES = sorted(f"{name}.{kind}.json" for name in ("autoscaler", "instance", "inventory", "keeper", "pools") for kind in ("cloudformation", "policy"))
+FILES = sorted(f"{name}.{kind}.json" for name in ("autoscaler", "image", "instance", "inventory", "keeper", "pools") for kind in ("cloudformation", "policy"))
 
 
 def actions(policy: dict[str, Any]) -> set[str]:
@@ -47,7 +47,7 @@ def test_it_says_where_the_policies_are_wider_than_need_be(site: Site) -> None:
         ({}, "expected an absolute path. Name the folder for the policies: -e dest=DIR."),
         (
             {"dest": "/nowhere", "iam_identities": ["beekeeper"]},
-            "identities: found beekeeper; expected some of pools, inventory, keeper, autoscaler, instance.",
+            "identities: found beekeeper; expected some of pools, inventory, keeper, autoscaler, instance, image.",
         ),
         ({"dest": "/nowhere", "iam_path": "fpga"}, "iam_path: found 'fpga'; expected a path"),
         ({"dest": "/nowhere", "cluster_node_pools": [], "cluster_aws_region": None}, "cluster.region: found nothing"),

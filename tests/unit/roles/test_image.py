@@ -36,9 +36,27 @@ def told(run):
 
 
 def test_another_target_is_refused_with_what_there_is_instead(site, tmp_path):
-    said = told(site.run(PLAYS, image_target="ec2", image_root=unpacked(tmp_path / "image")))
-    assert "image_target: found ec2, expected chroot. Making an AMI out of a running instance (ec2) is not there yet" in said
-    assert "image_target: found docker, expected chroot." in told(site.run(PLAYS, image_target="docker", image_root=unpacked(tmp_path / "image")))
+    said = told(site.run(PLAYS, image_target="docker", image_root=unpacked(tmp_path / "image")))
+    assert "image_target: found docker, expected chroot (a folder on this machine) or ec2 (an AMI, out of an instance that is started for it)." in said
+
+
+EC2 = {"image_target": "ec2", "cluster_aws_region": "us-east-1", "image_ssh_from": "203.0.113.7/32"}
+
+
+@pytest.mark.parametrize(
+    ("options", "variables", "message"),
+    [
+        ([], {"image_ssh_from": "0.0.0.0/0"}, ["image_ssh_from: found 0.0.0.0/0, expected the address from which AWS sees this controller"]),
+        ([], {"image_keep": 0}, ["image_keep: found 0, expected 1 or more"]),
+        ([], {"image_connection": "ssm"}, ["image_instance_profile, image_ssm_bucket: found nothing, expected with image_connection=ssm both"]),
+        (["--tags", "check"], {}, ["--tags: found check, expected none, because an AMI is made of all parts"]),
+    ],
+)
+def test_what_no_ami_can_be_made_with_is_refused_before_aws_is_asked(site, options, variables, message):
+    """AWS' address is one where nobody listens."""
+    said = told(site.run(PLAYS, *options, **{**EC2, "cluster_aws_endpoint_url": "http://127.0.0.1:1", **variables}))
+    assert [text for text in message if text not in said] == []
+    assert "Look for the image to begin with" not in said
 
 
 @pytest.mark.parametrize("root", [{}, {"image_root": "/"}, {"image_root": "/.."}, {"image_root": "relative/folder"}, {"image_root": "/nowhere/at/all"}])

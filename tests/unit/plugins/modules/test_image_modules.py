@@ -283,3 +283,56 @@ def test_all_findings_come_at_once(root, call):
     variables = {problem["variable"] for problem in result["problems"]}
     assert {"unit kubelet.service", "package kubelet", "/etc/containerd/config.toml", "/etc/machine-id", "/var/log/wtmp"} <= variables
     assert result["msg"].startswith(f"This is no image for instances, for {len(result['problems'])} reasons:\n- ")
+
+
+# An instance that runs, of which an image is made
+
+INSTANCE = "i-0123456789abcdef0"
+
+
+@pytest.fixture
+def instance(root):
+    for path, text in {
+        "var/lib/cloud/data/instance-id": f"{INSTANCE}\n",
+        "etc/ssh/ssh_host_rsa_key": "key",
+        "etc/resolv.conf": "nameserver 10.0.0.2\n",
+        "var/log/syslog": "booted\n",
+        "tmp/x": "x",
+    }.items():
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_text(text)
+    (root / "run/systemd/system").mkdir(parents=True)
+    return root
+
+
+@pytest.mark.parametrize("other", ["", "i-0fedcba9876543210"])
+def test_a_running_system_is_cleaned_only_if_it_is_the_instance_that_was_started_for_the_image(instance, call, other):
+    before = tree(instance)
+    answer = call(image_clean, instance_id=other)
+    assert answer["failed"]
+    assert "nothing was removed" in answer["msg"]
+    assert tree(instance) == before
+
+
+def test_a_machine_that_is_no_instance_is_never_cleaned_as_one(instance, call):
+    (instance / "var/lib/cloud/data/instance-id").unlink()
+    assert f"instance-id: found none, expected {INSTANCE}" in call(image_clean, instance_id=INSTANCE)["msg"]
+    assert (instance / "etc/ssh/ssh_host_rsa_key").exists()
+
+
+def test_of_an_instance_all_is_taken_out_but_what_it_needs_as_long_as_it_runs(instance, call):
+    call(image_clean, instance_id=INSTANCE)
+    assert sorted(tree(instance)) == ["etc/machine-id", "etc/resolv.conf"]
+
+
+def test_what_an_instances_services_write_again_is_not_held_against_it_and_all_else_is(instance, call):
+    call(image_clean, instance_id=INSTANCE)
+    (instance / "var/log/syslog").write_text("cleaned\n")
+
+    def found(**options):
+        return {problem["variable"] for problem in call(image_check, **options)["problems"]}
+
+    assert {"/var/log/syslog", "/etc/resolv.conf"} <= found()
+    assert not {"/var/log/syslog", "/etc/resolv.conf"} & found(running=True)
+    (instance / "etc/ssh/ssh_host_rsa_key").write_text("key")
+    assert "/etc/ssh/ssh_host_rsa_key" in found(running=True)
