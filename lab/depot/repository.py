@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import os
 import shutil
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,8 @@ from lab.depot.base import Cache, run
 from lab.files import write_atomically
 
 SIGNER = "fpga.hybrid lab depot"
+#: For gpg-agent to end when it is told to.
+AGENT_SECONDS = 5
 
 
 def architecture() -> str:
@@ -29,8 +32,15 @@ class Signer:
         try:
             return run(["gpg", "--homedir", self.home, "--batch", "--yes", "--no-tty", *arguments], stdin=stdin)
         finally:
-            # The agent would outlive us.
-            run(["gpgconf", "--homedir", self.home, "--kill", "all"])
+            self._end_agent()
+
+    def _end_agent(self) -> None:
+        """It would outlive us; and it says that it ends before it does, so that whoever asks next may find one that answers no more."""
+        run(["gpgconf", "--homedir", self.home, "--kill", "all"])
+        socket = Path(run(["gpgconf", "--homedir", self.home, "--list-dirs", "agent-socket"]).strip())
+        deadline = time.monotonic() + AGENT_SECONDS
+        while socket.exists() and time.monotonic() < deadline:
+            time.sleep(0.01)
 
     def fingerprint(self) -> str:
         for line in self._gpg("--list-secret-keys", "--with-colons").splitlines():

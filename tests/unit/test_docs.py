@@ -25,8 +25,15 @@ PLUGINS = {path.stem for folder in ("modules", "inventory", "action") for path i
 SHORT = {"allow_disruption", "aws_iam", "break_lock", "confirm", "dest", "force", "purge", "state"}
 
 
+class Loader(yaml.SafeLoader):
+    """Takes Ansible's own tag."""
+
+
+Loader.add_constructor("!unsafe", lambda loader, node: loader.construct_scalar(node))
+
+
 def loaded(path: Path) -> dict:
-    return (yaml.safe_load(path.read_text()) or {}) if path.exists() else {}
+    return (yaml.load(path.read_text(), Loader) or {}) if path.exists() else {}
 
 
 def declared() -> set[str]:

@@ -286,6 +286,17 @@ def test_a_repository_is_signed_and_forgets_what_is_no_longer_in_it(builder: deb
     assert changed.returncode != 0
 
 
+def test_each_question_to_gpg_is_answered_by_an_agent_that_has_not_been_told_to_end(signer: repository.Signer, tmp_path: Path) -> None:
+    """One that has been answers nobody: "can't connect to the agent: End of file", now and then."""
+    (tmp_path / "Release").write_text("Origin: x\n")
+    socket = Path(
+        subprocess.run(["gpgconf", "--homedir", signer.home, "--list-dirs", "agent-socket"], capture_output=True, text=True, check=True).stdout.strip()
+    )
+    for _round in range(3):
+        signer.sign(tmp_path / "Release")
+        assert not socket.exists()
+
+
 def test_a_flat_repository_has_its_key_beside_it(builder: debs.Builder, signer: repository.Signer, tmp_path: Path) -> None:
     package = builder.build(SPECS["kubectl"])
     repository.publish_flat(tmp_path / "deb", {package.name: package}, signer, label="isv:kubernetes:core")

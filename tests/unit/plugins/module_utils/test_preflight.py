@@ -205,7 +205,7 @@ CONTROL_PLANE = {
     "etcd": (replace(FRESH, listeners=(Listener("tcp", 2379, ""),)), "cp1, port 2379/tcp: another program listens there"),
     "VPN port": (
         replace(FRESH, listeners=(Listener("udp", 1194, "wg"),)),
-        "cp1, port 1194/udp: wg listens there; expected nobody but openvpn. Stop wg, or choose another",
+        "cp1, port 1194/udp: wg listens there; expected nobody but openvpn or openvpn-openssl. Stop wg, or choose another",
     ),
     "Kubernetes": (replace(JOINED, running_kubernetes="1.35.9"), "cp1, cluster_kubernetes_version: the control plane runs 1.35.9; expected 1.36.3"),
 }
