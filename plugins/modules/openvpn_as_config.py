@@ -68,7 +68,7 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-keys:
+changed_keys:
   description: The keys that were, or would be, written or taken out.
   returned: success
   type: list
@@ -122,7 +122,7 @@ def main() -> None:
             os.unlink(params["pending"])
     except access_server.AccessServerError as error:
         module.fail_json(msg=str(error))
-    module.exit_json(changed=due, keys=[change.key for change in changes], restarted=due, diff=access_server.diff(changes))
+    module.exit_json(changed=due, changed_keys=[change.key for change in changes], restarted=due, diff=access_server.diff(changes))
 
 
 if __name__ == "__main__":

@@ -73,7 +73,7 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-keys:
+changed_keys:
   description: The properties that were, or would be, written or taken out.
   returned: success
   type: list
@@ -148,7 +148,7 @@ def main() -> None:
     if session.startswith("not cut"):
         module.fail_json(msg=f"{name} is denied and cannot return, but the session could not be ended ({session}). Restart Access Server: sacli start")
     keys = [change.key for change in changes]
-    module.exit_json(changed=bool(changes) or session == "cut", keys=keys, diff=access_server.diff(changes), **result)
+    module.exit_json(changed=bool(changes) or session == "cut", changed_keys=keys, diff=access_server.diff(changes), **result)
 
 
 if __name__ == "__main__":

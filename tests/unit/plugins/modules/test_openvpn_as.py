@@ -75,7 +75,7 @@ def test_only_what_differs_is_written_and_one_restart_applies_it(server, configu
     ]
     assert server.verbs().count("ConfigQuery") == 1
     assert server.applied["vpn.daemon.0.listen.port"] == "1194"
-    assert result["keys"] == ["vpn.daemon.0.listen.port", "vpn.server.daemon.enable"]
+    assert result["changed_keys"] == ["vpn.daemon.0.listen.port", "vpn.server.daemon.enable"]
     assert result["diff"] == {
         "before": "vpn.daemon.0.listen.port=443\nvpn.server.daemon.enable=true\n",
         "after": "vpn.daemon.0.listen.port=1194\nvpn.server.daemon.enable=false\n",
@@ -94,20 +94,22 @@ def test_a_check_tells_what_a_run_then_does_and_writes_nothing(server, configure
     told = configure(check=True, settings=settings)
     assert (written(server), pending.exists(), pending.parent.exists()) == ([], False, False)
     did = configure(settings=settings)
-    assert {key: told[key] for key in ("changed", "restarted", "keys", "diff")} == {key: did[key] for key in ("changed", "restarted", "keys", "diff")}
+    assert {key: told[key] for key in ("changed", "restarted", "changed_keys", "diff")} == {
+        key: did[key] for key in ("changed", "restarted", "changed_keys", "diff")
+    }
     assert told["changed"] is True
 
 
 def test_a_check_of_a_host_without_access_server_tells_all(call, tmp_path):
     result = call("openvpn_as_config", check=True, settings={"cs.https.port": 943}, program=str(tmp_path / "nowhere"), pending=str(tmp_path / "p"))
-    assert (result["changed"], result["keys"]) == (True, ["cs.https.port"])
+    assert (result["changed"], result["changed_keys"]) == (True, ["cs.https.port"])
 
 
 def test_a_key_that_is_null_and_those_of_a_family_that_nobody_wants_go(server, configure):
     result = configure(
         settings={"vpn.server.routing.private_network.1": "10.1.0.0/16", "cs.https.port": None}, exclusive=["vpn.server.routing.private_network."]
     )
-    assert result["keys"] == ["vpn.server.routing.private_network.1", "cs.https.port", "vpn.server.routing.private_network.0"]
+    assert result["changed_keys"] == ["vpn.server.routing.private_network.1", "cs.https.port", "vpn.server.routing.private_network.0"]
     assert "vpn.server.routing.private_network.0" not in server.applied
     assert "cs.https.port" not in server.applied
 
@@ -223,7 +225,7 @@ def test_who_is_taken_out_is_denied_cut_off_and_without_an_address(server, user)
     user(name="notebook", properties={"access_to.0": "+ROUTE:10.0.0.0/8"})
     server.connect("notebook")
     result = user(name="notebook", state="absent")
-    assert (result["changed"], result["session"], result["keys"]) == (True, "cut", ["prop_deny", "prop_autologin"])
+    assert (result["changed"], result["session"], result["changed_keys"]) == (True, "cut", ["prop_deny", "prop_autologin"])
     assert server.users["notebook"]["prop_deny"] == "true"
     assert user(name="notebook", state="absent")["changed"] is False
 
