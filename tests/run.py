@@ -52,7 +52,8 @@ UNITS = (
 )
 #: What takes minutes, and aws_fpga, whose installation the instances' image of `make evaluate` goes through anyway.
 SLOW_SCENARIOS = ("aws_fpga", "fpga_device_plugin", "kubeadm", "openvpn", "xrt")
-AWX_TESTS = sorted((ROOT / "tests" / "integration" / "playbooks").glob("test_awx*.py"))
+#: Playbooks whose tests take minutes: awx.yml, and image.yml in AWS.
+SLOW_PLAYBOOKS = tuple(f"tests/integration/playbooks/test_{name}.py" for name in ("awx", "awx_jobs", "image"))
 NEWEST_ROOT = CACHE / "debian-13-root"
 #: The steps that measure coverage, and the least that they have to reach together, in percent.
 MEASURED, COVERAGE = ("unit", "aws", "playbooks_aws"), 90
@@ -210,12 +211,13 @@ def aws() -> None:
 
 def playbooks_aws() -> None:
     """Playbooks and modules against the lab's AWS."""
-    pytest("playbooks_aws", "tests/integration/playbooks", "-n", "2", *(f"--ignore={path.relative_to(ROOT)}" for path in AWX_TESTS))
+    print(f"in `make test-all` only, to keep this short: {', '.join(SLOW_PLAYBOOKS)}")
+    pytest("playbooks_aws", "tests/integration/playbooks", "-n", "2", *(f"--ignore={path}" for path in SLOW_PLAYBOOKS))
 
 
-def awx() -> None:
-    """awx.yml against a double of AWX, and every job template as AWX runs it, by ansible-runner."""
-    pytest("awx", *(str(path.relative_to(ROOT)) for path in AWX_TESTS), "-n", "2")
+def playbooks_slow() -> None:
+    """An AMI of the lab's AWS; awx.yml against a double of AWX, and every job template as AWX runs it, by ansible-runner."""
+    pytest("playbooks_slow", *SLOW_PLAYBOOKS, "-n", "2")
 
 
 def admission() -> None:
@@ -343,7 +345,7 @@ LINT: tuple[Callable[[], None], ...] = (ruff, mypy, yamllint, ansible_lint, docu
 QUICK = (*LINT, unit, aws, playbooks_aws, admission, coverage, sanity, sanity_newest, molecule)
 LAB = (lab_hosts, check_fresh, make_lab, make_lab_again, lab_tests, evaluate)
 CI = (*LAB, *QUICK)
-ALL = (*CI, ansible_units, importer, awx, molecule_slow, lab_tests_slow, bench_site, bench_bootstrap, bench_device_plugin, machine_clean)
+ALL = (*CI, ansible_units, importer, playbooks_slow, molecule_slow, lab_tests_slow, bench_site, bench_bootstrap, bench_device_plugin, machine_clean)
 STEPS = {step.__name__: step for step in ALL}
 #: Steps whose tests have a row each in the table of results.
 TOLD_ONE_BY_ONE = ("lab_tests", "lab_tests_slow")
