@@ -65,7 +65,7 @@ def _digest(text: str) -> str:
 
 
 def _gone(builder: str, me: Holder) -> bool:
-    return bool(builder) and is_dead(_read(builder), _read(_written(me))) if _is_builder(builder) else False
+    return _is_builder(builder) and is_dead(_read(builder), _read(_written(me)))
 
 
 def _is_builder(text: str) -> bool:

@@ -24,6 +24,8 @@ from ansible_collections.fpga.hybrid.plugins.module_utils import _command
 from ansible_collections.fpga.hybrid.plugins.module_utils._problems import Problem
 
 SACLI = "/usr/local/openvpn_as/scripts/sacli"
+#: Options that every module for Access Server has (documentation fragment openvpn_as).
+ARGUMENTS: dict[str, t.Any] = {"wait": {"type": "int", "default": 60}, "program": {"type": "path", "default": SACLI}}
 UNIT = "openvpnas.service"
 #: Connections without a subscription (the vendor's own documentation).
 FREE_CONNECTIONS = 2

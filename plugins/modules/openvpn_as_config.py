@@ -17,6 +17,7 @@ description:
   - A warm restart cuts every session. Clients come back by themselves, after about 10 seconds.
 author:
   - The fpga.hybrid maintainers (@fpga-hybrid)
+extends_documentation_fragment: fpga.hybrid.openvpn_as
 attributes:
   check_mode:
     support: full
@@ -41,18 +42,10 @@ options:
     type: list
     elements: str
     default: []
-  wait:
-    description: How many seconds to wait at most for Access Server to be up, before and after.
-    type: int
-    default: 60
   pending:
     description: A file that is there while something was written and not yet applied.
     type: path
     default: /etc/fpga-hybrid/vpn/restart-due
-  program:
-    description: Where C(sacli) is.
-    type: path
-    default: /usr/local/openvpn_as/scripts/sacli
 """
 
 EXAMPLES = r"""
@@ -83,13 +76,13 @@ import os
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.fpga.hybrid.plugins.module_utils import _files
 from ansible_collections.fpga.hybrid.plugins.module_utils import _openvpn_as as access_server
 
 
 def mark(path: str) -> None:
     os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
-    with open(path, "w", encoding="utf-8") as stream:
-        stream.write("Settings of Access Server were written and not yet applied. The next run of site.yml does it.\n")
+    _files.write(path, _files.File("Settings of Access Server were written and not yet applied. The next run of site.yml does it.\n"))
 
 
 def main() -> None:
@@ -98,9 +91,8 @@ def main() -> None:
             "settings": {"type": "dict", "required": True},
             "exclusive": {"type": "list", "elements": "str", "default": []},
             "unknown_keys": {"type": "list", "elements": "str", "default": [], "no_log": False},
-            "wait": {"type": "int", "default": 60},
             "pending": {"type": "path", "default": "/etc/fpga-hybrid/vpn/restart-due"},
-            "program": {"type": "path", "default": access_server.SACLI},
+            **access_server.ARGUMENTS,
         },
         supports_check_mode=True,
     )

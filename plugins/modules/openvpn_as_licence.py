@@ -14,6 +14,7 @@ description:
   - Refuses, or with O(report=true) reports, more nodes than may be connected at a time.
 author:
   - The fpga.hybrid maintainers (@fpga-hybrid)
+extends_documentation_fragment: fpga.hybrid.openvpn_as
 attributes:
   check_mode:
     support: full
@@ -49,14 +50,6 @@ options:
     description: The file with the checksum.
     type: path
     default: /etc/fpga-hybrid/vpn/licence.sha256
-  wait:
-    description: How many seconds to wait at most for Access Server to be up.
-    type: int
-    default: 60
-  program:
-    description: Where C(sacli) is.
-    type: path
-    default: /usr/local/openvpn_as/scripts/sacli
 """
 
 EXAMPLES = r"""
@@ -85,6 +78,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.fpga.hybrid.plugins.module_utils import _files
 from ansible_collections.fpga.hybrid.plugins.module_utils import _openvpn_as as access_server
 
 
@@ -98,9 +92,7 @@ def remembered(path: str) -> str:
 
 def remember(path: str, checksum: str) -> None:
     os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w") as stream:
-        stream.write(checksum + "\n")
+    _files.write(path, _files.File(checksum + "\n", 0o600))
 
 
 def look(params: dict[str, Any], sacli: access_server.Sacli) -> tuple[int, str, bool]:
@@ -122,8 +114,7 @@ def main() -> None:
             "report": {"type": "bool", "default": False},
             "host": {"type": "str", "default": ""},
             "remembered": {"type": "path", "default": "/etc/fpga-hybrid/vpn/licence.sha256"},
-            "wait": {"type": "int", "default": 60},
-            "program": {"type": "path", "default": access_server.SACLI},
+            **access_server.ARGUMENTS,
         },
         supports_check_mode=True,
     )

@@ -16,6 +16,7 @@ description:
   - Nodes of a cluster are no matter of this module but of C(fpga-hybrid-vpn), see M(fpga.hybrid.openvpn_authority).
 author:
   - The fpga.hybrid maintainers (@fpga-hybrid)
+extends_documentation_fragment: fpga.hybrid.openvpn_as
 attributes:
   check_mode:
     support: full
@@ -52,14 +53,6 @@ options:
     type: str
     choices: [none, autologin, userlogin]
     default: none
-  wait:
-    description: How many seconds to wait at most for Access Server to be up.
-    type: int
-    default: 60
-  program:
-    description: Where C(sacli) is.
-    type: path
-    default: /usr/local/openvpn_as/scripts/sacli
 """
 
 EXAMPLES = r"""
@@ -119,8 +112,7 @@ def main() -> None:
             "autologin": {"type": "bool", "default": True},
             "properties": {"type": "dict", "default": {}},
             "profile": {"type": "str", "choices": ["none", "autologin", "userlogin"], "default": "none"},
-            "wait": {"type": "int", "default": 60},
-            "program": {"type": "path", "default": access_server.SACLI},
+            **access_server.ARGUMENTS,
         },
         supports_check_mode=True,
     )
