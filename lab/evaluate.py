@@ -92,7 +92,7 @@ class Site:
         say(f"{' '.join(command[:2])}: {time.monotonic() - started:.0f} s")
         return output
 
-    def prepare(self) -> None:
+    def prepare(self, **variables: Any) -> None:
         """Everything that stands before a job waits: policies, users with their keys, node pools, keeper, autoscaler."""
         if not leftovers.has_file(RECORD):
             self.ansible("ansible-playbook", "site.yml", cluster_node_pools=[])
@@ -102,8 +102,8 @@ class Site:
         self.users = {identity: self.account.user(identity, policies) for identity in ("pools", *leftovers.KEYS)}
         for identity, path in leftovers.KEYS.items():
             self.put(path, key_file(self.users[identity]))
-        self.ansible("ansible-playbook", "playbooks/pools.yml", credentials=self.users["pools"])
-        self.ansible("ansible-playbook", "site.yml")
+        self.ansible("ansible-playbook", "playbooks/pools.yml", credentials=self.users["pools"], **variables)
+        self.ansible("ansible-playbook", "site.yml", **variables)
 
     def tell(self, *, shown: bool = True) -> tuple[Figures, str]:
         """The story's figures, and what the run printed if it is not shown."""

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from lab import leftovers
 from lab.run import run, succeeds, wait_until
+from tests.lab.jobs import NAMESPACE, RESOURCE, all_gone, instances, kubectl, pods, run_somewhere, submit, where
 from tests.lab.test_secrets import CACHE, key_lines, shown
 
 if TYPE_CHECKING:
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.lab, pytest.mark.slow]
 
-RESOURCE = "inaccel.com/xgboost.exact"
-NAMESPACE = "default"
 PLANTED = "planted-3f9c1d7be2a84605"
 POLICY = "mutatingadmissionpolicybinding/fpga-hybrid-pods"
 TOLERATION = {"key": "fpga.hybrid/fpga", "operator": "Exists", "effect": "NoSchedule"}
@@ -45,53 +43,6 @@ def site() -> Iterator[Site]:
             yield found
         finally:
             found.take_away()
-
-
-# --- jobs
-
-
-def kubectl(site: Site, *arguments: str, stdin: str | None = None) -> str:
-    return site.control_plane(*leftovers.KUBECTL, *arguments, stdin=stdin)
-
-
-def submit(site: Site, name: str, seconds: int, limits: dict[str, str] | None = None, **spec: Any) -> None:
-    from lab.evaluate import JOB_IMAGE
-
-    limits = {RESOURCE: "4"} if limits is None else limits
-    resources = {"requests": {"cpu": "50m", "memory": "64Mi", **{key: value for key, value in limits.items() if "/" not in key}}}
-    resources["limits"] = {key: value for key, value in limits.items() if "/" in key}
-    container = {"name": "main", "image": JOB_IMAGE, "args": [f"--seconds={seconds}"], "resources": resources}
-    pod = {"restartPolicy": "Never", "terminationGracePeriodSeconds": 1, "containers": [container], **spec}
-    job = {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": name}, "spec": {"backoffLimit": 0, "template": {"spec": pod}}}
-    kubectl(site, "create", "-n", NAMESPACE, "-f", "-", stdin=json.dumps(job))
-
-
-def pods(site: Site, *names: str) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = json.loads(
-        kubectl(site, "get", "pods", "-n", NAMESPACE, "-l", f"batch.kubernetes.io/job-name in ({','.join(names)})", "-o", "json")
-    )["items"]
-    return found
-
-
-def where(site: Site, *names: str) -> dict[str, str]:
-    """Node of each job that runs."""
-    return {
-        pod["metadata"]["labels"]["batch.kubernetes.io/job-name"]: pod["spec"]["nodeName"] for pod in pods(site, *names) if pod["status"]["phase"] == "Running"
-    }
-
-
-def run_somewhere(site: Site, *names: str, seconds: float = 180) -> dict[str, str]:
-    wait_until(lambda: len(where(site, *names)) == len(names), seconds=seconds, what=f"{', '.join(names)} running", every=1)
-    return where(site, *names)
-
-
-def instances() -> list[str]:
-    """Nodes of the pools."""
-    return [name.removeprefix("node/") for name in leftovers.nodes()]
-
-
-def all_gone(site: Site) -> None:
-    wait_until(lambda: not instances() and not site.cars.hosts(), seconds=420, what="every instance and its node gone", every=2)
 
 
 @pytest.fixture(autouse=True)

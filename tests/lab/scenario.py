@@ -1,0 +1,183 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A mishap on the lab, watched every second, and what must be true after each of them: no instance too many, no job lost or doubled, nothing left behind."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from lab import leftovers
+from lab.run import CommandError, run, wait_until
+from tests.lab.jobs import NAMESPACE, all_gone, instances, job_of, kubectl
+
+if TYPE_CHECKING:
+    from lab.evaluate import Site
+
+LIVE = ("pending", "running")
+STATUS = "/var/lib/fpga-hybrid/keeper/status.json"
+PARAMETERS = "/fpga-hybrid/lab"
+#: Holds the on-prem board for as long as scenarios are played, so that every other job needs an instance.
+OCCUPANT = "on-prem"
+#: Seconds from an instance's end to the last trace of it gone.
+GONE_SECONDS = 120
+
+
+class Watch(threading.Thread):
+    """What there was, sampled every second."""
+
+    def __init__(self, site: Site) -> None:
+        super().__init__(daemon=True)
+        self.site = site
+        self.most = 0
+        self.samples = 0
+        self.pods: dict[str, set[str]] = {}
+        self.failure: Exception | None = None
+        self._ec2 = site.cloud.own_client("ec2")
+        self._ended = threading.Event()
+
+    def run(self) -> None:
+        try:
+            while not self._ended.wait(1):
+                self.most = max(self.most, len(alive(self.site, self._ec2)))
+                self.samples += 1
+                self._count_pods()
+        except Exception as error:  # of a thread: it is raised where the scenario ends
+            self.failure = error
+
+    def _count_pods(self) -> None:
+        """By job, every pod that was ever bound to a node."""
+        words = ["podman", "exec", "fpga-hybrid-cp1", *leftovers.KUBECTL, "--request-timeout=5s", "get", "pods", "-n", NAMESPACE, "-o", "json"]
+        done = subprocess.run(words, capture_output=True, text=True, check=False)
+        if done.returncode == 0:  # else the control plane is what the scenario takes away
+            for pod in json.loads(done.stdout)["items"]:
+                if pod["spec"].get("nodeName"):
+                    self.pods.setdefault(job_of(pod), set()).add(pod["metadata"]["uid"])
+
+    def end(self) -> None:
+        self._ended.set()
+        self.join()
+        if self.failure:
+            raise self.failure
+
+
+def alive(site: Site, ec2: Any = None) -> list[str]:
+    found = (ec2 or site.cloud.own_client("ec2")).describe_instances(Filters=[{"Name": "instance-state-name", "Values": list(LIVE)}])
+    return [one["InstanceId"] for reservation in found["Reservations"] for one in reservation["Instances"]]
+
+
+@contextmanager
+def scenario(site: Site, *, launches: int, most: int = 1, again: tuple[str, ...] = ()) -> Iterator[Watch]:
+    """launches: instances that AWS may start at all; most: that may live at the same time; again: jobs that lose a pod with its host."""
+    before = len(site.launched())
+    watch = Watch(site)
+    watch.start()
+    try:
+        yield watch
+        ended = time.monotonic()
+    finally:
+        clear_jobs(site)
+    all_gone(site)
+    wait_until(lambda: not traces(site), seconds=GONE_SECONDS, what="every trace of the instances gone", every=2)
+    watch.end()
+    print(f"nothing left {time.monotonic() - ended:.0f} s after the scenario's last line; at most {watch.most} at the same time in {watch.samples} samples")
+    assert watch.samples > 5
+    assert watch.most <= most, f"found {watch.most} instances at the same time; expected at most {most}"
+    assert len(site.launched()) - before <= launches, [one["InstanceId"] for one in site.launched()[before:]]
+    doubled = {job: uids for job, uids in watch.pods.items() if len(uids) > 1 + again.count(job)}
+    assert not doubled, f"jobs that were started more often than their hosts failed: {doubled}"
+    healthy(site)
+
+
+def clear_jobs(site: Site) -> None:
+    names = kubectl(site, "get", "jobs", "-n", NAMESPACE, "-o", "name").split()
+    if others := [name for name in names if name != f"job.batch/{OCCUPANT}"]:
+        kubectl(site, "delete", "-n", NAMESPACE, *others)
+
+
+def traces(site: Site) -> list[str]:
+    """Of instances: what is still there of them in AWS and in the VPN."""
+    found = [f"instance {name}" for name in alive(site)]
+    ssm = site.cloud.own_client("ssm")
+    for folder in ("nodes", "failures"):
+        pages = ssm.get_paginator("get_parameters_by_path").paginate(Path=f"{PARAMETERS}/{folder}", Recursive=True)
+        found += [f"parameter {parameter['Name']}" for page in pages for parameter in page["Parameters"]]
+    clients = json.loads(site.control_plane("/opt/fpga-hybrid/bin/fpga-hybrid-vpn", "list"))["clients"]
+    found += [f"certificate of {client['name']}" for client in clients if client["name"].startswith("i-") and not client["revoked"]]
+    secrets = json.loads(kubectl(site, "get", "secrets", "-n", "kube-system", "--field-selector", "type=bootstrap.kubernetes.io/token", "-o", "json"))
+    found += [f"token {secret['metadata']['name']}" for secret in secrets["items"] if secret["metadata"]["name"].startswith("bootstrap-token-")]
+    return found + [f"node {name}" for name in instances()]
+
+
+def keeper_status(site: Site) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(site.control_plane("cat", STATUS))
+    return found
+
+
+def groups(site: Site) -> dict[str, dict[str, Any]]:
+    found = site.cloud.own_client("autoscaling").describe_auto_scaling_groups()["AutoScalingGroups"]
+    return {group["AutoScalingGroupName"].removeprefix("lab-"): group for group in found}
+
+
+def healthy(site: Site) -> None:
+    """All nodes Ready, keeper content, no group that wants what it doesn't have."""
+
+    def complaints() -> list[str]:
+        nodes = json.loads(kubectl(site, "get", "nodes", "-o", "json"))["items"]
+        conditions = {node["metadata"]["name"]: {one["type"]: one["status"] for one in node["status"]["conditions"]} for node in nodes}
+        found = [f"node {name} is not Ready" for name, condition in conditions.items() if condition["Ready"] != "True"]
+        found += [f"keeper: {trouble}" for trouble in keeper_status(site)["troubles"].values()]
+        return found + [f"group {name} wants {group['DesiredCapacity']} instances" for name, group in groups(site).items() if group["DesiredCapacity"]]
+
+    wait_until(lambda: not complaints(), seconds=120, what="everything healthy again", every=2)
+
+
+def on(site: Site, instance: str, script: str) -> str:
+    """A shell command on an instance's host."""
+    return run("podman", "exec", site.cars.hosts()[instance].container, "sh", "-c", script, timeout=120)
+
+
+def reboot(site: Site, instance: str) -> None:
+    """At once, as after a power cut; the host's disks stay. Until it runs again."""
+    boots = [event for event in site.cars.events if event.instance == instance and "boots with" in event.text]
+    try:
+        on(site, instance, "systemctl reboot --force --force")
+    except CommandError:
+        pass  # the command has died with its host
+
+    def is_back() -> bool:
+        return (
+            len([event for event in site.cars.events if event.instance == instance and "boots with" in event.text]) > len(boots)
+            and instance in site.cars.hosts()
+        )
+
+    wait_until(is_back, seconds=60, what=f"{instance} running again", every=0.2)
+
+
+def first_instance(site: Site, seconds: float = 90) -> str:
+    """The one that a job has had started."""
+    wait_until(lambda: bool(site.cars.hosts()), seconds=seconds, what="an instance", every=0.2)
+    return next(iter(site.cars.hosts()))
+
+
+def phase_of(site: Site, instance: str) -> str:
+    return str(keeper_status(site)["instances"].get(instance, {}).get("phase", ""))
+
+
+def bring_keeper(site: Site, verb: str) -> None:
+    site.control_plane("systemctl", verb, "fpga-hybrid-keeper.service")
+
+
+@contextmanager
+def without_unit(site: Site, unit: str) -> Iterator[None]:
+    """A unit of the control plane's host, stopped for a while."""
+    site.control_plane("systemctl", "stop", unit)
+    try:
+        yield
+    finally:
+        site.control_plane("systemctl", "start", unit)
