@@ -8,8 +8,8 @@ import json
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from lab import leftovers
@@ -28,11 +28,10 @@ OCCUPANT = "on-prem"
 GONE_SECONDS = 120
 
 
-class Watch(threading.Thread):
-    """What there was, sampled every second."""
+class Watch:
+    """What there was: instances sampled every second, and every pod of a job that was ever bound to a node."""
 
     def __init__(self, site: Site) -> None:
-        super().__init__(daemon=True)
         self.site = site
         self.most = 0
         self.samples = 0
@@ -40,30 +39,36 @@ class Watch(threading.Thread):
         self.failure: Exception | None = None
         self._ec2 = site.cloud.own_client("ec2")
         self._ended = threading.Event()
+        self._threads = [threading.Thread(target=self._repeat, args=(look,), daemon=True) for look in (self._count_instances, self._count_pods)]
 
-    def run(self) -> None:
+    def __enter__(self) -> Watch:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _repeat(self, look: Callable[[], None]) -> None:
         try:
             while not self._ended.wait(1):
-                self.most = max(self.most, len(alive(self.site, self._ec2)))
-                self.samples += 1
-                self._count_pods()
-        except Exception as error:  # of a thread: it is raised where the scenario ends
+                look()
+        except Exception as error:  # of a thread: the scenario's end tells it
             self.failure = error
 
+    def _count_instances(self) -> None:
+        self.most = max(self.most, len(alive(self.site, self._ec2)))
+        self.samples += 1
+
     def _count_pods(self) -> None:
-        """By job, every pod that was ever bound to a node."""
         words = ["podman", "exec", "fpga-hybrid-cp1", *leftovers.KUBECTL, "--request-timeout=5s", "get", "pods", "-n", NAMESPACE, "-o", "json"]
         done = subprocess.run(words, capture_output=True, text=True, check=False)
         if done.returncode == 0:  # else the control plane is what the scenario takes away
             for pod in json.loads(done.stdout)["items"]:
                 if pod["spec"].get("nodeName"):
                     self.pods.setdefault(job_of(pod), set()).add(pod["metadata"]["uid"])
-
-    def end(self) -> None:
-        self._ended.set()
-        self.join()
-        if self.failure:
-            raise self.failure
 
 
 def alive(site: Site, ec2: Any = None) -> list[str]:
@@ -74,21 +79,25 @@ def alive(site: Site, ec2: Any = None) -> list[str]:
 @contextmanager
 def scenario(site: Site, *, launches: int, most: int = 1, again: tuple[str, ...] = ()) -> Iterator[Watch]:
     """launches: instances that AWS may start at all; most: that may live at the same time; again: jobs that lose a pod with its host."""
-    before = len(site.launched())
-    watch = Watch(site)
-    watch.start()
-    try:
-        yield watch
-        ended = time.monotonic()
-    finally:
-        clear_jobs(site)
-    all_gone(site)
-    wait_until(lambda: not traces(site), seconds=GONE_SECONDS, what="every trace of the instances gone", every=2)
-    watch.end()
-    print(f"nothing left {time.monotonic() - ended:.0f} s after the scenario's last line; at most {watch.most} at the same time in {watch.samples} samples")
+    before, started = len(site.launched()), time.monotonic()
+    with Watch(site) as watch:
+        try:
+            yield watch
+        finally:
+            ended = time.monotonic()
+            clear_jobs(site)
+        all_gone(site)
+        wait_until(lambda: not traces(site), seconds=GONE_SECONDS, what="every trace of the instances gone", every=2)
+    if watch.failure:
+        raise watch.failure
+    launched = [one["InstanceId"] for one in site.launched()[before:]]
+    print(
+        f"{ended - started:.0f} s, and {time.monotonic() - ended:.0f} s until nothing was left; instances launched: {len(launched)}, "
+        f"at the same time: {watch.most} in {watch.samples} samples"
+    )
     assert watch.samples > 5
     assert watch.most <= most, f"found {watch.most} instances at the same time; expected at most {most}"
-    assert len(site.launched()) - before <= launches, [one["InstanceId"] for one in site.launched()[before:]]
+    assert len(launched) <= launches, launched
     doubled = {job: uids for job, uids in watch.pods.items() if len(uids) > 1 + again.count(job)}
     assert not doubled, f"jobs that were started more often than their hosts failed: {doubled}"
     healthy(site)
@@ -144,19 +153,14 @@ def on(site: Site, instance: str, script: str) -> str:
 
 def reboot(site: Site, instance: str) -> None:
     """At once, as after a power cut; the host's disks stay. Until it runs again."""
-    boots = [event for event in site.cars.events if event.instance == instance and "boots with" in event.text]
-    try:
+
+    def boots() -> int:
+        return sum(event.instance == instance and "boots with" in event.text for event in list(site.cars.events))
+
+    before = boots()
+    with suppress(CommandError):  # the command dies with its host
         on(site, instance, "systemctl reboot --force --force")
-    except CommandError:
-        pass  # the command has died with its host
-
-    def is_back() -> bool:
-        return (
-            len([event for event in site.cars.events if event.instance == instance and "boots with" in event.text]) > len(boots)
-            and instance in site.cars.hosts()
-        )
-
-    wait_until(is_back, seconds=60, what=f"{instance} running again", every=0.2)
+    wait_until(lambda: boots() > before and instance in site.cars.hosts(), seconds=60, what=f"{instance} running again", every=0.2)
 
 
 def first_instance(site: Site, seconds: float = 90) -> str:

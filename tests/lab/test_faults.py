@@ -40,6 +40,7 @@ VPN_SERVER = "openvpn-server@fpga-hybrid.service"
 KEEPER = "*:user/keeper"
 #: So that a scenario needs minutes where a site's cluster takes its time; the order of all times is that of the defaults.
 QUICK = {
+    "bootstrap_timeout": 140,
     "autoscaler_max_node_provision_time": "150s",
     "autoscaler_extra_args": {"initial-node-group-backoff-duration": "20s", "max-node-group-backoff-duration": "40s"},
 }
