@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from ansible_collections.fpga.hybrid.plugins.module_utils._verify_cluster import PAUSE
 from lab import leftovers
 from lab.run import wait_until
 
@@ -22,13 +23,21 @@ def kubectl(site: Site, *arguments: str, stdin: str | None = None) -> str:
 
 
 def submit(site: Site, name: str, seconds: int, limits: dict[str, str] | None = None, *, retries: int = 0, **spec: Any) -> None:
-    """A job for the tutorial's accelerator, or whatever limits say. retries: pods that it may have after the first one."""
+    """A job that works for so long on the tutorial's accelerator, or whatever limits say. retries: pods that it may have after the first one."""
     from lab.evaluate import JOB_IMAGE
 
-    limits = {RESOURCE: "4"} if limits is None else limits
+    create(site, name, {"image": JOB_IMAGE, "args": [f"--seconds={seconds}"]}, {RESOURCE: "4"} if limits is None else limits, retries, spec)
+
+
+def occupy(site: Site, name: str) -> None:
+    """A job that has boards, does nothing and never ends."""
+    create(site, name, {"image": PAUSE}, {RESOURCE: "4"}, 0, {})
+
+
+def create(site: Site, name: str, what: dict[str, Any], limits: dict[str, str], retries: int, spec: dict[str, Any]) -> None:
     resources = {"requests": {"cpu": "50m", "memory": "64Mi", **{key: value for key, value in limits.items() if "/" not in key}}}
     resources["limits"] = {key: value for key, value in limits.items() if "/" in key}
-    container = {"name": "main", "image": JOB_IMAGE, "args": [f"--seconds={seconds}"], "resources": resources}
+    container = {"name": "main", "resources": resources, **what}
     pod = {"restartPolicy": "Never", "terminationGracePeriodSeconds": 1, "containers": [container], **spec}
     job = {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": name}, "spec": {"backoffLimit": retries, "template": {"spec": pod}}}
     kubectl(site, "create", "-n", NAMESPACE, "-f", "-", stdin=json.dumps(job))

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from lab.run import run, succeeds, wait_until
-from tests.lab.jobs import NAMESPACE, RESOURCE, all_gone, instances, kubectl, pods, run_somewhere, submit, where
+from tests.lab.jobs import NAMESPACE, RESOURCE, all_gone, instances, kubectl, occupy, pods, run_somewhere, submit, where
 from tests.lab.test_secrets import CACHE, key_lines, shown
 
 if TYPE_CHECKING:
@@ -151,7 +151,7 @@ def test_the_story_is_told_and_shows_no_secret_to_anybody(site: Site) -> None:
 
 def test_a_second_instance_comes_while_the_first_is_busy_and_another_after_both_have_gone(site: Site) -> None:
     launched = len(site.launched())
-    submit(site, "on-prem", 900)
+    occupy(site, "on-prem")
     assert set(run_somewhere(site, "on-prem").values()) == {"worker1"}
     submit(site, "a", 180)
     first = run_somewhere(site, "a")["a"]
@@ -212,7 +212,7 @@ def test_ten_instances_at_once_all_join(site: Site) -> None:
     site.cloud.settings(quotas={"L-74FC7D96": 1024.0})  # vCPUs of F instances: pools.yml refuses what they do not hold
     site.ansible("ansible-playbook", "playbooks/pools.yml", credentials=site.users["pools"], lab_cloud_max=10)
     site.ansible("ansible-playbook", "site.yml", "--tags", "cluster", lab_cloud_max=10)
-    submit(site, "on-prem", 900)
+    occupy(site, "on-prem")
     run_somewhere(site, "on-prem")
     names = [f"many-{number}" for number in range(10)]
     for name in names:

@@ -8,16 +8,18 @@ A scenario ends with the cluster healthy, no job lost that was not on a failed h
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
 
 from lab import lifecycle
 from lab.run import wait_until
-from tests.lab.jobs import NAMESPACE, RESOURCE, instances, kubectl, run_somewhere, submit, succeed, where
+from tests.lab.jobs import NAMESPACE, RESOURCE, instances, kubectl, occupy, run_somewhere, submit, succeed, where
 from tests.lab.scenario import (
     OCCUPANT,
     bring_keeper,
@@ -54,7 +56,7 @@ def site() -> Iterator[Site]:
     with evaluate.site() as found:
         try:
             found.prepare(**QUICK)
-            submit(found, OCCUPANT, 4 * 3600)
+            occupy(found, OCCUPANT)
             run_somewhere(found, OCCUPANT)
             yield found
         finally:
@@ -84,9 +86,29 @@ def test_throttling_and_denial_during_enrolment_only_delay_it(site: Site) -> Non
         succeed(site, "delayed")
 
 
+@contextmanager
+def idle_for(site: Site, duration: str) -> Iterator[None]:
+    """How long an instance may be idle, for a while: the autoscaler is started anew with it."""
+    path = ("-n", "kube-system", "deployment", "cluster-autoscaler")
+
+    def start_with(duration: str) -> str:
+        found = kubectl(site, "get", *path, "-o", "json")
+        before = re.search(r"--scale-down-unneeded-time=(\w+)", found)
+        assert before
+        kubectl(site, "replace", "-f", "-", stdin=found.replace(before[0], f"--scale-down-unneeded-time={duration}"))
+        kubectl(site, "-n", "kube-system", "rollout", "status", "deployment/cluster-autoscaler", "--timeout=120s")
+        return before[1]
+
+    usual = start_with(duration)
+    try:
+        yield
+    finally:
+        start_with(usual)
+
+
 def test_an_instance_that_is_terminated_while_its_job_runs_costs_that_job_one_start(site: Site) -> None:
-    """Its group replaces it."""
-    with scenario(site, launches=2, again=("struck",)):
+    """Its group replaces it at once; the control plane takes 50 s to believe that the node is lost, and so long the new one is idle."""
+    with idle_for(site, "90s"), scenario(site, launches=2, again=("struck",)):
         submit(site, "struck", 40, retries=1)
         first = run_somewhere(site, "struck")["struck"]
         site.cloud.own_client("ec2").terminate_instances(InstanceIds=[first])
