@@ -7,18 +7,21 @@ A scenario ends with the cluster healthy, no job lost that was not on a failed h
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 import pytest
 
 from lab import lifecycle
-from lab.run import wait_until
+from lab.run import CommandError, run, wait_until
+from lab.settings import LabError
 from tests.lab.jobs import NAMESPACE, RESOURCE, instances, kubectl, occupy, run_somewhere, submit, succeed, where
 from tests.lab.scenario import (
     OCCUPANT,
@@ -32,6 +35,7 @@ from tests.lab.scenario import (
     scenario,
     without_unit,
 )
+from tests.lab.site import CACHE
 
 if TYPE_CHECKING:
     from lab.evaluate import Site
@@ -56,6 +60,7 @@ def site() -> Iterator[Site]:
     with evaluate.site() as found:
         try:
             found.prepare(**QUICK)
+            kubectl(found, "delete", "jobs", "--all", "-n", NAMESPACE)  # of a run that was killed
             occupy(found, OCCUPANT)
             run_somewhere(found, OCCUPANT)
             yield found
@@ -112,7 +117,7 @@ def test_an_instance_that_is_terminated_while_its_job_runs_costs_that_job_one_st
         submit(site, "struck", 40, retries=1)
         first = run_somewhere(site, "struck")["struck"]
         site.cloud.own_client("ec2").terminate_instances(InstanceIds=[first])
-        wait_until(lambda: where(site, "struck").get("struck", first) != first, seconds=240, what="the job on another instance", every=1)
+        moved(site, "struck", first)
         assert first not in instances()
         succeed(site, "struck")
 
@@ -144,6 +149,24 @@ def credentials(keys: dict[str, str]) -> str:
     return "[default]\n" + "".join(f"{name} = {value}\n" for name, value in keys.items())
 
 
+def test_a_spot_notice_moves_the_job_before_its_instance_ends(site: Site) -> None:
+    """A minute's notice here. The job is started a second time because its pod was evicted; its instance ends itself, so that its group does not replace it."""
+    with scenario(site, launches=2, most=2, again=("evicted",)):
+        submit(site, "evicted", 60, retries=1)
+        first = run_somewhere(site, "evicted")["evicted"]
+        site.cars.interrupt(first, seconds=90)
+        wait_until(lambda: "interrupted" in evidence(site, first), seconds=60, what="its report", every=1)
+        second = moved(site, "evicted", first)
+        assert second != first
+        succeed(site, "evicted")
+
+
+def moved(site: Site, job: str, instance: str, seconds: float = 300) -> str:
+    """Another instance, on which the job runs now."""
+    wait_until(lambda: where(site, job).get(job, instance) != instance, seconds=seconds, what=f"{job} on another instance than {instance}", every=1)
+    return where(site, job)[job]
+
+
 # --- the network, and the control plane
 
 
@@ -171,8 +194,6 @@ def test_a_control_plane_that_restarts_during_a_scale_up_delays_it(site: Site) -
 
 
 def answers(site: Site) -> str:
-    from lab.run import CommandError
-
     try:
         return kubectl(site, "get", "--raw", "/readyz")
     except CommandError:
@@ -239,17 +260,201 @@ def test_an_instance_whose_disk_is_full_says_so_and_is_not_tried_for_ever(site: 
         instance = first_instance(site)
         on(site, instance, "mount -t tmpfs -o size=16k tmpfs /etc/kubernetes && dd if=/dev/zero of=/etc/kubernetes/full bs=1k 2>/dev/null || true")
         bring_keeper(site, "start")
-        failures = site.cloud.own_client("ssm")
-        wait_until(lambda: bool(evidence(failures, instance)), seconds=180, what="its evidence", every=1)
-        found = json.loads(evidence(failures, instance))
+        wait_until(lambda: bool(evidence(site, instance)), seconds=180, what="its evidence", every=1)
+        found = json.loads(evidence(site, instance))
         assert found["failure"]["kind"] == "kubeadm", found
         assert "no space left" in json.dumps(found).lower()
         kubectl(site, "delete", "job", "-n", NAMESPACE, "full")
 
 
-def evidence(ssm: object, instance: str) -> str:
-    found = ssm.get_parameters(Names=[f"/fpga-hybrid/lab/failures/{instance}"])["Parameters"]  # type: ignore[attr-defined]
+def test_an_image_without_its_device_plugin_stops_its_pool(site: Site) -> None:
+    """Its nodes come, and never have a board: without the brake each would be taken for idle, and another one started for the job."""
+    with scenario(site, launches=3), without_device_plugin(site):
+        submit(site, "boardless", 5)
+        wait_until(lambda: paused(site).get(TWO_BOARDS) == "failed_joins", seconds=900, what="the pool paused", every=2)
+        kubectl(site, "delete", "job", "-n", NAMESPACE, "boardless")
+    resume(site, TWO_BOARDS)
+
+
+@contextmanager
+def without_device_plugin(site: Site) -> Iterator[None]:
+    """As in an image that was made without it: gone from each instance before keeper lets it in."""
+    ended = threading.Event()
+
+    def strip() -> None:
+        done: set[str] = set()
+        while not ended.wait(0.1):
+            for instance in set(site.cars.hosts()) - done:
+                with suppress(LabError, KeyError):
+                    on(site, instance, "systemctl disable --now fpga-hybrid-device-plugin && rm /etc/systemd/system/fpga-hybrid-device-plugin.service")
+                    done.add(instance)
+
+    thread = threading.Thread(target=strip)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+def test_an_instance_whose_clock_is_ten_minutes_off_says_so(site: Site) -> None:
+    """A host of the lab has the machine's clock: its bootstrap is told another time by libfaketime."""
+    with scenario(site, launches=2):
+        bring_keeper(site, "stop")
+        submit(site, "late", 5)
+        instance = first_instance(site)
+        skew(site, instance)
+        bring_keeper(site, "start")
+        wait_until(lambda: '"clock"' in evidence(site, instance) or "not-enrolled" in evidence(site, instance), seconds=240, what="its evidence", every=1)
+        assert json.loads(evidence(site, instance))["failure"]["kind"] == "clock"
+        kubectl(site, "delete", "job", "-n", NAMESPACE, "late")
+
+
+def skew(site: Site, instance: str) -> None:
+    library = libfaketime()
+    container = site.cars.hosts()[instance].container
+    run("podman", "cp", library, f"{container}:/usr/local/lib/libfaketime.so.1")
+    drop_in = "/etc/systemd/system/fpga-hybrid-bootstrap.service.d"
+    settings = '[Service]\nEnvironment=LD_PRELOAD=/usr/local/lib/libfaketime.so.1 "FAKETIME=-10m" FAKETIME_DONT_FAKE_MONOTONIC=1\n'
+    on(
+        site,
+        instance,
+        f"mkdir -p {drop_in}; printf '{settings}' > {drop_in}/clock.conf; systemctl daemon-reload; systemctl --no-block restart fpga-hybrid-bootstrap",
+    )
+
+
+def libfaketime() -> str:
+    """Out of Debian's package, which is not installed."""
+    folder = CACHE / "faketime"
+    if not list(folder.glob("usr/**/libfaketime.so.1")):
+        folder.mkdir(parents=True, exist_ok=True)
+        run("apt-get", "download", "libfaketime", cwd=folder)
+        (package,) = folder.glob("libfaketime_*.deb")
+        run("dpkg-deb", "--extract", package, folder)
+    (library,) = folder.glob("usr/**/libfaketime.so.1")
+    return str(library)
+
+
+def evidence(site: Site, instance: str) -> str:
+    """What its failure parameter says, or nothing."""
+    found = site.cloud.own_client("ssm").get_parameters(Names=[f"/fpga-hybrid/lab/failures/{instance}"])["Parameters"]
     return str(found[0]["Value"]) if found else ""
+
+
+# --- brakes
+
+
+def paused(site: Site) -> dict[str, str]:
+    """Pools that are paused, and the kind of brake."""
+    return {name: pool["paused"]["kind"] for name, pool in keeper_status(site)["pools"].items() if pool["paused"]}
+
+
+def resume(site: Site, pool: str) -> None:
+    site.ansible("ansible-playbook", "playbooks/pools.yml", credentials=site.users["pools"], resume=pool)
+    wait_until(lambda: not paused(site), seconds=60, what="no pool paused", every=1)
+
+
+def test_a_wrong_ca_hash_costs_three_launches_and_pauses_the_pool_until_somebody_resumes_it(site: Site) -> None:
+    with scenario(site, launches=4):
+        before = len(site.launched())
+        kept = site.control_plane("cat", "/etc/fpga-hybrid/keeper.json")
+        make = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=stranger -keyout /dev/null"
+        site.control_plane("sh", "-c", f"{make} -days 2 -out /etc/fpga-hybrid/stranger.crt 2>&1")
+        site.put("/etc/fpga-hybrid/keeper.json", json.dumps({**json.loads(kept), "ca": "/etc/fpga-hybrid/stranger.crt"}))
+        bring_keeper(site, "restart")
+        try:
+            submit(site, "pinned", 10)
+            wait_until(lambda: paused(site) == {TWO_BOARDS: "failed_joins"}, seconds=1200, what="the pool paused", every=2)
+            assert len(site.launched()) - before <= 3
+            assert "Launch" in {one["ProcessName"] for one in groups(site)[TWO_BOARDS]["SuspendedProcesses"]}
+            told = keeper_status(site)["pools"][TWO_BOARDS]["failed_joins"]
+            assert {(one["kind"], one["status"]) for one in told} == {("ca", 51)}
+            time.sleep(90)  # longer than the autoscaler's back-off
+            assert len(site.launched()) - before <= 3
+            with pytest.raises(LabError, match=rf"(?s){TWO_BOARDS}.*paused"):
+                site.ansible("ansible-playbook", "playbooks/verify.yml")
+        finally:
+            site.put("/etc/fpga-hybrid/keeper.json", kept)
+            site.control_plane("rm", "-f", "/etc/fpga-hybrid/stranger.crt")
+            bring_keeper(site, "restart")
+        resume(site, TWO_BOARDS)
+        run_somewhere(site, "pinned", seconds=300)
+        succeed(site, "pinned")
+
+
+# --- the site goes dark
+
+
+@contextmanager
+def orphan_timeout(site: Site, idle: str, busy: str) -> Iterator[None]:
+    """Of instances that start meanwhile."""
+    pools = functools.partial(site.ansible, "ansible-playbook", "playbooks/pools.yml", credentials=site.users["pools"])
+    pools(cluster_orphan_timeout={"idle": idle, "busy": busy})
+    try:
+        yield
+    finally:
+        pools()
+
+
+def test_instances_of_a_site_that_goes_dark_end_themselves_and_their_groups_start_no_others(site: Site) -> None:
+    with orphan_timeout(site, "40s", "60s"), scenario(site, launches=2, again=("alone",)):
+        submit(site, "alone", 90, retries=1)
+        first = run_somewhere(site, "alone")["alone"]
+        with without_unit(site, VPN_SERVER):
+            wait_until(lambda: not site.cars.hosts(), seconds=240, what="its end by itself", every=1)
+            assert {name: group["DesiredCapacity"] for name, group in groups(site).items()} == {ONE_BOARD: 0, TWO_BOARDS: 0}
+            assert "orphaned" in evidence(site, first)
+        moved(site, "alone", first)
+        succeed(site, "alone")
+
+
+def test_a_node_whose_certificate_was_revoked_does_not_come_back_and_ends_itself(site: Site) -> None:
+    with orphan_timeout(site, "40s", "60s"), scenario(site, launches=2, again=("revoked",)):
+        submit(site, "revoked", 60, retries=1)
+        first = run_somewhere(site, "revoked")["revoked"]
+        site.control_plane("/opt/fpga-hybrid/bin/fpga-hybrid-vpn", "revoke", first)
+        on(site, first, "systemctl restart openvpn-client@fpga-hybrid --no-block; systemctl restart --no-block fpga-hybrid-bootstrap")
+        wait_until(lambda: first not in site.cars.hosts(), seconds=240, what="its end by itself", every=1)
+        assert phase_of(site, first) in ("joined", "gone"), "it was enrolled a second time"
+        moved(site, "revoked", first)
+        succeed(site, "revoked")
+
+
+@pytest.mark.parametrize("minutes", [7, 20])
+def test_a_job_survives_a_vpn_server_that_is_down_for_minutes(site: Site, minutes: int) -> None:
+    with scenario(site, launches=1):
+        submit(site, "steadfast", minutes * 60 + 60)
+        run_somewhere(site, "steadfast")
+        with without_unit(site, VPN_SERVER):
+            time.sleep(minutes * 60)
+        succeed(site, "steadfast", seconds=300)
+
+
+# --- many at once
+
+
+def test_two_scale_ups_of_five_while_keeper_restarts_give_ten_nodes(site: Site) -> None:
+    site.cloud.settings(quotas={"L-74FC7D96": 1024.0})
+    try:
+        with scenario(site, launches=10, most=10):
+            site.ansible("ansible-playbook", "playbooks/pools.yml", credentials=site.users["pools"], lab_cloud_max=10)
+            site.ansible("ansible-playbook", "site.yml", "--tags", "cluster", lab_cloud_max=10, **QUICK)
+            names = [f"many-{number}" for number in range(10)]
+            for name in names[:5]:
+                submit(site, name, 300)
+            wait_until(lambda: len(site.cars.hosts()) >= 2, seconds=120, what="the first ones", every=0.5)
+            bring_keeper(site, "restart")
+            for name in names[5:]:
+                submit(site, name, 300)
+            for _again in range(3):
+                time.sleep(15)
+                site.control_plane("systemctl", "kill", "--signal=KILL", "fpga-hybrid-keeper.service")
+            nodes = run_somewhere(site, *names, seconds=900)
+            assert len(set(nodes.values())) == 10
+            succeed(site, *names, seconds=900)
+    finally:
+        site.ansible("ansible-playbook", "playbooks/pools.yml", credentials=site.users["pools"])
 
 
 # --- people's hands
