@@ -16,6 +16,7 @@ options:
       - C(vpn_backend), V(openvpn) or V(openvpn_as), and C(vpn_mtu), by default V(1400).
       - C(endpoint_url), where instances reach AWS, if that isn't AWS itself.
       - C(ignore_preflight), checks of kubeadm's that nodes leave out.
+      - C(orphan_timeout), C({idle, busy}), as V({idle: 1h, busy: 4h}), after which an instance ends itself whose API server is gone, without a job and with one.
       - C(images), names of images, each with the AMI by region. A pool that names no image gets the one named like the minor version.
     type: dict
     required: true
