@@ -320,7 +320,8 @@ class Watch:
 
     def _aws(self, instance: Instance) -> Aws:
         section = self._aws_section or {}
-        return Aws(section.get("region") or instance.region, self._credentials, section.get("endpoint_url"), timeout=PATIENCE, patience=PATIENCE)
+        region, endpoint_url = section.get("region") or instance.region, section.get("endpoint_url")
+        return Aws(region, self._credentials, endpoint_url, timeout=PATIENCE, patience=PATIENCE, sleep=self._sleep)
 
     def _save(self) -> None:
         """Only what has changed; a disk that is full takes nothing from what is known until the next reboot."""
