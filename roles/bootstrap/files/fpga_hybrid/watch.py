@@ -175,12 +175,11 @@ class Watch:
         # Another cluster's, on a copy of its node, answers for that one.
         if endpoint is None or ca is None or (status.get("failure") or {}).get("kind") == failure.FOREIGN.name:
             return None
-        certificate = self._path(kube.CLIENT_CERTIFICATE)
-        state = (endpoint, ca, _state_of(certificate))
+        known, certificate = status.get("endpoint") or {}, self._path(kube.CLIENT_CERTIFICATE)
+        server = kube.Server.of(endpoint, known.get("address") if known.get("name") == endpoint else None)
+        state = (server, ca, _state_of(certificate))
         if self._api and self._api[0] == state:
             return self._api[1]
-        known = status.get("endpoint") or {}
-        server = kube.Server.of(endpoint, known.get("address") if known.get("name") == endpoint else None)
         try:
             try:
                 api = Api(server, ca, certificate=certificate, timeout=PATIENCE)
