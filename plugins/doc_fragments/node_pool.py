@@ -16,6 +16,8 @@ options:
       - C(vpn_backend), V(openvpn) or V(openvpn_as), and C(vpn_mtu), by default V(1400).
       - C(endpoint_url), where instances reach AWS, if that isn't AWS itself.
       - C(ignore_preflight), checks of kubeadm's that nodes leave out.
+      - C(orphan_timeout), C({idle, busy}), how long an instance waits for an API server that is gone before it ends itself, without a job and with one. By
+        default V(1h) and V(4h).
       - C(images), names of images, each with the AMI by region. A pool that names no image gets the one named like the minor version.
     type: dict
     required: true

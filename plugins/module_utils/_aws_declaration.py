@@ -12,7 +12,14 @@ from dataclasses import replace
 from typing import Any
 
 from ansible_collections.fpga.hybrid.plugins.module_utils import _duration
-from ansible_collections.fpga.hybrid.plugins.module_utils._node_pool import Pool, PoolError, parse_accelerators, parse_cluster, parse_pools
+from ansible_collections.fpga.hybrid.plugins.module_utils._node_pool import (
+    Pool,
+    PoolError,
+    orphan_timeout_problems,
+    parse_accelerators,
+    parse_cluster,
+    parse_pools,
+)
 from ansible_collections.fpga.hybrid.plugins.module_utils._problems import Problem
 
 #: The variables of role cluster that are checked here.
@@ -26,6 +33,7 @@ AWS_VARIABLES = (
     "cluster_node_pools",
     "cluster_accelerators",
     "cluster_cloud_limits",
+    "cluster_orphan_timeout",
     "cluster_fpga_outage_tolerance",
     "cluster_fpga_pod_deadline",
 )
@@ -63,6 +71,7 @@ def aws_problems(declaration: Mapping[str, Any]) -> Iterator[Problem]:
     yield from _credentials(declaration.get("cluster_aws_credentials", {}))
     yield from _reserved_prefix(declaration.get("cluster_ssm_prefix"))
     yield from _limits(declaration.get("cluster_cloud_limits"), pools)
+    yield from orphan_timeout_problems(declaration.get("cluster_orphan_timeout"), "cluster_orphan_timeout")
     yield from _durations(declaration)
 
 

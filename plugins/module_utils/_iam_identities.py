@@ -218,7 +218,7 @@ AUTOSCALER = Identity(
 #: The role of the instances themselves (a pool's instance_profile).
 INSTANCES = Identity(
     "instance",
-    "What an instance of the pools may do: read its own join bundle, and say why it did not join.",
+    "What an instance of the pools may do: read its own join bundle, say why it did not join, and end itself when its cluster is gone.",
     (
         Grant(
             "ReadTheOwnJoinBundle",
@@ -227,6 +227,8 @@ INSTANCES = Identity(
             {"StringEquals": {"aws:ResourceTag/fpga.hybrid/instance-arn": "${ec2:SourceInstanceARN}"}},
         ),
         Grant("LeaveEvidence", ("ssm:PutParameter",), (EVIDENCE,)),
+        # The action knows the group only, by name and tags, and not the instance: one that was broken into may end others of the cluster's pools.
+        Grant("EndItself", ("autoscaling:TerminateInstanceInAutoScalingGroup",), (GROUP,), OURS),
     ),
     trusted="ec2",
 )

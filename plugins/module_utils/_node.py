@@ -21,6 +21,9 @@ NODE_FILE = "/etc/fpga-hybrid/node.json"
 FPGA_STACK = "fpga_device_plugin"
 #: What a kubelet can be told to keep from pods.
 RESERVABLE = ("cpu", "memory", "ephemeral-storage")
+#: Seconds after which an instance whose API server is gone ends itself, without a job and with one. Where node.json says nothing else: it does so only
+#: where the declaration differs, so that images from before it knew the key go on reading it.
+ORPHAN_TIMEOUT = {"idle": 3600, "busy": 14400}
 
 
 class TemplateError(Exception):
@@ -76,7 +79,17 @@ NODE_SCHEMA: dict[str, Any] = {
             "type": ["object", "null"],
             "additionalProperties": False,
             "required": ["region", "ssm_prefix", "endpoint_url"],
-            "properties": {"region": {"type": "string"}, "ssm_prefix": {"type": "string", "pattern": "^/"}, "endpoint_url": {"type": ["string", "null"]}},
+            "properties": {
+                "region": {"type": "string"},
+                "ssm_prefix": {"type": "string", "pattern": "^/"},
+                "endpoint_url": {"type": ["string", "null"]},
+                "orphan_timeout": {
+                    "type": "object",
+                    "additionalProperties": False,
+                    "required": ["idle", "busy"],
+                    "properties": {"idle": {"type": "integer"}, "busy": {"type": "integer"}},
+                },
+            },
         },
         "ignore_preflight": {"type": "array", "items": {"type": "string"}},
         # On-prem only, where a host may have settings of its own; an instance has the cluster's. Not required.

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
+from ansible_collections.fpga.hybrid.plugins.module_utils import _duration
 from ansible_collections.fpga.hybrid.plugins.module_utils._labels import Taint, TaintError, is_extended_resource, is_key, is_value, kubelet_may_set
-from ansible_collections.fpga.hybrid.plugins.module_utils._node import RESERVABLE
+from ansible_collections.fpga.hybrid.plugins.module_utils._node import ORPHAN_TIMEOUT, RESERVABLE
 from ansible_collections.fpga.hybrid.plugins.module_utils._problems import Problem, listing
 from ansible_collections.fpga.hybrid.plugins.module_utils._quantity import Quantity, QuantityError
 
@@ -36,6 +37,8 @@ AUTOSCALER_TAG_PREFIX = "k8s.io/cluster-autoscaler/"
 AUTOSCALER_OPTION_PREFIX = f"{AUTOSCALER_TAG_PREFIX}node-template/autoscaling-options/"
 
 NATIVE_RESOURCES = ("cpu", "memory", "pods", "ephemeral-storage")
+#: Seconds. Whoever restarts the control plane is not to lose an instance by it.
+SHORTEST_ORPHAN_TIMEOUT = 30
 LAUNCH_TEMPLATE, LAUNCH_CONFIGURATION = "launch_template", "launch_configuration"
 BOARDS, NOTHING = "boards", "none"
 
@@ -137,7 +140,10 @@ class Pool:
 
 @dataclass(frozen=True)
 class Cluster:
-    """What every node of the cluster is told. endpoint_url: where instances reach AWS, None for AWS itself. images: name -> region -> AMI."""
+    """What every node of the cluster is told. endpoint_url: where instances reach AWS, None for AWS itself. images: name -> region -> AMI.
+
+    orphan_timeout: seconds, C(idle) and C(busy).
+    """
 
     name: str
     id: str
@@ -149,6 +155,7 @@ class Cluster:
     endpoint_url: str | None = None
     ignore_preflight: tuple[str, ...] = ()
     images: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    orphan_timeout: Mapping[str, int] = field(default_factory=lambda: dict(ORPHAN_TIMEOUT))
 
     @property
     def minor(self) -> str:
@@ -524,7 +531,10 @@ def _whole(value: object) -> int | None:
 
 # --- cluster and accelerators -------------------------------------------------------------------------------------------------------------------
 
-CLUSTER_KEYS = ("name", "id", "kubernetes_version", "region", "ssm_prefix", "vpn_backend", "vpn_mtu", "endpoint_url", "ignore_preflight", "images")
+CLUSTER_KEYS = (
+    *("name", "id", "kubernetes_version", "region", "ssm_prefix", "vpn_backend", "vpn_mtu", "endpoint_url", "ignore_preflight", "images"),
+    "orphan_timeout",
+)
 
 
 def parse_cluster(declared: Mapping[str, Any]) -> Cluster:
@@ -542,10 +552,38 @@ def parse_cluster(declared: Mapping[str, Any]) -> Cluster:
         endpoint_url=read.text("endpoint_url", re.compile(r"https?://[^\s]+"), "an URL as https://ec2.example.org"),
         ignore_preflight=read.texts("ignore_preflight", None, "names of kubeadm's preflight checks"),
         images=read.mapping("images", _image),
+        orphan_timeout=_orphan_timeout(read.raw("orphan_timeout"), problems),
     )
     if problems:
         raise PoolError(problems)
     return cluster
+
+
+def _orphan_timeout(declared: object, problems: list[Problem]) -> Mapping[str, int]:
+    if declared is None:
+        return ORPHAN_TIMEOUT
+    found = list(orphan_timeout_problems(declared, "cluster.orphan_timeout"))
+    problems += found
+    return ORPHAN_TIMEOUT if found or not isinstance(declared, Mapping) else {key: _duration.seconds(declared[key]) for key in ORPHAN_TIMEOUT}
+
+
+def orphan_timeout_problems(declared: object, variable: str) -> Iterator[Problem]:
+    if not isinstance(declared, Mapping) or set(declared) != set(ORPHAN_TIMEOUT):
+        yield Problem("", variable, f"found {declared!r}", f"a mapping with {' and '.join(ORPHAN_TIMEOUT)}", "Write {idle: 1h, busy: 4h}.")
+        return
+    found: dict[str, int] = {}
+    for key in ORPHAN_TIMEOUT:
+        try:
+            found[key] = _duration.seconds(declared[key])
+        except _duration.DurationError as error:
+            yield Problem("", f"{variable}.{key}", str(error), _duration.EXAMPLE, "Write a unit with each number.")
+            continue
+        if found[key] < SHORTEST_ORPHAN_TIMEOUT:
+            expected = f"at least {_duration.duration(SHORTEST_ORPHAN_TIMEOUT)}, in which an API server starts anew"
+            yield Problem("", f"{variable}.{key}", f"found {declared[key]}", expected, "Raise it.")
+    if len(found) == len(ORPHAN_TIMEOUT) and found["busy"] < found["idle"]:
+        expected = f"at least what an idle one waits, {declared['idle']}"
+        yield Problem("", f"{variable}.busy", f"found {declared['busy']}", expected, "Raise it, or lower idle: an instance with a job is worth more.")
 
 
 def _image(_name: str, value: object) -> Complaint | None:

@@ -18,7 +18,7 @@ from typing import Any
 from ansible_collections.fpga.hybrid.plugins.module_utils._instance_types import BOARDS as BOARDS_OF_DEVICES
 from ansible_collections.fpga.hybrid.plugins.module_utils._instance_types import InstanceType, UnknownDeviceError, board_resource
 from ansible_collections.fpga.hybrid.plugins.module_utils._labels import Taint
-from ansible_collections.fpga.hybrid.plugins.module_utils._node import FPGA_STACK, NODE_FILE, RESERVABLE, eviction_reservation
+from ansible_collections.fpga.hybrid.plugins.module_utils._node import FPGA_STACK, NODE_FILE, ORPHAN_TIMEOUT, RESERVABLE, eviction_reservation
 from ansible_collections.fpga.hybrid.plugins.module_utils._node_pool import (
     AUTOSCALER_TAG_PREFIX,
     BOARDS,
@@ -134,7 +134,12 @@ class NodeTemplate:
             "reserved": {kind: dict(values) for kind, values in self.reserved.items()},
             "provider_id": None,
             "vpn": {"backend": self.cluster.vpn_backend, "mtu": self.cluster.vpn_mtu},
-            "aws": {"region": self.cluster.region, "ssm_prefix": self.cluster.ssm_prefix, "endpoint_url": self.cluster.endpoint_url},
+            "aws": {
+                "region": self.cluster.region,
+                "ssm_prefix": self.cluster.ssm_prefix,
+                "endpoint_url": self.cluster.endpoint_url,
+                **({"orphan_timeout": dict(self.cluster.orphan_timeout)} if self.cluster.orphan_timeout != ORPHAN_TIMEOUT else {}),
+            },
             "ignore_preflight": list(self.cluster.ignore_preflight),
             "fpga": dict(self.fpga) if self.fpga else None,
         }

@@ -215,7 +215,7 @@ def test_an_image_boots_and_waits_for_its_user_data(reference):
         # It would set the machine's clock, which is everybody's.
         assert " -x" in inside("pgrep -a chronyd")
         assert re.fullmatch("[0-9a-f]{32}", inside("cat /etc/machine-id"))
-        assert inside("systemctl is-enabled fpga-hybrid-bootstrap fpga-hybrid-device-plugin") == "enabled\nenabled"
+        assert inside("systemctl is-enabled fpga-hybrid-bootstrap fpga-hybrid-watch fpga-hybrid-device-plugin") == "enabled\nenabled\nenabled"
         assert inside("systemctl show --property=ConditionResult --value fpga-hybrid-bootstrap") == "no"
     finally:
         run("podman", "rm", "--force", "--time", "0", "--volumes", name)

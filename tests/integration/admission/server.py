@@ -22,6 +22,7 @@ from typing import Any
 from ansible_collections.fpga.hybrid.plugins.module_utils._kubectl import Kubectl, run
 from lab.depot import golang
 from lab.depot.base import Cache
+from tests.unit.roles.bootstrap.doubles import Authority
 
 Object = dict[str, Any]
 
@@ -47,6 +48,8 @@ class ApiServer:
     token: str
     context: ssl.SSLContext
     kubeconfig: Path
+    certificate: Path
+    authority: Authority
 
     def kubectl(self) -> Kubectl:
         """As the product calls it."""
@@ -83,13 +86,15 @@ def serve(folder: Path) -> Iterator[ApiServer]:
         (folder / "tokens.csv").write_text(f"{token},admin,admin,system:masters\n")
         (folder / "tokens.csv").chmod(0o600)
         subprocess.run(["openssl", "genrsa", "-out", folder / "sa.key", "2048"], check=True, capture_output=True)
+        authority = Authority()
+        (folder / "clients.crt").write_text(authority.pem)
         apiserver = start(stack, folder / "kube-apiserver.log", program("kube-apiserver"), apiserver_options(folder, etcd, port))
         certificate = folder / "tls" / "apiserver.crt"
         wait_for(lambda: certificate.exists() or apiserver.poll() is not None, f"kube-apiserver's certificate, see {folder}/kube-apiserver.log")
         kubeconfig = folder / "kubeconfig"
         kubeconfig.write_text(json.dumps(kubeconfig_of(f"https://127.0.0.1:{port}", certificate.read_text(), token)))
         kubeconfig.chmod(0o600)
-        server = ApiServer(f"https://127.0.0.1:{port}", token, ssl.create_default_context(cafile=str(certificate)), kubeconfig)
+        server = ApiServer(f"https://127.0.0.1:{port}", token, ssl.create_default_context(cafile=str(certificate)), kubeconfig, certificate, authority)
         wait_for(lambda: answers(server), f"kube-apiserver, see {folder}/kube-apiserver.log")
         yield server
 
@@ -116,7 +121,9 @@ def apiserver_options(folder: Path, etcd: int, port: int) -> dict[str, object]:
         "secure-port": port,
         "cert-dir": folder / "tls",
         "token-auth-file": folder / "tokens.csv",
+        "client-ca-file": folder / "clients.crt",
         "authorization-mode": "Node,RBAC",
+        "enable-admission-plugins": "NodeRestriction",
         "service-account-key-file": folder / "sa.key",
         "service-account-signing-key-file": folder / "sa.key",
         "service-account-issuer": "https://kubernetes.default.svc",

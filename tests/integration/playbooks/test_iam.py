@@ -238,6 +238,25 @@ def test_only_the_instances_own_role_is_handed_on(site: Site, hands: Hands) -> N
     hands.make_group("lab-new", "with-lab-instance", ID)
 
 
+def test_an_instance_ends_itself_with_a_smaller_group_and_none_of_another_cluster(site: Site) -> None:
+    make_things(site, ID)
+    make_things(site, OTHER_ID)
+    iam, asg = site.cloud.client("iam"), site.cloud.client("autoscaling")
+    role = iam.create_role(RoleName="lab-instance", AssumeRolePolicyDocument="{}")["Role"]["Arn"]
+    iam.put_role_policy(RoleName="lab-instance", PolicyName="p", PolicyDocument=json.dumps(site.policies()["instance"]))
+    running = {}
+    for name in (OURS, THEIRS):
+        asg.set_desired_capacity(AutoScalingGroupName=name, DesiredCapacity=1)
+        (group,) = asg.describe_auto_scaling_groups(AutoScalingGroupNames=[name])["AutoScalingGroups"]
+        running[name] = group["Instances"][0]["InstanceId"]
+    own = site.cloud.client("autoscaling", credentials=site.cloud.assume(role, running[OURS]))
+    options = {"ShouldDecrementDesiredCapacity": True}
+    assert "TerminateInstanceInAutoScalingGroup" in denied(lambda: own.terminate_instance_in_auto_scaling_group(InstanceId=running[THEIRS], **options))
+    denied(lambda: own.set_desired_capacity(AutoScalingGroupName=OURS, DesiredCapacity=0))
+    own.terminate_instance_in_auto_scaling_group(InstanceId=running[OURS], **options)
+    assert [group["DesiredCapacity"] for group in asg.describe_auto_scaling_groups(AutoScalingGroupNames=[OURS, THEIRS])["AutoScalingGroups"]] == [0, 1]
+
+
 def test_the_only_role_that_is_made_is_auto_scalings_own(hands: Hands) -> None:
     assert "iam:CreateServiceLinkedRole" in denied(lambda: hands.iam.create_service_linked_role(AWSServiceName="spot.amazonaws.com"))
 

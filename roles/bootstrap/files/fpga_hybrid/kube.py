@@ -28,6 +28,9 @@ from ansible_collections.fpga.hybrid.plugins.module_utils._kubeadm import Kubead
 Object = dict[str, Any]
 
 CLUSTER_INFO = "/api/v1/namespaces/kube-public/configmaps/cluster-info"
+PODS = "/api/v1/pods"
+#: A kubelet's own, with its key; replaced as it is renewed.
+CLIENT_CERTIFICATE = "var/lib/kubelet/pki/kubelet-client-current.pem"
 
 
 class KubeError(Exception):
@@ -86,6 +89,12 @@ class Server:
     def __str__(self) -> str:
         there = f" ({self.address})" if self.address and self.address != self.host else ""
         return f"https://{self.host}:{self.port}{there}"
+
+
+def endpoint_in(kubeconfig: str) -> str | None:
+    """C(name:port) of the server in a kubeconfig that kubeadm wrote."""
+    found = re.search(r"^\s*server:\s*https://(\S+?:\d+)\s*$", kubeconfig, re.MULTILINE)
+    return found[1] if found else None
 
 
 def authority_context(ca: str) -> ssl.SSLContext:
@@ -235,6 +244,20 @@ class Api:
         except NotFoundError:
             return None
 
+    def answer(self, path: str, **query: str) -> Answer:
+        """As it came, whatever its status. Raises where none came."""
+        return ask(self.server, self._context, "GET", f"{path}?{urllib.parse.urlencode(query)}" if query else path, self._headers, timeout=self._timeout)
+
+    def pods_of(self, node: str) -> list[Object]:
+        """Those bound to a node. A kubelet may ask for its own by exactly this selector (authorizer Node)."""
+        return items(self.get(PODS, **of_node(node)))
+
+    def evict(self, namespace: str, name: str, uid: str, grace: int | None = None) -> Object:
+        """The very pod, within its PodDisruptionBudgets (UnreachableError where they say: later). grace: seconds, None for the pod's own."""
+        options: Object = {"preconditions": {"uid": uid}, **({} if grace is None else {"gracePeriodSeconds": grace})}
+        eviction = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": name, "namespace": namespace}, "deleteOptions": options}
+        return self.request("POST", f"/api/v1/namespaces/{namespace}/pods/{name}/eviction", eviction)
+
     def is_healthy(self) -> bool:
         """Whether the API server itself says that it is ready to serve."""
         try:
@@ -242,6 +265,16 @@ class Api:
         except KubeError:
             return False
         return answer.status == http.HTTPStatus.OK and answer.text.strip() == "ok"
+
+
+def of_node(node: str) -> dict[str, str]:
+    return {"fieldSelector": f"spec.nodeName={node}"}
+
+
+def items(document: Mapping[str, Any]) -> list[Object]:
+    """Of a list as the API gives it."""
+    found = document.get("items")
+    return [item for item in found if isinstance(item, dict)] if isinstance(found, list) else []
 
 
 def _message(answer: Answer) -> str:

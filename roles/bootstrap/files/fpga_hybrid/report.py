@@ -5,14 +5,14 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from contextlib import suppress
-from datetime import datetime, timezone
 from typing import Any
 
+from fpga_hybrid import evidence
 from fpga_hybrid.aws import Aws, AwsError
 from fpga_hybrid.credentials import renewed
+from fpga_hybrid.evidence import stamp
 from fpga_hybrid.failure import Failure
 from fpga_hybrid.imds import Imds
 from fpga_hybrid.options import PROGRAM
@@ -22,14 +22,8 @@ Object = dict[str, Any]
 
 STATUS = "var/lib/fpga-hybrid/bootstrap.json"
 SCHEMA = 1
-#: AWS Systems Manager: of a standard parameter.
-EVIDENCE_LIMIT = 4096
 #: Seconds for telling AWS about a failure; it is no reason to hold up the end.
 EVIDENCE_PATIENCE = 15.0
-
-
-def stamp() -> str:
-    return datetime.now(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 class Status:
@@ -115,33 +109,19 @@ def leave_evidence(run: Run, status: Object) -> None:
     aws = run.declared["aws"] if run.declared else None
     if not aws:
         return
-    name = f"{aws['ssm_prefix']}/failures/{node.instance.id}"
+    name = evidence.parameter(aws, node.instance.id)
     client = Aws(aws["region"], renewed(Imds().credentials), aws["endpoint_url"], timeout=5.0, patience=min(EVIDENCE_PATIENCE, run.options.timeout))
     try:
-        client.call("ssm", "PutParameter", {"Name": name, "Type": "String", "Overwrite": True, "Value": evidence(run, status)})
+        evidence.put(client, name, text_of(run, status))
         run.log.say(f"wrote the evidence to parameter {name}")
     except AwsError as error:
         run.log.say(f"could not write the evidence to parameter {name}: {error}")
 
 
-def evidence(run: Run, status: Object) -> str:
+def text_of(run: Run, status: Object) -> str:
     """The status, and as many of the log's last lines as a parameter holds."""
-    kept = {key: value for key, value in status.items() if key != "changes"}
-    lines = list(run.log.lines)
-    while True:
-        text = json.dumps({**kept, "log": lines}, separators=(",", ":"))
-        if len(text.encode()) <= EVIDENCE_LIMIT:
-            return text
-        if lines:
-            lines.pop(0)
-        else:
-            kept["failure"] = {**kept["failure"], "sentence": kept["failure"]["sentence"][: len(kept["failure"]["sentence"]) // 2]}
+    return evidence.fitted({key: value for key, value in status.items() if key != "changes"}, run.log.lines, ("failure", "sentence"))
 
 
 def _to_console(run: Run, text: str) -> None:
-    with suppress(OSError):
-        handle = os.open(run.path("dev/console"), os.O_WRONLY | os.O_NOCTTY | os.O_NONBLOCK)
-        try:
-            os.write(handle, f"{run.log.masked(text)}\n".encode())
-        finally:
-            os.close(handle)
+    evidence.to_console(run.options.root, run.log.masked(text))

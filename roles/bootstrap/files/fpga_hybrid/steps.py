@@ -23,7 +23,7 @@ from fpga_hybrid import node as nodes
 from fpga_hybrid.aws import Aws, AwsError, BadCredentialsError, ClockError, DeniedError, NotFoundError, WrongRegionError
 from fpga_hybrid.credentials import renewed
 from fpga_hybrid.failure import Failure, Kind
-from fpga_hybrid.kube import Api, KubeError, UnauthorizedError, UnreachableError, WrongAuthorityError
+from fpga_hybrid.kube import CLIENT_CERTIFICATE, Api, KubeError, UnauthorizedError, UnreachableError, WrongAuthorityError
 from fpga_hybrid.options import READY, SSM
 from fpga_hybrid.run import Endpoint, PendingError, Run
 
@@ -33,7 +33,6 @@ TOKEN_PATIENCE = 10.0
 GRACE = 75.0
 #: Seconds that kubeadm may wait for the API, and for the kubelet's certificate.
 KUBEADM_PATIENCE = 120
-CLIENT_CERTIFICATE = "var/lib/kubelet/pki/kubelet-client-current.pem"
 
 
 class Step(NamedTuple):
@@ -522,11 +521,11 @@ def _own_api(run: Run) -> Api:
 
 def _server_of_kubelet(run: Run) -> kube.Server | None:
     """The endpoint that it uses; the address that we know its name to have."""
-    found = re.search(r"^\s*server:\s*https://(\S+?:\d+)\s*$", run.host.read(run.host.paths.kubelet_kubeconfig) or "", re.MULTILINE)
+    found = kube.endpoint_in(run.host.read(run.host.paths.kubelet_kubeconfig) or "")
     if not found:
         return None
-    address = run.endpoint.address if run.endpoint and run.endpoint.name == found[1] else None
-    return kube.Server.of(found[1], address)
+    address = run.endpoint.address if run.endpoint and run.endpoint.name == found else None
+    return kube.Server.of(found, address)
 
 
 def _own_node(run: Run, api: Api) -> kube.Object:

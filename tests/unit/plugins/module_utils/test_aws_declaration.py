@@ -20,6 +20,7 @@ GOOD = {
     "cluster_node_pools": [POOL, {**POOL, "name": "f2-12xlarge", "instance_type": "f2.12xlarge"}],
     "cluster_accelerators": {"adder": {"resource": "example.org/adder", "replicas": {"u250": 4}}},
     "cluster_cloud_limits": {"instances": 4, "instance_hours_per_day": 24},
+    "cluster_orphan_timeout": {"idle": "1h", "busy": "4h"},
     "cluster_fpga_outage_tolerance": "30m",
     "cluster_fpga_pod_deadline": "24h",
 }
@@ -31,6 +32,10 @@ def problems(**changes) -> list[str]:
 
 def test_a_sound_declaration_has_no_problem():
     assert problems() == []
+
+
+def test_an_instance_may_be_told_to_wait_for_seconds_only():
+    assert problems(cluster_orphan_timeout={"idle": "40s", "busy": "1m20s"}) == []
 
 
 def test_a_cluster_without_pools_needs_no_region():
@@ -58,6 +63,11 @@ def test_a_cluster_without_pools_needs_no_region():
         ({"cluster_fpga_outage_tolerance": 30}, "cluster_fpga_outage_tolerance: found 30; expected a duration as 45s, 30m or 1h30m. Write a unit"),
         ({"cluster_fpga_outage_tolerance": "4m59s"}, "cluster_fpga_outage_tolerance: found 4m59s; expected at least 5m, what Kubernetes itself waits"),
         ({"cluster_fpga_pod_deadline": "1 day"}, "cluster_fpga_pod_deadline: found '1 day'; expected a duration"),
+        ({"cluster_orphan_timeout": {"idle": "1h"}}, "cluster_orphan_timeout: found {'idle': '1h'}; expected a mapping with idle and busy"),
+        ({"cluster_orphan_timeout": None}, "cluster_orphan_timeout: found None; expected a mapping with idle and busy"),
+        ({"cluster_orphan_timeout": {"idle": 3600, "busy": "4h"}}, "cluster_orphan_timeout.idle: found 3600; expected a duration as 45s"),
+        ({"cluster_orphan_timeout": {"idle": "29s", "busy": "4h"}}, "cluster_orphan_timeout.idle: found 29s; expected at least 30s, in which an API server"),
+        ({"cluster_orphan_timeout": {"idle": "2h", "busy": "1h59m"}}, "cluster_orphan_timeout.busy: found 1h59m; expected at least what an idle one waits, 2h"),
         (
             {"cluster_cloud_limits": {"instances": 4}},
             "cluster_cloud_limits: found {'instances': 4}; expected a mapping with instances and",

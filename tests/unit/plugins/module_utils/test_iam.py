@@ -18,7 +18,7 @@ from ansible_collections.fpga.hybrid.plugins.module_utils._iam import (
     simulations,
     stack_of,
 )
-from ansible_collections.fpga.hybrid.plugins.module_utils._iam_identities import IDENTITIES, INVENTORY, KEEPER, POOLS, Grant, Identity
+from ansible_collections.fpga.hybrid.plugins.module_utils._iam_identities import IDENTITIES, INSTANCES, INVENTORY, KEEPER, POOLS, Grant, Identity
 from lab.cloud.policies import evaluate, statements_of
 
 ID = "5c9e8f6a-0000-4000-8000-000000000001"
@@ -66,6 +66,20 @@ def test_keeper_may_give_no_tag_but_the_vpn_address():
     ours = {"aws:ResourceTag/fpga.hybrid/cluster-id": ID}
     assert evaluate([policy], None, "ec2:CreateTags", instance, {**ours, "aws:TagKeys": ["fpga.hybrid/vpn-address"]}).allowed
     assert not evaluate([policy], None, "ec2:CreateTags", instance, {**ours, "aws:TagKeys": ["fpga.hybrid/vpn-address", "fpga.hybrid/cluster-id"]}).allowed
+
+
+def test_an_instance_ends_instances_of_this_clusters_groups_only():
+    """Which of them, the action does not know; so it is said in docs/security.md."""
+    policy, action = policy_of(INSTANCES, scope()), "autoscaling:TerminateInstanceInAutoScalingGroup"
+    group = "arn:aws:autoscaling:us-east-1:123456789012:autoScalingGroup:u:autoScalingGroupName/"
+    ours = {"aws:ResourceTag/fpga.hybrid/cluster-id": ID}
+    assert evaluate([policy], None, action, f"{group}lab-f2-6xlarge", ours).allowed
+    assert evaluate([policy], None, action, f"{group}f1-2xlarge", ours).allowed
+    assert not evaluate([policy], None, action, f"{group}production", ours).allowed
+    assert not evaluate([policy], None, action, f"{group}lab-f2-6xlarge", {"aws:ResourceTag/fpga.hybrid/cluster-id": "another"}).allowed
+    assert not evaluate([policy], None, action, f"{group}lab-f2-6xlarge", {}).allowed
+    for other in ("autoscaling:SetDesiredCapacity", "autoscaling:UpdateAutoScalingGroup", "ec2:TerminateInstances"):
+        assert not evaluate([policy], None, other, f"{group}lab-f2-6xlarge", ours).allowed
 
 
 def test_the_inventory_only_reads():

@@ -208,6 +208,8 @@ def test_a_cluster_gets_defaults_from_its_name():
         ({"images": {"f2": {"us-east-1": "debian"}}}, "cluster.images.f2: found {'us-east-1': 'debian'}"),
         ({"endpoint_url": "moto"}, "cluster.endpoint_url: found 'moto'"),
         ({"ssm_prefix": "lab"}, "cluster.ssm_prefix: found 'lab'"),
+        ({"orphan_timeout": {"idle": "soon", "busy": "4h"}}, "cluster.orphan_timeout.idle: found 'soon'; expected a duration"),
+        ({"orphan_timeout": "1h"}, "cluster.orphan_timeout: found '1h'; expected a mapping with idle and busy"),
         ({"vpc": "x"}, "cluster.vpc: no such key"),
     ],
 )

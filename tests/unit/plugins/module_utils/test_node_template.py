@@ -413,3 +413,14 @@ def test_eviction_by_percent_is_reckoned_in_single_precision_as_the_kubelet_does
     assert eviction_reservation("ephemeral-storage", EVICTION_HARD, Quantity.bytes(84012367872)).value == int(84012367872 * 0.10000000149011612)
     assert eviction_reservation("memory", EVICTION_HARD, Quantity.bytes(1)) == Quantity.parse("100Mi")
     assert eviction_reservation("cpu", EVICTION_HARD, Quantity.of(4)).nanos == 0
+
+
+def test_a_node_is_told_how_long_it_waits_for_its_cluster_only_where_that_is_not_the_default():
+    """Images from before the key was known refuse it; and pools that say nothing keep their launch templates as they are."""
+    assert "orphan_timeout" not in template().node()["aws"]
+    assert "orphan_timeout" not in template(cluster={"orphan_timeout": {"idle": "60m", "busy": "4h"}}).node()["aws"]
+    node = template(cluster={"orphan_timeout": {"idle": "40s", "busy": "1h30m"}}).node()
+    assert node["aws"]["orphan_timeout"] == {"idle": 40, "busy": 5400}
+    assert node_violations(node) == []
+    node["aws"]["orphan_timeout"]["idle"] = "40s"
+    assert node_violations(node) == ["aws.orphan_timeout.idle: found '40s', expected integer"]

@@ -14,6 +14,7 @@ import json
 import ssl
 import threading
 import time
+import urllib.parse
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta, timezone
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -239,9 +240,10 @@ class Authority:
 
 
 class ApiServer(Server):
-    """A Kubernetes API server: cluster-info for everybody, nodes for a known token or a kubelet's certificate, and nothing else.
+    """A Kubernetes API server: cluster-info for everybody, nodes for a known token, and what a kubelet may do to its own Node and pods.
 
-    nodes: as objects, by name. tokens: those that live. ahead: seconds that its clock is before this machine's.
+    nodes: as objects, by name. pods: as objects. tokens: those that live. ahead: seconds that its clock is before this machine's. fails: the status that
+    it answers everything with; 0 for no answer at all. budgets: names of pods whose PodDisruptionBudget says no.
     """
 
     scheme = "https"
@@ -251,6 +253,10 @@ class ApiServer(Server):
         super().__init__()
         self.authority = authority or Authority()
         self.nodes: dict[str, dict[str, Any]] = {}
+        self.pods: list[dict[str, Any]] = []
+        self.fails: int | None = None
+        self.budgets: set[str] = set()
+        self.evictions: list[dict[str, Any]] = []
         self.tokens = {TOKEN}
         self.forbidden: set[str] = set()
         self.ahead = 0.0
@@ -275,6 +281,11 @@ class ApiServer(Server):
         method, path = request.command, request.path
         self.asked.append(f"{method} {path}")
         self.on_ask(path)
+        if self.fails == 0:
+            request.close_connection = True
+            return None
+        if self.fails:
+            return self._status(request, self.fails, "it does not go well")
         if path == "/api/v1/namespaces/kube-public/configmaps/cluster-info":
             return self._cluster_info(request)
         if path == "/readyz":
@@ -282,12 +293,40 @@ class ApiServer(Server):
         who = self._who(request)
         if who is None:
             return self._status(request, 401, "Unauthorized")
+        if path.startswith("/api/v1/pods?"):
+            return self._pods_of(request, who, path)
+        if path.endswith("/eviction"):
+            return self._evict(request, who, path.split("/")[-2], json.loads(body))
         name = path.rpartition("/")[2]
         if not path.startswith("/api/v1/nodes/") or name in self.forbidden or who not in ("bootstrap", f"system:node:{name}"):
             return self._status(request, 403, f'nodes "{name}" is forbidden: User "{who}" cannot get resource "nodes"')
         if name not in self.nodes:
             return self._status(request, 404, f'nodes "{name}" not found')
+        if method == "PATCH":
+            self.nodes[name]["spec"].update(json.loads(body)["spec"])
         return self.reply(request, 200, json.dumps(self.nodes[name]))
+
+    def _pods_of(self, request: BaseHTTPRequestHandler, who: str, path: str) -> None:
+        """The node authorizer lets a kubelet list pods of its own node only."""
+        node = urllib.parse.parse_qs(path.partition("?")[2])["fieldSelector"][0].removeprefix("spec.nodeName=")
+        if who != f"system:node:{node}":
+            return self._status(request, 403, f'pods is forbidden: User "{who}" cannot list resource "pods"')
+        found = [pod for pod in self.pods if pod["spec"].get("nodeName") == node]
+        return self.reply(request, 200, json.dumps({"kind": "PodList", "apiVersion": "v1", "items": found}))
+
+    def _evict(self, request: BaseHTTPRequestHandler, who: str, name: str, eviction: dict[str, Any]) -> None:
+        pod = next((pod for pod in self.pods if pod["metadata"]["name"] == name), None)
+        if pod is None:
+            return self._status(request, 404, f'pods "{name}" not found')
+        if who != f"system:node:{pod['spec'].get('nodeName')}":
+            return self._status(request, 403, f'pods "{name}" is forbidden: node "{who}" can only evict pods with spec.nodeName set to itself')
+        if eviction["deleteOptions"]["preconditions"]["uid"] != pod["metadata"]["uid"]:
+            return self._status(request, 409, "the UID in the precondition does not match")
+        if name in self.budgets:
+            return self._status(request, 429, "Cannot evict pod as it would violate the pod's disruption budget.")
+        self.evictions.append(eviction)
+        pod["metadata"]["deletionTimestamp"] = "2026-11-26T10:00:00Z"
+        return self.reply(request, 201, json.dumps({"kind": "Status", "status": "Success"}))
 
     def _who(self, request: BaseHTTPRequestHandler) -> str | None:
         token = request.headers.get("Authorization", "").removeprefix("Bearer ")
@@ -308,6 +347,21 @@ class ApiServer(Server):
 
     def _status(self, request: BaseHTTPRequestHandler, status: int, message: str) -> None:
         self.reply(request, status, json.dumps({"kind": "Status", "apiVersion": "v1", "status": "Failure", "message": message, "code": status}))
+
+
+def pod_object(name: str, node: str, uid: str, owner: str = "Job", grace: int = 30, phase: str = "Running", **annotations: str) -> dict[str, Any]:
+    """A pod as the API shows it."""
+    return {
+        "metadata": {
+            "name": name,
+            "namespace": "default",
+            "uid": uid,
+            "annotations": annotations,
+            "ownerReferences": [{"kind": owner, "name": "x", "controller": True}],
+        },
+        "spec": {"nodeName": node, "terminationGracePeriodSeconds": grace},
+        "status": {"phase": phase},
+    }
 
 
 def node_object(name: str, provider_id: str | None, ready: bool, address: str = "") -> dict[str, Any]:

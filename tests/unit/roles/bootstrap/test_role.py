@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -44,7 +45,7 @@ PLAY = """
   tasks:
     - ansible.builtin.include_role: {name: fpga.hybrid.bootstrap, tasks_from: library, public: true}
     - ansible.builtin.copy:
-        content: "{{ {'files': __bootstrap_library + __bootstrap_program + __bootstrap_unit} | to_json }}"
+        content: "{{ {'files': __bootstrap_library + __bootstrap_program + __bootstrap_instance_program + __bootstrap_unit} | to_json }}"
         dest: "{{ lookup('ansible.builtin.env', 'ROLE_RESULT') }}"
         mode: "0600"
       check_mode: false
@@ -83,6 +84,14 @@ def test_what_is_installed_runs_by_itself(installed):
     assert "--discovery-token-ca-cert-hash" in done.stdout
 
 
+def test_what_stays_with_the_instance_runs_by_itself_too(installed):
+    launcher = installed / "opt" / "bin" / "fpga-hybrid-watch"
+    assert launcher.read_text().startswith("#!/usr/bin/python3 -I\n")
+    done = subprocess.run([launcher, "--help"], cwd="/", env={"PATH": "/usr/bin:/bin"}, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "evicts its pods on a" in " ".join(done.stdout.split())
+
+
 def test_the_installed_library_is_the_checkouts(installed):
     found = {path.relative_to(installed / "opt" / "lib"): path.read_text() for path in (installed / "opt" / "lib").rglob("*.py")}
     expected = {Path("fpga_hybrid") / path.name: path.read_text() for path in (ROLE / "files" / "fpga_hybrid").glob("*.py")}
@@ -100,6 +109,24 @@ def test_the_unit_starts_bootstrap_once_and_knows_the_proxy(installed):
     (proxy,) = [line for line in lines if "NO_PROXY" in line]
     assert "169.254.169.254" in proxy
     assert "ConditionPathExists=/etc/fpga-hybrid/node.json" in lines
+
+
+def test_who_stays_with_the_instance_comes_when_bootstrap_is_done_whatever_came_of_it(installed):
+    bootstrap, watch = ((installed / f"etc/systemd/system/fpga-hybrid-{name}.service").read_text().splitlines() for name in ("bootstrap", "watch"))
+    assert "Wants=fpga-hybrid-watch.service" in bootstrap
+    assert "TimeoutStartSec=720" in bootstrap
+    assert [line for line in watch if line.startswith("After=")] == ["After=fpga-hybrid-bootstrap.service network-online.target"]
+    assert not [line for line in watch if line.startswith(("Requires", "BindsTo", "PartOf"))]
+    assert f"ExecStart={installed}/opt/bin/fpga-hybrid-watch --config /etc/fpga-hybrid/node.json" in watch
+    assert "ConditionPathExists=/etc/fpga-hybrid/node.json" in watch
+    assert 'Environment="HTTPS_PROXY=http://proxy.example.org:3128" "https_proxy=http://proxy.example.org:3128"' in watch
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="no systemd-analyze")
+def test_the_units_are_such_as_systemd_reads_them(installed):
+    units = sorted(map(str, (installed / "etc/systemd/system").glob("*.service")))
+    done = subprocess.run(["systemd-analyze", "verify", "--man=no", *units], capture_output=True, text=True, check=False)
+    assert [line for line in done.stderr.splitlines() if "fpga-hybrid" in line] == []
 
 
 def test_the_readme_lists_every_exit_status():

@@ -1,0 +1,60 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What an instance leaves behind that outlives it: lines on its console, which AWS keeps, and a parameter, which keeper reads."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from datetime import datetime, timezone
+from typing import Any
+
+from fpga_hybrid.aws import Aws
+
+#: AWS Systems Manager: of a standard parameter.
+LIMIT = 4096
+
+
+def stamp() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def parameter(aws: Mapping[str, Any], instance: str) -> str:
+    """aws: the section of node.json."""
+    return f"{aws['ssm_prefix']}/failures/{instance}"
+
+
+def put(client: Aws, name: str, text: str) -> None:
+    """Raises AwsError."""
+    client.call("ssm", "PutParameter", {"Name": name, "Type": "String", "Overwrite": True, "Value": text})
+
+
+def fitted(document: Mapping[str, Any], lines: Sequence[str], sentence: tuple[str, ...]) -> str:
+    """The document with as many of the last lines as a parameter holds, else with less of its sentence. sentence: the keys that lead to it."""
+    kept, lines = json.loads(json.dumps(document)), list(lines)
+    while True:
+        text = json.dumps({**kept, "log": lines}, separators=(",", ":"))
+        if len(text.encode()) <= LIMIT:
+            return text
+        if lines:
+            lines.pop(0)
+        else:
+            _halve(kept, sentence)
+
+
+def _halve(document: dict[str, Any], keys: tuple[str, ...]) -> None:
+    for key in keys[:-1]:
+        document = document[key]
+    document[keys[-1]] = document[keys[-1]][: len(document[keys[-1]]) // 2]
+
+
+def to_console(root: str, text: str) -> None:
+    """The serial console; it may be missing or busy, which is no reason to stop."""
+    with suppress(OSError):
+        handle = os.open(os.path.join(root, "dev/console"), os.O_WRONLY | os.O_NOCTTY | os.O_NONBLOCK)
+        try:
+            os.write(handle, f"{text}\n".encode())
+        finally:
+            os.close(handle)
