@@ -192,7 +192,9 @@ KEEPER = Identity(
         # Who may read a parameter is said by its tags, so it is made with them; it is never written over.
         Grant("WriteJoinBundles", ("ssm:AddTagsToResource", "ssm:PutParameter"), (BUNDLES,), MADE_OURS),
         # Without a condition on tags: of a parameter that is gone already, AWS would say denied instead of not found.
-        Grant("RemoveJoinBundles", ("ssm:DeleteParameter",), (BUNDLES,)),
+        Grant("RemoveJoinBundlesAndEvidence", ("ssm:DeleteParameter",), (BUNDLES, EVIDENCE)),
+        Grant("ReadEvidence", ("ssm:GetParameters",), (EVIDENCE,)),
+        Grant("StopLaunches", ("autoscaling:ResumeProcesses", "autoscaling:SuspendProcesses"), (GROUP,), OURS),
     ),
 )
 

@@ -28,9 +28,11 @@ from fpga_hybrid.bundle import BundleError, JoinBundle, encode, encode_refusal
 from fpga_hybrid.credentials import shared_file
 from fpga_hybrid.kube import KubeError
 from fpga_hybrid.run import Log
+from fpga_hybrid_keeper import brakes
 from fpga_hybrid_keeper import plan as plans
 from fpga_hybrid_keeper import record as records
 from fpga_hybrid_keeper.authority import Authority, AuthorityError
+from fpga_hybrid_keeper.brakes import Evidence, Resume, Suspend
 from fpga_hybrid_keeper.cloud import AwsEdge, ExistsError
 from fpga_hybrid_keeper.cluster import Kubernetes
 from fpga_hybrid_keeper.plan import (
@@ -43,6 +45,7 @@ from fpga_hybrid_keeper.plan import (
     Enrol,
     Entry,
     Forget,
+    Group,
     LiftTaint,
     Plan,
     Reap,
@@ -112,6 +115,8 @@ class Keeper:
         self.aws = Trial("AWS", log, settings.interval)
         self.kubernetes = Trial("Kubernetes", log, EAGER)
         self.disk = Trial("record and status", log, settings.interval)
+        self.evidence = Trial("failure parameters", log, settings.interval)
+        self.groups: Mapping[str, Group] = {}
         self.trials: dict[tuple[str, str], Trial] = {}
         self.notes: Mapping[str, str] = {}
         self.plan: Plan | None = None
@@ -132,7 +137,7 @@ class Keeper:
         """Whether everybody answered who was asked, and everything was done."""
         now = self.clock()
         world = self._look(now)
-        self.plan = make_plan(world, self.record, self.rules, now)
+        self.plan = self._plan(world, now)
         whole = world.cloud is not None and (world.nodes is not None or not self.plan.record.live)
         self._note(self.plan.notes, whole=whole)
         if not self.dry_run:
@@ -146,6 +151,28 @@ class Keeper:
             else:
                 self.disk.succeeded(now, 0)
         return not self.troubles
+
+    def _plan(self, world: World, now: float) -> Plan:
+        """What stops launches comes first: everything else costs no money by waiting."""
+        plan = make_plan(world, self.record, self.rules, now)
+        cloud = world.cloud
+        if cloud is None or "" in plan.notes:
+            return plan
+        self.groups = cloud.groups
+        evidence = self._look_at_evidence(brakes.of_interest(plan.record, cloud, self.rules, now), now)
+        braking = brakes.make_plan(cloud, world.nodes, evidence, plan.record, self.rules, now)
+        return Plan((*braking.steps, *plan.actions), braking.record, {**plan.notes, **braking.notes})
+
+    def _look_at_evidence(self, instances: Sequence[str], now: float) -> Mapping[str, Evidence]:
+        if not instances or not self.evidence.is_due(now):
+            return {}
+        try:
+            found = self.edges.aws.evidence(instances)
+        except FAILURES as error:
+            self.evidence.failed(error, now)
+            return {}
+        self.evidence.succeeded(now, 0)
+        return found
 
     def _look(self, now: float) -> World:
         cloud = self._look_at_aws(now) if self.aws.is_due(now) else None
@@ -163,7 +190,7 @@ class Keeper:
     def _look_at_aws(self, now: float) -> Cloud | None:
         everywhere = now - self._everywhere >= EVERYWHERE
         try:
-            cloud = self.edges.aws.look(self.record.live, everywhere)
+            cloud = self.edges.aws.look({*self.record.live, *brakes.alive(self.record)}, everywhere)
         except FAILURES as error:
             self.aws.failed(error, now)
             return None
@@ -208,14 +235,14 @@ class Keeper:
 
     def _try(self, action: Action, trial: Trial) -> None:
         try:
-            self._remember(plans.begun(self.record, action, self.clock()))
+            self._remember(_begun(self.record, action, self.clock()))
             address = self._do(action)
         except SecondEnrolmentError as error:
             self._refuse_second(action.instance, str(error))
         except FAILURES as error:
             trial.failed(error, self.clock())
         else:
-            self._remember(plans.done(self.record, action, self.clock(), address))
+            self._remember(_done(self.record, action, self.clock(), address))
             trial.succeeded(self.clock(), 0)
             self.log.say(f"{action.instance}: {WORDS[type(action)]}, done{_details(action, address)}")
 
@@ -238,6 +265,10 @@ class Keeper:
             kubernetes.lift_taint(action.node)
         elif isinstance(action, SetTaint):
             kubernetes.set_taint(action.node)
+        elif isinstance(action, Suspend):
+            aws.suspend(action.group)
+        elif isinstance(action, Resume):
+            aws.resume(action.group)
         else:
             self._reap(action)
         return ""
@@ -280,6 +311,7 @@ class Keeper:
         if action.secret:
             self.edges.aws.delete(action.instance)
             self.edges.kubernetes.forget_token(action.instance)
+        self.edges.aws.forget_failure(action.instance)
         if action.node is not None:
             self.edges.kubernetes.delete_node(action.node)
 
@@ -288,6 +320,7 @@ class Keeper:
     @property
     def troubles(self) -> dict[str, str]:
         found = {"aws": self.aws.trouble, "kubernetes": self.kubernetes.trouble, "disk": self.disk.trouble, "account": self.notes.get("", "")}
+        found["failures"] = self.evidence.trouble
         found |= {f"{name}: {words}": trial.trouble for (name, words), trial in self.trials.items()}
         return {name: trouble for name, trouble in found.items() if trouble}
 
@@ -309,6 +342,7 @@ class Keeper:
             "healthy": not self.troubles,
             "troubles": self.troubles,
             "instances": instances,
+            **brakes.report(self.groups, self.record, self.settings.prices, self.clock(), self.log.masked),
         }
 
     def _write_status(self, now: float) -> None:
@@ -346,7 +380,17 @@ WORDS: dict[type, str] = {
     LiftTaint: "lifting of its startup taint",
     SetTaint: "setting of its startup taint",
     Reap: "clearing away",
+    Suspend: "suspension of its launches",
+    Resume: "resumption of its launches",
 }
+
+
+def _begun(record: Record, action: Action | brakes.Step, now: float) -> Record:
+    return brakes.begun(record, action) if isinstance(action, (Suspend, Resume)) else plans.begun(record, action, now)
+
+
+def _done(record: Record, action: Action | brakes.Step, now: float, address: str) -> Record:
+    return brakes.done(record, action, now) if isinstance(action, (Suspend, Resume)) else plans.done(record, action, now, address)
 
 
 def _key(action: Action) -> tuple[str, str]:
@@ -379,7 +423,17 @@ def _moment(seconds: float) -> str:
 
 
 def rules_of(settings: Settings) -> Rules:
-    return Rules(settings.cluster_id, settings.cluster_name, grace=settings.grace, network_told=settings.network_told)
+    limits, failed = settings.limits, settings.failed_joins
+    return Rules(
+        settings.cluster_id,
+        settings.cluster_name,
+        grace=settings.grace,
+        network_told=settings.network_told,
+        most=int(failed["most"] or 0),
+        window=failed["window"] or 0,
+        instances=int(limits["instances"] or 0),
+        hours=limits["instance_hours_per_day"] or 0,
+    )
 
 
 def edges_of(settings: Settings) -> Edges:

@@ -34,7 +34,7 @@ TERMINATED = "terminated"
 class Group:
     """An Auto Scaling group that carries the cluster's id. owned: whether it carries the autoscaler's mark, too.
 
-    promise: resource -> quantity, from the tags by which the autoscaler makes its template.
+    promise: resource -> quantity, from the tags by which the autoscaler makes its template. suspended: whether its process Launch is.
     """
 
     name: str
@@ -42,11 +42,12 @@ class Group:
     owned: bool
     promise: Mapping[str, str] = field(default_factory=dict)
     instances: frozenset[str] = frozenset()
+    suspended: bool = False
 
 
 @dataclass(frozen=True)
 class Instance:
-    """group: the one that EC2 says has started it, empty where none has."""
+    """group: the one that EC2 says has started it, empty where none has. launched: when (Unix time), 0 where EC2 does not say."""
 
     id: str
     state: str
@@ -54,6 +55,7 @@ class Instance:
     arn: str
     group: str = ""
     cluster_id: str = ""
+    launched: float = 0.0
 
     @property
     def provider_id(self) -> str:
@@ -137,12 +139,56 @@ class Entry:
 
 
 @dataclass(frozen=True)
+class FailedJoin:
+    """Of an instance. at: when it became known (Unix time). state, kind, status, sentence: as its failure parameter has them (brakes.py)."""
+
+    pool: str
+    at: float
+    state: str
+    kind: str
+    status: int | None
+    sentence: str
+
+
+@dataclass(frozen=True)
+class Life:
+    """What an instance has cost: from its launch to its end, 0 before that."""
+
+    pool: str
+    start: float
+    end: float = 0.0
+
+
+@dataclass(frozen=True)
+class Brake:
+    """Of a group: why its process Launch is suspended (brakes.py). firm: only a person lifts it.
+
+    set_at: when it was suspended, 0 while that has only begun. lifted_at: when keeper has resumed it, 0 before.
+    """
+
+    pool: str
+    kind: str
+    why: str
+    since: float
+    firm: bool = True
+    set_at: float = 0.0
+    lifted_at: float = 0.0
+
+
+@dataclass(frozen=True)
 class Record:
-    """account, region: where the instances on record live; empty before there was one."""
+    """account, region: where the instances on record live; empty before there was one.
+
+    failed, lives: by instance; brakes: by group; resumed: group -> when a person has lifted its brake.
+    """
 
     account: str = ""
     region: str = ""
     entries: Mapping[str, Entry] = field(default_factory=dict)
+    failed: Mapping[str, FailedJoin] = field(default_factory=dict)
+    lives: Mapping[str, Life] = field(default_factory=dict)
+    brakes: Mapping[str, Brake] = field(default_factory=dict)
+    resumed: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def live(self) -> dict[str, Entry]:
@@ -158,6 +204,7 @@ class Rules:
 
     network_told: whether the pods' network sets the node's condition NetworkUnavailable. Before that is False a pod is refused its network, and tried again
     a quarter of a minute later.
+    most, window: so many failed joins of a pool within so many seconds are too many. instances, hours: the cluster's ceilings. 0: no such brake.
     """
 
     cluster_id: str
@@ -167,6 +214,10 @@ class Rules:
     remembered: float = 7 * 86400.0
     enrolments: int = 20
     network_told: bool = False
+    most: int = 3
+    window: float = 3600.0
+    instances: int = 0
+    hours: float = 0.0
 
     @property
     def owned_tag(self) -> str:
@@ -278,7 +329,7 @@ class _Planner:
     def _is_the_records(self, cloud: Cloud) -> bool:
         """Whether this is the account and region of the instances on record. In any other, none of them is found, and that says nothing."""
         record = self.record
-        if not record.live or (record.account, record.region) == (cloud.account, cloud.region):
+        if not (record.live or record.brakes) or (record.account, record.region) == (cloud.account, cloud.region):
             return True
         self.notes[""] = (
             f"found account {cloud.account} and region {cloud.region}; the {len(record.live)} instances on record are in account {record.account}, region "
