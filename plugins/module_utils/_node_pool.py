@@ -124,6 +124,7 @@ class Pool:
     tags: Mapping[str, str] = field(default_factory=dict)
     propagate_template_tags: bool = False
     price_per_hour: Decimal | None = None
+    keep_failed: int = 0
     allow_retired: bool = False
 
     @property
@@ -197,6 +198,7 @@ POOL_KEYS = (
     "tags",
     "propagate_template_tags",
     "price_per_hour",
+    "keep_failed",
     "allow_retired",
 )
 

@@ -21,7 +21,28 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from typing import Any, Union
 
-from fpga_hybrid_keeper.plan import GONE, JOINED, LAPSED, LIVE, REFUSED, Brake, Cloud, Entry, FailedJoin, Group, Life, Node, Record, Rules
+from fpga_hybrid_keeper.plan import (
+    ENROLLED,
+    GONE,
+    JOINED,
+    LAPSED,
+    LIVE,
+    REFUSED,
+    Brake,
+    Cloud,
+    End,
+    Entry,
+    FailedJoin,
+    Group,
+    Keep,
+    Kept,
+    Life,
+    Node,
+    Record,
+    Resume,
+    Rules,
+    Suspend,
+)
 
 FAILED_JOINS, INSTANCES, HOURS, HAND = "failed_joins", "instances", "instance_hours", "hand"
 
@@ -60,29 +81,8 @@ def read_evidence(text: str) -> Evidence:
     return Evidence(state[:40], kind or "unknown", status if isinstance(status, int) else None, sentence or "it gave no reason")
 
 
-@dataclass(frozen=True)
-class Suspend:
-    """Process Launch of a group."""
-
-    group: str
-    brake: Brake
-
-    @property
-    def instance(self) -> str:
-        return f"pool {self.brake.pool}"
-
-
-@dataclass(frozen=True)
-class Resume:
-    group: str
-    pool: str
-
-    @property
-    def instance(self) -> str:
-        return f"pool {self.pool}"
-
-
-Step = Union[Suspend, Resume]
+Step = Union[Suspend, Resume, Keep, End]
+STEPS = (Suspend, Resume, Keep, End)
 
 
 @dataclass(frozen=True)
@@ -115,8 +115,11 @@ class _Planner:
         self.notes: dict[str, str] = {}
 
     def plan(self) -> Plan:
-        self.record = replace(self.record, failed=self._failed(), lives=self._lives())
+        self.record = replace(self.record, lives=self._lives())
+        self.record = replace(self.record, failed={**self._unmet(), **self._failed()})
         steps = [step for group in self.cloud.groups.values() for step in self._group(group)]
+        steps += [step for group in self.cloud.groups.values() for step in self._keep(group)]
+        steps += self._end()
         gone = set(self.record.brakes) - set(self.cloud.groups)
         self.record = replace(
             self.record,
@@ -139,6 +142,12 @@ class _Planner:
                 status = "" if found.status is None else f" (exit status {found.status})"
                 self.notes[name] = f"did not join: {found.kind}{status}: {found.sentence}"
         return known
+
+    def _unmet(self) -> dict[str, FailedJoin]:
+        """Those that came and went before they could be enrolled, as while the control plane was away."""
+        ended = {name: life for name, life in self.record.lives.items() if life.end and name not in self.record.entries}
+        why = "it ended before it could be enrolled."
+        return {name: FailedJoin(life.pool, life.end, FAILED, SILENT, None, why) for name, life in ended.items() if name not in self.record.failed}
 
     def _judged(self, name: str, entry: Entry, known: FailedJoin | None) -> FailedJoin | None:
         """What is to be on record of an instance's join."""
@@ -276,6 +285,34 @@ class _Planner:
     def _running(self) -> int:
         return sum(not life.end for life in self.record.lives.values())
 
+    # --- one for a look -----------------------------------------------------------------------------------------------------------------
+
+    def _keep(self, group: Group) -> Iterator[Step]:
+        """The first failed one of a pool that says so, until its time has come; one at a time."""
+        entries = self.record.entries
+        kept = {name: one for name, one in self.record.kept.items() if name in entries and entries[name].is_live}
+        self.record = replace(self.record, kept=kept)
+        mine = {name: one for name, one in kept.items() if one.pool == group.pool}
+        for name, one in mine.items():
+            if not one.settled and self._may_be_kept(name):
+                yield Keep(name, one)
+        if mine or self.rules.keep.get(group.pool, 0) < 1:
+            return
+        failed = [(one.at, name) for name, one in self.record.failed.items() if one.pool == group.pool and one.state == FAILED and one.kind != SILENT]
+        candidates = [name for _at, name in sorted(failed) if name in group.instances and self._may_be_kept(name)]
+        if candidates:
+            yield Keep(candidates[0], Kept(group.pool, group.name, self.now + self.rules.kept))
+
+    def _may_be_kept(self, name: str) -> bool:
+        entry, instance = self.record.entries.get(name), self.cloud.instances.get(name)
+        return entry is not None and entry.phase in (ENROLLED, LAPSED, REFUSED) and instance is not None and instance.state in LIVE
+
+    def _end(self) -> Iterator[Step]:
+        for name, one in self.record.kept.items():
+            self.notes[name] = f"{self.notes.get(name, 'did not join')} It is kept for a look until {stamp(one.until)}, then it is ended."
+            if one.settled and self.now >= one.until and self._may_be_kept(name):
+                yield End(name)
+
 
 def day_of(now: float) -> float:
     """Its beginning, UTC."""
@@ -283,7 +320,8 @@ def day_of(now: float) -> float:
 
 
 def today(record: Record, now: float) -> Today:
-    midnight, hours, count = day_of(now), {}, 0
+    hours: dict[str, float] = {}
+    midnight, count = day_of(now), 0
     for life in record.lives.values():
         end = life.end or now
         if end < midnight or (life.end and life.end == midnight):
@@ -308,12 +346,21 @@ def paused(group: Group, record: Record) -> Brake | None:
 
 def begun(record: Record, step: Step) -> Record:
     """Before it: a suspension that is not on record would be somebody else's, and never be lifted."""
-    return replace(record, brakes={**record.brakes, step.group: step.brake}) if isinstance(step, Suspend) else record
+    if isinstance(step, Suspend):
+        return replace(record, brakes={**record.brakes, step.group: step.brake})
+    if isinstance(step, Keep):
+        return replace(record, kept={**record.kept, step.instance: step.kept})
+    return record
 
 
 def done(record: Record, step: Step, now: float) -> Record:
     if isinstance(step, Suspend):
         return replace(record, brakes={**record.brakes, step.group: replace(step.brake, set_at=now)})
+    if isinstance(step, Keep):
+        entry = replace(record.entries[step.instance], secret=False)
+        return replace(record.with_entry(step.instance, entry), kept={**record.kept, step.instance: replace(step.kept, settled=True)})
+    if isinstance(step, End):
+        return record
     brake = record.brakes[step.group]
     return replace(record, brakes={**record.brakes, step.group: replace(brake, lifted_at=now)})
 
@@ -367,7 +414,7 @@ def _pool(group: Group, record: Record, price: float | None, masked: Callable[[s
         "failed_joins": [
             {"instance": name, "at": stamp(at), "kind": one.kind, "status": one.status, "sentence": masked(one.sentence)} for at, name, one in failures[-SHOWN:]
         ],
-        "kept": [],
+        "kept": [{"instance": name, "until": stamp(one.until)} for name, one in record.kept.items() if one.pool == group.pool],
     }
 
 

@@ -17,6 +17,7 @@ from fpga_hybrid_keeper.plan import CLUSTER_ID_TAG, OWNED_PREFIX, POOL_TAG, Clou
 
 LAUNCH = "Launch"
 GROUP_OF_INSTANCE = "aws:autoscaling:groupName"
+KEPT_TAG = "fpga.hybrid/kept-until"
 ADDRESS_TAG, ARN_TAG = "fpga.hybrid/vpn-address", "fpga.hybrid/instance-arn"
 PROMISE_PREFIX = f"{OWNED_PREFIX}node-template/resources/"
 #: EC2 API, DescribeInstances: values of a filter; Auto Scaling API: groups in a page.
@@ -156,6 +157,22 @@ class AwsEdge:
 
     def resume(self, group: str) -> None:
         self._aws.call("autoscaling", "ResumeProcesses", {"AutoScalingGroupName": group, "ScalingProcesses": [LAUNCH]})
+
+    def keep(self, instance: str, group: str, until: str) -> None:
+        """Tagged first: whoever finds it outside of its group, then finds why. No instance comes in its place."""
+        self._aws.call("ec2", "CreateTags", {"Resources": [instance], "Tags": [{"Key": KEPT_TAG, "Value": until}]})
+        params = {"AutoScalingGroupName": group, "InstanceIds": [instance], "ShouldDecrementDesiredCapacity": True}
+        try:
+            self._aws.call("autoscaling", "DetachInstances", params, attempts=1)
+        except AwsError as error:
+            if error.code != "ValidationError" or "is not part of" not in error.message:
+                raise
+
+    def end(self, instance: str) -> None:
+        try:
+            self._aws.call("ec2", "TerminateInstances", {"InstanceIds": [instance]})
+        except NotFoundError:
+            return
 
     def tell_address(self, instance: str, address: str) -> None:
         self._aws.call("ec2", "CreateTags", {"Resources": [instance], "Tags": [{"Key": ADDRESS_TAG, "Value": address}]})

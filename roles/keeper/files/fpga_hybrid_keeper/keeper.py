@@ -16,7 +16,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import datetime, timezone
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -32,7 +31,7 @@ from fpga_hybrid_keeper import brakes
 from fpga_hybrid_keeper import plan as plans
 from fpga_hybrid_keeper import record as records
 from fpga_hybrid_keeper.authority import Authority, AuthorityError
-from fpga_hybrid_keeper.brakes import Evidence, Resume, Suspend
+from fpga_hybrid_keeper.brakes import Evidence
 from fpga_hybrid_keeper.cloud import AwsEdge, ExistsError
 from fpga_hybrid_keeper.cluster import Kubernetes
 from fpga_hybrid_keeper.plan import (
@@ -42,17 +41,21 @@ from fpga_hybrid_keeper.plan import (
     SEEN,
     Action,
     Cloud,
+    End,
     Enrol,
     Entry,
     Forget,
     Group,
+    Keep,
     LiftTaint,
     Plan,
     Reap,
     Record,
     Refuse,
+    Resume,
     Rules,
     SetTaint,
+    Suspend,
     TellAddress,
     World,
     make_plan,
@@ -269,6 +272,10 @@ class Keeper:
             aws.suspend(action.group)
         elif isinstance(action, Resume):
             aws.resume(action.group)
+        elif isinstance(action, Keep):
+            self._keep(action)
+        elif isinstance(action, End):
+            aws.end(name)
         else:
             self._reap(action)
         return ""
@@ -305,15 +312,24 @@ class Keeper:
 
     def _reap(self, action: Reap) -> None:
         if action.certificate:
-            warning = self.edges.authority.revoke(action.instance)
-            if warning:
-                self.log.say(warning)
+            self._revoke(action.instance)
         if action.secret:
             self.edges.aws.delete(action.instance)
             self.edges.kubernetes.forget_token(action.instance)
         self.edges.aws.forget_failure(action.instance)
         if action.node is not None:
             self.edges.kubernetes.delete_node(action.node)
+
+    def _keep(self, action: Keep) -> None:
+        self.edges.aws.keep(action.instance, action.kept.group, brakes.stamp(action.kept.until))
+        self._revoke(action.instance)
+        self.edges.aws.delete(action.instance)
+        self.edges.kubernetes.forget_token(action.instance)
+
+    def _revoke(self, instance: str) -> None:
+        warning = self.edges.authority.revoke(instance)
+        if warning:
+            self.log.say(warning)
 
     # --- what it says of itself ---------------------------------------------------------------------------------------------------------
 
@@ -329,7 +345,7 @@ class Keeper:
         instances = {
             name: {
                 **{key: value for key, value in vars(entry).items() if key in ("phase", "pool", "vpn_address", "reason", "complete") and value != ""},
-                "since": _moment(entry.since),
+                "since": brakes.stamp(entry.since),
                 **({"note": self.notes[name]} if self.notes.get(name) else {}),
             }
             for name, entry in self.record.entries.items()
@@ -349,7 +365,7 @@ class Keeper:
         status = self.status()
         text = json.dumps(status, sort_keys=True)
         if text != self._status or now - self._written > STATUS_AGE:
-            _files.write(self.status_path, _files.File(json.dumps({**status, "looked": _moment(now)}, indent=1) + "\n", 0o644))
+            _files.write(self.status_path, _files.File(json.dumps({**status, "looked": brakes.stamp(now)}, indent=1) + "\n", 0o644))
             self._status, self._written = text, now
 
     # --- again and again ----------------------------------------------------------------------------------------------------------------
@@ -357,7 +373,7 @@ class Keeper:
     @property
     def pause(self) -> float:
         """Eager while somebody waits for us: an instance on its way in, or one whose pods cannot start yet."""
-        awaited = any(is_awaited(entry) for entry in self.record.live.values())
+        awaited = any(is_awaited(entry) for name, entry in self.record.live.items() if name not in self.record.failed or entry.absent)
         return min(EAGER, self.settings.interval) if awaited else self.settings.interval
 
     def run(self, alive: Callable[[], None], is_outdated: Callable[[], bool]) -> None:
@@ -382,15 +398,17 @@ WORDS: dict[type, str] = {
     Reap: "clearing away",
     Suspend: "suspension of its launches",
     Resume: "resumption of its launches",
+    Keep: "keeping it for a look",
+    End: "its end after it was kept for a look",
 }
 
 
-def _begun(record: Record, action: Action | brakes.Step, now: float) -> Record:
-    return brakes.begun(record, action) if isinstance(action, (Suspend, Resume)) else plans.begun(record, action, now)
+def _begun(record: Record, action: Action, now: float) -> Record:
+    return brakes.begun(record, action) if isinstance(action, brakes.STEPS) else plans.begun(record, action, now)
 
 
-def _done(record: Record, action: Action | brakes.Step, now: float, address: str) -> Record:
-    return brakes.done(record, action, now) if isinstance(action, (Suspend, Resume)) else plans.done(record, action, now, address)
+def _done(record: Record, action: Action, now: float, address: str) -> Record:
+    return brakes.done(record, action, now) if isinstance(action, brakes.STEPS) else plans.done(record, action, now, address)
 
 
 def _key(action: Action) -> tuple[str, str]:
@@ -402,6 +420,8 @@ def _details(action: Action, address: str) -> str:
         return f": pool {action.pool}, VPN address {address}"
     if isinstance(action, Refuse):
         return f": {action.reason}"
+    if isinstance(action, Keep):
+        return f": until {brakes.stamp(action.kept.until)}, out of group {action.kept.group}, its certificate revoked"
     if isinstance(action, Reap):
         parts = [*(["certificate"] if action.certificate else []), *(["Node object"] if action.node else []), *(["join bundle"] if action.secret else [])]
         return f": {', '.join(parts) or 'nothing was left'}"
@@ -418,10 +438,6 @@ def _kind(error: Exception) -> str:
     return f"{error.call} {error.code}" if isinstance(error, AwsError) and error.code else _sentence(error)
 
 
-def _moment(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
 def rules_of(settings: Settings) -> Rules:
     limits, failed = settings.limits, settings.failed_joins
     return Rules(
@@ -433,6 +449,7 @@ def rules_of(settings: Settings) -> Rules:
         window=failed["window"] or 0,
         instances=int(limits["instances"] or 0),
         hours=limits["instance_hours_per_day"] or 0,
+        keep=settings.keep_failed,
     )
 
 

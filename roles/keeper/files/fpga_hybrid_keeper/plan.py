@@ -176,10 +176,20 @@ class Brake:
 
 
 @dataclass(frozen=True)
+class Kept:
+    """A failed instance that is left running for a look. settled: whether all that belongs to it was done."""
+
+    pool: str
+    group: str
+    until: float
+    settled: bool = False
+
+
+@dataclass(frozen=True)
 class Record:
     """account, region: where the instances on record live; empty before there was one.
 
-    failed, lives: by instance; brakes: by group; resumed: group -> when a person has lifted its brake.
+    failed, lives, kept: by instance; brakes: by group; resumed: group -> when a person has lifted its brake.
     """
 
     account: str = ""
@@ -189,6 +199,7 @@ class Record:
     lives: Mapping[str, Life] = field(default_factory=dict)
     brakes: Mapping[str, Brake] = field(default_factory=dict)
     resumed: Mapping[str, float] = field(default_factory=dict)
+    kept: Mapping[str, Kept] = field(default_factory=dict)
 
     @property
     def live(self) -> dict[str, Entry]:
@@ -205,6 +216,7 @@ class Rules:
     network_told: whether the pods' network sets the node's condition NetworkUnavailable. Before that is False a pod is refused its network, and tried again
     a quarter of a minute later.
     most, window: so many failed joins of a pool within so many seconds are too many. instances, hours: the cluster's ceilings. 0: no such brake.
+    keep: pool -> how many of its failed instances are left running at a time, each for kept seconds.
     """
 
     cluster_id: str
@@ -218,6 +230,8 @@ class Rules:
     window: float = 3600.0
     instances: int = 0
     hours: float = 0.0
+    keep: Mapping[str, int] = field(default_factory=dict)
+    kept: float = 7200.0
 
     @property
     def owned_tag(self) -> str:
@@ -287,7 +301,44 @@ class Reap:
     secret: bool
 
 
-Action = Union[Enrol, Refuse, Forget, TellAddress, LiftTaint, SetTaint, Reap]
+@dataclass(frozen=True)
+class Suspend:
+    """Process Launch of a group. The only thing that a brake does."""
+
+    group: str
+    brake: Brake
+
+    @property
+    def instance(self) -> str:
+        return f"pool {self.brake.pool}"
+
+
+@dataclass(frozen=True)
+class Resume:
+    group: str
+    pool: str
+
+    @property
+    def instance(self) -> str:
+        return f"pool {self.pool}"
+
+
+@dataclass(frozen=True)
+class Keep:
+    """Out of its group, so that nobody ends it or waits for it, and out of the VPN."""
+
+    instance: str
+    kept: Kept
+
+
+@dataclass(frozen=True)
+class End:
+    """Of one that was kept, when its time has come."""
+
+    instance: str
+
+
+Action = Union[Enrol, Refuse, Forget, TellAddress, LiftTaint, SetTaint, Reap, Suspend, Resume, Keep, End]
 
 
 @dataclass(frozen=True)

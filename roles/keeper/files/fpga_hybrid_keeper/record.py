@@ -9,11 +9,11 @@ from dataclasses import asdict
 from typing import Any
 
 from ansible_collections.fpga.hybrid.plugins.module_utils import _files
-from fpga_hybrid_keeper.plan import PHASES, Brake, Entry, FailedJoin, Life, Record
+from fpga_hybrid_keeper.plan import PHASES, Brake, Entry, FailedJoin, Kept, Life, Record
 
 SCHEMA = 1
 #: What records of older keepers do not have.
-PARTS: dict[str, Any] = {"failed": FailedJoin, "lives": Life, "brakes": Brake}
+PARTS: dict[str, Any] = {"failed": FailedJoin, "lives": Life, "brakes": Brake, "kept": Kept}
 
 
 class RecordError(Exception):
