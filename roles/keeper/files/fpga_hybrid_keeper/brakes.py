@@ -276,8 +276,8 @@ class _Planner:
             return Brake(pool, HOURS, f"{why} It goes on at midnight UTC.", self.now, firm=False)
         if rules.most and failures and len(failures) + len(waiting) >= rules.most:
             why = (
-                f"{len(failures)} of its instances failed to join within {minutes}, and {len(waiting)} are on their way; {rules.most} failures would be too many. "
-                "It goes on by itself when they have joined."
+                f"{len(failures)} of its instances failed to join within {minutes}, and {len(waiting)} are on their way; {rules.most} failures would be too "
+                "many. It goes on by itself when they have joined."
             )
             return Brake(pool, FAILED_JOINS, why, self.now, firm=False)
         return None

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from datetime import datetime
 from typing import Any
 
@@ -44,12 +44,16 @@ class AwsEdge:
 
     # --- looking ------------------------------------------------------------------------------------------------------------------------
 
-    def look(self, known: Iterable[str], everywhere: bool) -> Cloud:
-        """Groups, their instances, and those that are known; everywhere: also instances that carry the cluster's id and are in no group of it."""
+    def look(self, known: Iterable[str], everywhere: bool, steady: Set[str] = frozenset()) -> Cloud:
+        """Groups, their instances, and those that are known; everywhere: also instances that carry the cluster's id and are in no group of it.
+
+        steady: of whom nothing new is expected. While their group has them they are not asked about, which is one call less.
+        """
         account = self._whose()
         groups = {group.name: group for group in self._groups()}
         found = {instance.id: instance for instance in self._tagged()} if everywhere else {}
-        asked = frozenset(known) | frozenset(one for group in groups.values() for one in group.instances)
+        members = frozenset(one for group in groups.values() for one in group.instances)
+        asked = (frozenset(known) | members) - (steady & members)
         found |= {instance.id: instance for instance in self._named(sorted(asked - set(found)))}
         mine = f":{account}:instance/"
         return Cloud(account, self._aws.region, groups, {name: one for name, one in found.items() if mine in one.arn}, asked)

@@ -125,6 +125,7 @@ class Keeper:
         self.plan: Plan | None = None
         self.stop = threading.Event()
         self._everywhere, self._status, self._written = 0.0, "", 0.0
+        self._ready: frozenset[str] = frozenset()
 
     @property
     def record_path(self) -> str:
@@ -181,6 +182,7 @@ class Keeper:
         cloud = self._look_at_aws(now) if self.aws.is_due(now) else None
         if not self.record.live and not (cloud and cloud.instances):
             return World(cloud, None)  # nobody's node to look at
+        self._ready = frozenset()
         try:
             nodes = self.edges.kubernetes.nodes() if self.kubernetes.is_due(now) else None
         except FAILURES as error:
@@ -188,18 +190,25 @@ class Keeper:
             return World(cloud, None)
         if nodes is not None:
             self.kubernetes.succeeded(now, 0)
+            self._ready = frozenset(name for name, node in nodes.items() if node.ready)
         return World(cloud, nodes)
 
     def _look_at_aws(self, now: float) -> Cloud | None:
         everywhere = now - self._everywhere >= EVERYWHERE
         try:
-            cloud = self.edges.aws.look({*self.record.live, *brakes.alive(self.record)}, everywhere)
+            cloud = self.edges.aws.look({*self.record.live, *brakes.alive(self.record)}, everywhere, self._steady())
         except FAILURES as error:
             self.aws.failed(error, now)
             return None
-        self.aws.succeeded(now, self.settings.interval)
+        # At rest one look is one call. One that is two has the time of two.
+        self.aws.succeeded(now, self.settings.interval * (2 if everywhere and not self._is_awaited() else 1))
         self._everywhere = now if everywhere else self._everywhere
         return cloud
+
+    def _steady(self) -> frozenset[str]:
+        """Nodes that are as they should be, and whose hours are counted. One that dies falls silent, and is asked about then."""
+        entries, lives = self.record.live, self.record.lives
+        return frozenset(name for name in self._ready if name in lives and name in entries and entries[name].complete and not entries[name].absent)
 
     def _note(self, notes: Mapping[str, str], *, whole: bool) -> None:
         """Says each once. A pass in which not everybody was asked takes none back."""
@@ -373,8 +382,10 @@ class Keeper:
     @property
     def pause(self) -> float:
         """Eager while somebody waits for us: an instance on its way in, or one whose pods cannot start yet."""
-        awaited = any(is_awaited(entry) for name, entry in self.record.live.items() if name not in self.record.failed or entry.absent)
-        return min(EAGER, self.settings.interval) if awaited else self.settings.interval
+        return min(EAGER, self.settings.interval) if self._is_awaited() else self.settings.interval
+
+    def _is_awaited(self) -> bool:
+        return any(is_awaited(entry) for name, entry in self.record.live.items() if name not in self.record.failed or entry.absent)
 
     def run(self, alive: Callable[[], None], is_outdated: Callable[[], bool]) -> None:
         while not self.stop.is_set() and not is_outdated():
