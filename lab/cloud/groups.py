@@ -378,6 +378,28 @@ class Groups:
         self.settle(group)
         return next(entry for entry in self._activities[group.account_id, group.region] if entry.description.endswith(instance_id))
 
+    def detach(self, group: Any, instance_ids: list[str], decrement: bool) -> list[Activity]:
+        """DetachInstances: they run on, on their own; all of them, or none."""
+        found = {state.instance.id: state for state in group.instance_states if state.lifecycle_state in ("InService", "Standby")}
+        for instance_id in instance_ids:
+            if instance_id not in found:
+                raise AutoscalingClientError("ValidationError", f"The instance {instance_id} is not part of Auto Scaling group {group.name}.")
+        if decrement and group.desired_capacity - len(instance_ids) < group.min_size:
+            raise AutoscalingClientError(
+                "ValidationError",
+                f"AutoScalingGroup {group.name} has min-size={group.min_size}, max-size={group.max_size}, and desired-size={group.desired_capacity}. To detach "
+                f"{len(instance_ids)} instance(s) with ShouldDecrementDesiredCapacity, please update the AutoScalingGroup sizes appropriately.",
+            )
+        for instance_id in instance_ids:
+            instance = found[instance_id].instance
+            group.instance_states.remove(found[instance_id])
+            instance.ec2_backend.delete_tags([instance_id], {ASG_NAME_TAG: group.name})
+            instance.autoscaling_group = None
+            group.desired_capacity -= int(decrement)
+            self._record(group, f"Detaching EC2 instance: {instance_id}", f"instance {instance_id} was detached in response to a user request", "Successful")
+        self.settle(group)
+        return self._activities[group.account_id, group.region][: len(instance_ids)]
+
 
 # ---- facts about moto's objects
 
@@ -500,6 +522,15 @@ def install(groups: Groups) -> Callable[[], None]:
         activity = groups.terminate_in_group(response.autoscaling_backend, response._get_param("InstanceId"), decrement)
         return ActionResult({"Activity": activity.as_answer()})
 
+    def detach_instances(response: Any) -> ActionResult:
+        name = response._get_param("AutoScalingGroupName")
+        group = response.autoscaling_backend.autoscaling_groups.get(name)
+        if group is None:
+            raise AutoscalingClientError("ValidationError", f"AutoScalingGroup name not found - AutoScalingGroup '{name}' not found")
+        decrement = response._get_bool_param("ShouldDecrementDesiredCapacity", False)
+        activities = groups.detach(group, response._get_param("InstanceIds", []), decrement)
+        return ActionResult({"Activities": [activity.as_answer() for activity in activities]})
+
     def terminate_instances(backend: Any, instance_ids: list[str]) -> list[tuple[Any, Any]]:
         before = [(instance, type(instance._state)(instance.state, instance.state_code)) for instance in backend.get_multi_instances_by_id(instance_ids)]
         if not before or any(instance.disable_api_termination is True for instance, _state in before):
@@ -523,6 +554,7 @@ def install(groups: Groups) -> Callable[[], None]:
         (AutoScalingBackend, "notify_terminate_instances", notify_terminate_instances),
         (AutoScalingResponse, "describe_scaling_activities", describe_scaling_activities),
         (AutoScalingResponse, "terminate_instance_in_auto_scaling_group", terminate_instance_in_auto_scaling_group),
+        (AutoScalingResponse, "detach_instances", detach_instances),
         (EC2Backend, "terminate_instances", terminate_instances),
         (EC2Backend, "stop_instances", stop_instances),
     )

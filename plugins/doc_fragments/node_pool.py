@@ -55,6 +55,7 @@ options:
       - C(propagate_template_tags), whether the autoscaler's tags go on to the instances, which nothing needs.
       - C(allow_retired), have the group although AWS has ended its type.
       - C(price_per_hour), what one instance costs, for others to reckon with.
+      - C(keep_failed), V(1) has keeper keep the first instance that fails to join for two hours, for a look. It costs what it costs; default V(0).
     type: list
     elements: dict
     required: true

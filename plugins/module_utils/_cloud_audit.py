@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from datetime import datetime, timezone
 from typing import Any
 
 from ansible_collections.fpga.hybrid.plugins.module_utils._node_pool import CLUSTER_ID_TAG, POOL_TAG
@@ -26,6 +27,8 @@ LISTED = ("instance", "volume", "network-interface", "launch-template", "securit
 GONE = ("terminated",)
 #: What goes by itself, some time after its group has been removed.
 GOES_BY_ITSELF = (INSTANCE, VOLUME, INTERFACE, GROUP)
+#: On a failed instance that keeper has taken out of its group: until when (ISO 8601, UTC).
+KEPT_TAG = "fpga.hybrid/kept-until"
 #: Below the cluster's prefix.
 CLAIM, NODES = "cluster", "nodes"
 
@@ -120,13 +123,14 @@ class Auditor:
 # ---- judging
 
 
-def judge(found: Found, declared: Declared) -> list[Resource]:
+def judge(found: Found, declared: Declared, now: datetime | None = None) -> list[Resource]:
     """Every resource with what accounts for it, or why nothing does. Terminated instances are none."""
+    moment = (now or datetime.now(timezone.utc)).strftime("%Y-%m-%dT%H:%M:%SZ")
     alive = {group["AutoScalingGroupName"] for group in found.groups if not group.get("Status")}
     instances = {instance["InstanceId"]: instance for instance in found.instances if instance["State"]["Name"] not in GONE}
     members = {one["InstanceId"] for group in found.groups for one in group.get("Instances", [])}
     resources = [
-        *(_instance(instance, members) for instance in instances.values()),
+        *(_instance(instance, members, moment) for instance in instances.values()),
         *(_attached(VOLUME, volume["VolumeId"], volume, volume["State"], _instances_of(volume), instances) for volume in found.volumes),
         *(
             _attached(INTERFACE, one["NetworkInterfaceId"], one, one["Status"], [one["Attachment"]["InstanceId"]] if _is_attached(one) else [], instances)
@@ -151,10 +155,14 @@ def _pool(described: Document) -> str:
     return tags_of(described).get(POOL_TAG, "")
 
 
-def _instance(instance: Document, members: Collection[str]) -> Resource:
+def _instance(instance: Document, members: Collection[str], now: str) -> Resource:
     state, where = instance["State"]["Name"], instance.get("Placement", {}).get("AvailabilityZone", "")
-    orphan = "" if instance["InstanceId"] in members or state == "shutting-down" else "no group has it: nothing will end it, and it costs money"
-    return Resource(INSTANCE, instance["InstanceId"], _pool(instance), f"{state}, {instance.get('InstanceType')} in {where}", orphan)
+    kept = tags_of(instance).get(KEPT_TAG, "")
+    accounted = instance["InstanceId"] in members or state == "shutting-down" or kept > now
+    late = f"keeper was to end it at {kept} and has not" if kept else "nothing will end it"
+    orphan = "" if accounted else f"no group has it: {late}, and it costs money"
+    look = f", failed to join and is kept for a look until {kept}" if kept else ""
+    return Resource(INSTANCE, instance["InstanceId"], _pool(instance), f"{state}, {instance.get('InstanceType')} in {where}{look}", orphan)
 
 
 def _instances_of(volume: Document) -> list[str]:

@@ -109,6 +109,7 @@ POOLS = Identity(
                 "autoscaling:CreateOrUpdateTags",
                 "autoscaling:DeleteAutoScalingGroup",
                 "autoscaling:DeleteTags",
+                "autoscaling:ResumeProcesses",
                 "autoscaling:SuspendProcesses",
                 "autoscaling:UpdateAutoScalingGroup",
             ),
@@ -180,19 +181,22 @@ INVENTORY = Identity(
 
 KEEPER = Identity(
     "keeper",
-    "Runs fpga-hybrid-keeper on the control plane: gives each instance of the pools its join bundle, and tags it with its VPN address.",
+    "Runs fpga-hybrid-keeper on the control plane: gives each instance of the pools its join bundle, tags it with its VPN address, and stops launches.",
     (
         Grant("LookAtGroupsAndInstances", ("autoscaling:DescribeAutoScalingGroups", "ec2:DescribeInstances")),
         Grant(
-            "TellTheVpnAddress",
+            "TellTheVpnAddressAndTillWhenOneIsKept",
             ("ec2:CreateTags",),
             (INSTANCE,),
-            {**OURS, "ForAllValues:StringEquals": {"aws:TagKeys": "fpga.hybrid/vpn-address"}},
+            {**OURS, "ForAllValues:StringEquals": {"aws:TagKeys": ("fpga.hybrid/kept-until", "fpga.hybrid/vpn-address")}},
         ),
         # Who may read a parameter is said by its tags, so it is made with them; it is never written over.
         Grant("WriteJoinBundles", ("ssm:AddTagsToResource", "ssm:PutParameter"), (BUNDLES,), MADE_OURS),
         # Without a condition on tags: of a parameter that is gone already, AWS would say denied instead of not found.
-        Grant("RemoveJoinBundles", ("ssm:DeleteParameter",), (BUNDLES,)),
+        Grant("RemoveJoinBundlesAndEvidence", ("ssm:DeleteParameter",), (BUNDLES, EVIDENCE)),
+        Grant("ReadEvidence", ("ssm:GetParameters",), (EVIDENCE,)),
+        Grant("StopLaunchesAndKeepFailedOnes", ("autoscaling:DetachInstances", "autoscaling:ResumeProcesses", "autoscaling:SuspendProcesses"), (GROUP,), OURS),
+        Grant("EndWhatWasKept", ("ec2:TerminateInstances",), (INSTANCE,), {**OURS, "StringLike": {"aws:ResourceTag/fpga.hybrid/kept-until": "?*"}}),
     ),
 )
 

@@ -127,6 +127,7 @@ class Pool:
     tags: Mapping[str, str] = field(default_factory=dict)
     propagate_template_tags: bool = False
     price_per_hour: Decimal | None = None
+    keep_failed: int = 0
     allow_retired: bool = False
 
     @property
@@ -204,6 +205,7 @@ POOL_KEYS = (
     "tags",
     "propagate_template_tags",
     "price_per_hour",
+    "keep_failed",
     "allow_retired",
 )
 
@@ -387,6 +389,7 @@ def _pool(number: int, declared: object, cluster_name: str, problems: list[Probl
         tags=read.mapping("tags", _tag),
         propagate_template_tags=bool(read.boolean("propagate_template_tags", False)),
         price_per_hour=read.decimal("price_per_hour", None),
+        keep_failed=read.integer("keep_failed", 0, largest=1) or 0,
         allow_retired=bool(read.boolean("allow_retired", False)),
     )
     if pool.labels.get(POOL_LABEL, name) != name:

@@ -29,6 +29,8 @@ Document = dict[str, Any]
 
 #: AZRebalance ends instances to spread the others, busy or not (autoscaler's AWS README).
 SUSPENDED = "AZRebalance"
+#: What keeper suspends, and node_pool leaves as it is.
+LAUNCH = "Launch"
 #: Of the autoscaler's tags, those that the template decides alone. Its autoscaling-options are not among them.
 DECIDED_PREFIXES = tuple(f"{TEMPLATE_TAG_PREFIX}{kind}/" for kind in ("label", "taint", "resources"))
 #: Instances, their volumes and interfaces are what costs.

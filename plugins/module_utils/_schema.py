@@ -15,6 +15,7 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "array": (list,),
     "string": (str,),
     "integer": (int,),
+    "number": (int, float),
     "boolean": (bool,),
     "null": (type(None),),
 }
@@ -56,4 +57,4 @@ def _members(schema: Mapping[str, Any], value: Mapping[str, Any], path: str) -> 
 
 def _is(value: object, kind: str) -> bool:
     # True is an int to Python, and a boolean only to JSON.
-    return isinstance(value, _TYPES[kind]) and not (kind == "integer" and isinstance(value, bool))
+    return isinstance(value, _TYPES[kind]) and not (kind in ("integer", "number") and isinstance(value, bool))

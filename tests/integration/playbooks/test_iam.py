@@ -164,6 +164,7 @@ ON_WHAT_IS_THERE = {
     "autoscaling:CreateOrUpdateTags": lambda hands, name: hands.asg.create_or_update_tags(Tags=[{**GROUP_TAG, "ResourceId": name}]),
     "autoscaling:DeleteTags": lambda hands, name: hands.asg.delete_tags(Tags=[{**GROUP_TAG, "ResourceId": name}]),
     "autoscaling:SuspendProcesses": lambda hands, name: hands.asg.suspend_processes(AutoScalingGroupName=name, ScalingProcesses=["AZRebalance"]),
+    "autoscaling:ResumeProcesses": lambda hands, name: hands.asg.resume_processes(AutoScalingGroupName=name, ScalingProcesses=["Launch"]),
     "autoscaling:DeleteAutoScalingGroup": lambda hands, name: hands.asg.delete_auto_scaling_group(AutoScalingGroupName=name),
     "ec2:CreateLaunchTemplateVersion": lambda hands, name: hands.ec2.create_launch_template_version(LaunchTemplateName=name, LaunchTemplateData=DATA),
     "ec2:ModifyLaunchTemplate": lambda hands, name: hands.ec2.modify_launch_template(LaunchTemplateName=name, DefaultVersion="2"),

@@ -63,6 +63,40 @@ def test_what_does_not_go_in_time_is_named_and_its_security_group_stays(site: Si
     assert NOTHING in site.does("cloud_audit")
 
 
+def test_a_paused_pool_stays_paused_until_it_is_told_to_go_on(site: Site) -> None:
+    asg = site.cloud.client("autoscaling")
+    site.does("pools")
+    asg.suspend_processes(AutoScalingGroupName="lab-f2-6xlarge", ScalingProcesses=["Launch"])
+
+    def suspended() -> set[str]:
+        (group,) = asg.describe_auto_scaling_groups()["AutoScalingGroups"]
+        return {process["ProcessName"] for process in group["SuspendedProcesses"]}
+
+    assert "changed=0" in site.does("pools")
+    site.does("pools", "--check", resume="f2-6xlarge")
+    assert suspended() == {"AZRebalance", "Launch"}
+    said = " ".join(site.does("pools", resume="f2-6xlarge").split())
+    assert "f2-6xlarge: may start instances again. What it was paused for could not be read." in said
+    assert suspended() == {"AZRebalance"}
+    site.cloud.forget_calls()
+    assert "f2-6xlarge: was not paused." in site.does("pools", resume="f2-6xlarge")
+    assert site.cloud.calls(writes=True) == []
+    assert "resume=f1: no such pool in cluster_node_pools. Expected one of f2-6xlarge." in site.refuses("pools", resume="f1")
+
+
+def test_what_a_pool_was_paused_for_is_read_on_the_control_plane(site: Site) -> None:
+    keeper = site.folder / "data" / "keeper"
+    keeper.mkdir(parents=True)
+    (keeper / "status.json").write_text(json.dumps({"pools": {"f2-6xlarge": {"paused": {"kind": "failed_joins", "why": "3 instances failed."}}}}))
+    here = "{ansible_connection: local, ansible_python_interpreter: '{{ ansible_playbook_python }}', vpn_address: 172.27.224.1}"
+    inventory = (site.folder / "site.yml").read_text()
+    (site.folder / "site.yml").write_text(re.sub(r"\{ansible_host: [^}]*\}", here, inventory))
+    site.does("pools")
+    site.cloud.client("autoscaling").suspend_processes(AutoScalingGroupName="lab-f2-6xlarge", ScalingProcesses=["Launch"])
+    said = " ".join(site.does("pools", resume="f2-6xlarge", cluster_data_folder=str(site.folder / "data")).split())
+    assert "may start instances again. It was paused for: 3 instances failed." in said
+
+
 def test_another_clusters_things_stay_its_own(site: Site) -> None:
     site.does("pools", cluster_id=OTHER_ID)
     assert "lab-nodes (sg-" in site.refuses("pools")

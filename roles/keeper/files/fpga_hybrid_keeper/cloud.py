@@ -1,23 +1,29 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""keeper's edge to AWS: what is looked at, and the four things that it writes there."""
+"""keeper's edge to AWS: what is looked at, and the few things that it writes there."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from datetime import datetime
 from typing import Any
 
 from fpga_hybrid import imds
 from fpga_hybrid.aws import Answer, Aws, AwsError, NotFoundError
 from fpga_hybrid.bundle import Encoded
 from fpga_hybrid.credentials import Source
+from fpga_hybrid_keeper.brakes import Evidence, read_evidence
 from fpga_hybrid_keeper.plan import CLUSTER_ID_TAG, OWNED_PREFIX, POOL_TAG, Cloud, Group, Instance, Rules
 
+LAUNCH = "Launch"
 GROUP_OF_INSTANCE = "aws:autoscaling:groupName"
+KEPT_TAG = "fpga.hybrid/kept-until"
 ADDRESS_TAG, ARN_TAG = "fpga.hybrid/vpn-address", "fpga.hybrid/instance-arn"
 PROMISE_PREFIX = f"{OWNED_PREFIX}node-template/resources/"
 #: EC2 API, DescribeInstances: values of a filter; Auto Scaling API: groups in a page.
 IDS_PER_CALL, GROUPS_PER_CALL, INSTANCES_PER_CALL = 200, 100, 1000
+#: Systems Manager API, GetParameters.
+PARAMETERS_PER_CALL = 10
 #: Seconds that one answer may take, and after which a call is not tried again within a pass.
 TIMEOUT, PATIENCE = 5.0, 10.0
 
@@ -38,12 +44,16 @@ class AwsEdge:
 
     # --- looking ------------------------------------------------------------------------------------------------------------------------
 
-    def look(self, known: Iterable[str], everywhere: bool) -> Cloud:
-        """Groups, their instances, and those that are known; everywhere: also instances that carry the cluster's id and are in no group of it."""
+    def look(self, known: Iterable[str], everywhere: bool, steady: Set[str] = frozenset()) -> Cloud:
+        """Groups, their instances, and those that are known; everywhere: also instances that carry the cluster's id and are in no group of it.
+
+        steady: of whom nothing new is expected. While their group has them they are not asked about, which is one call less.
+        """
         account = self._whose()
         groups = {group.name: group for group in self._groups()}
         found = {instance.id: instance for instance in self._tagged()} if everywhere else {}
-        asked = frozenset(known) | frozenset(one for group in groups.values() for one in group.instances)
+        members = frozenset(one for group in groups.values() for one in group.instances)
+        asked = (frozenset(known) | members) - (steady & members)
         found |= {instance.id: instance for instance in self._named(sorted(asked - set(found)))}
         mine = f":{account}:instance/"
         return Cloud(account, self._aws.region, groups, {name: one for name, one in found.items() if mine in one.arn}, asked)
@@ -72,6 +82,7 @@ class AwsEdge:
                         owned=tags.get(rules.owned_tag) == "owned",
                         promise={key.removeprefix(PROMISE_PREFIX): value for key, value in tags.items() if key.startswith(PROMISE_PREFIX)},
                         instances=frozenset(str(one["InstanceId"]) for one in group.get("Instances") or [] if _is_staying(one)),
+                        suspended=any(one.get("ProcessName") == LAUNCH for one in group.get("SuspendedProcesses") or []),
                     )
 
     def _tagged(self) -> Iterator[Instance]:
@@ -101,12 +112,25 @@ class AwsEdge:
             arn=f"arn:{partition}:ec2:{region}:{owner}:instance/{found['instanceId']}",
             group=tags.get(GROUP_OF_INSTANCE, ""),
             cluster_id=tags.get(CLUSTER_ID_TAG, ""),
+            launched=_moment(found.get("launchTime")),
         )
+
+    def evidence(self, ids: Sequence[str]) -> dict[str, Evidence]:
+        """Of those instances that have left any."""
+        found = {}
+        for start in range(0, len(ids), PARAMETERS_PER_CALL):
+            names = [self._failure(name) for name in ids[start : start + PARAMETERS_PER_CALL]]
+            for parameter in self._aws.call("ssm", "GetParameters", {"Names": names}).get("Parameters") or []:
+                found[str(parameter["Name"]).rpartition("/")[2]] = read_evidence(str(parameter.get("Value") or ""))
+        return found
 
     # --- writing ------------------------------------------------------------------------------------------------------------------------
 
     def parameter(self, instance: str) -> str:
         return f"{self._prefix}/nodes/{instance}"
+
+    def _failure(self, instance: str) -> str:
+        return f"{self._prefix}/failures/{instance}"
 
     def put(self, instance: str, arn: str, value: Encoded) -> None:
         """Never over one that is there: a parameter keeps the tags that it was made with, and they say who may read it."""
@@ -120,8 +144,37 @@ class AwsEdge:
             raise
 
     def delete(self, instance: str) -> None:
+        self._delete(self.parameter(instance))
+
+    def forget_failure(self, instance: str) -> None:
+        self._delete(self._failure(instance))
+
+    def _delete(self, parameter: str) -> None:
         try:
-            self._aws.call("ssm", "DeleteParameter", {"Name": self.parameter(instance)})
+            self._aws.call("ssm", "DeleteParameter", {"Name": parameter})
+        except NotFoundError:
+            return
+
+    def suspend(self, group: str) -> None:
+        """No further launch, and nothing else."""
+        self._aws.call("autoscaling", "SuspendProcesses", {"AutoScalingGroupName": group, "ScalingProcesses": [LAUNCH]})
+
+    def resume(self, group: str) -> None:
+        self._aws.call("autoscaling", "ResumeProcesses", {"AutoScalingGroupName": group, "ScalingProcesses": [LAUNCH]})
+
+    def keep(self, instance: str, group: str, until: str) -> None:
+        """Tagged first: whoever finds it outside of its group, then finds why. No instance comes in its place."""
+        self._aws.call("ec2", "CreateTags", {"Resources": [instance], "Tags": [{"Key": KEPT_TAG, "Value": until}]})
+        params = {"AutoScalingGroupName": group, "InstanceIds": [instance], "ShouldDecrementDesiredCapacity": True}
+        try:
+            self._aws.call("autoscaling", "DetachInstances", params, attempts=1)
+        except AwsError as error:
+            if error.code != "ValidationError" or "is not part of" not in error.message:
+                raise
+
+    def end(self, instance: str) -> None:
+        try:
+            self._aws.call("ec2", "TerminateInstances", {"InstanceIds": [instance]})
         except NotFoundError:
             return
 
@@ -134,6 +187,14 @@ def _key_of(source: Source) -> str:
         return source().access_key
     except Exception:  # the call itself says what is wrong with them
         return ""
+
+
+def _moment(text: object) -> float:
+    """As EC2 writes it."""
+    try:
+        return datetime.fromisoformat(str(text).replace("Z", "+00:00")).timestamp()
+    except ValueError:
+        return 0.0
 
 
 def _is_staying(instance: Mapping[str, Any]) -> bool:

@@ -16,7 +16,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import datetime, timezone
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -28,9 +27,11 @@ from fpga_hybrid.bundle import BundleError, JoinBundle, encode, encode_refusal
 from fpga_hybrid.credentials import shared_file
 from fpga_hybrid.kube import KubeError
 from fpga_hybrid.run import Log
+from fpga_hybrid_keeper import brakes
 from fpga_hybrid_keeper import plan as plans
 from fpga_hybrid_keeper import record as records
 from fpga_hybrid_keeper.authority import Authority, AuthorityError
+from fpga_hybrid_keeper.brakes import Evidence
 from fpga_hybrid_keeper.cloud import AwsEdge, ExistsError
 from fpga_hybrid_keeper.cluster import Kubernetes
 from fpga_hybrid_keeper.plan import (
@@ -40,16 +41,21 @@ from fpga_hybrid_keeper.plan import (
     SEEN,
     Action,
     Cloud,
+    End,
     Enrol,
     Entry,
     Forget,
+    Group,
+    Keep,
     LiftTaint,
     Plan,
     Reap,
     Record,
     Refuse,
+    Resume,
     Rules,
     SetTaint,
+    Suspend,
     TellAddress,
     World,
     make_plan,
@@ -112,11 +118,14 @@ class Keeper:
         self.aws = Trial("AWS", log, settings.interval)
         self.kubernetes = Trial("Kubernetes", log, EAGER)
         self.disk = Trial("record and status", log, settings.interval)
+        self.evidence = Trial("failure parameters", log, settings.interval)
+        self.groups: Mapping[str, Group] = {}
         self.trials: dict[tuple[str, str], Trial] = {}
         self.notes: Mapping[str, str] = {}
         self.plan: Plan | None = None
         self.stop = threading.Event()
         self._everywhere, self._status, self._written = 0.0, "", 0.0
+        self._ready: frozenset[str] = frozenset()
 
     @property
     def record_path(self) -> str:
@@ -132,7 +141,7 @@ class Keeper:
         """Whether everybody answered who was asked, and everything was done."""
         now = self.clock()
         world = self._look(now)
-        self.plan = make_plan(world, self.record, self.rules, now)
+        self.plan = self._plan(world, now)
         whole = world.cloud is not None and (world.nodes is not None or not self.plan.record.live)
         self._note(self.plan.notes, whole=whole)
         if not self.dry_run:
@@ -147,10 +156,33 @@ class Keeper:
                 self.disk.succeeded(now, 0)
         return not self.troubles
 
+    def _plan(self, world: World, now: float) -> Plan:
+        """What stops launches comes first: everything else costs no money by waiting."""
+        plan = make_plan(world, self.record, self.rules, now)
+        cloud = world.cloud
+        if cloud is None or "" in plan.notes:
+            return plan
+        self.groups = cloud.groups
+        evidence = self._look_at_evidence(brakes.of_interest(plan.record, cloud, self.rules, now), now)
+        braking = brakes.make_plan(cloud, world.nodes, evidence, plan.record, self.rules, now)
+        return Plan((*braking.steps, *plan.actions), braking.record, {**plan.notes, **braking.notes})
+
+    def _look_at_evidence(self, instances: Sequence[str], now: float) -> Mapping[str, Evidence]:
+        if not instances or not self.evidence.is_due(now):
+            return {}
+        try:
+            found = self.edges.aws.evidence(instances)
+        except FAILURES as error:
+            self.evidence.failed(error, now)
+            return {}
+        self.evidence.succeeded(now, 0)
+        return found
+
     def _look(self, now: float) -> World:
         cloud = self._look_at_aws(now) if self.aws.is_due(now) else None
         if not self.record.live and not (cloud and cloud.instances):
             return World(cloud, None)  # nobody's node to look at
+        self._ready = frozenset()
         try:
             nodes = self.edges.kubernetes.nodes() if self.kubernetes.is_due(now) else None
         except FAILURES as error:
@@ -158,18 +190,25 @@ class Keeper:
             return World(cloud, None)
         if nodes is not None:
             self.kubernetes.succeeded(now, 0)
+            self._ready = frozenset(name for name, node in nodes.items() if node.ready)
         return World(cloud, nodes)
 
     def _look_at_aws(self, now: float) -> Cloud | None:
         everywhere = now - self._everywhere >= EVERYWHERE
         try:
-            cloud = self.edges.aws.look(self.record.live, everywhere)
+            cloud = self.edges.aws.look({*self.record.live, *brakes.alive(self.record)}, everywhere, self._steady())
         except FAILURES as error:
             self.aws.failed(error, now)
             return None
-        self.aws.succeeded(now, self.settings.interval)
+        # At rest one look is one call. One that is two has the time of two.
+        self.aws.succeeded(now, self.settings.interval * (2 if everywhere and not self._is_awaited() else 1))
         self._everywhere = now if everywhere else self._everywhere
         return cloud
+
+    def _steady(self) -> frozenset[str]:
+        """Nodes that are as they should be, and whose hours are counted. One that dies falls silent, and is asked about then."""
+        entries, lives = self.record.live, self.record.lives
+        return frozenset(name for name in self._ready if name in lives and name in entries and entries[name].complete and not entries[name].absent)
 
     def _note(self, notes: Mapping[str, str], *, whole: bool) -> None:
         """Says each once. A pass in which not everybody was asked takes none back."""
@@ -208,14 +247,14 @@ class Keeper:
 
     def _try(self, action: Action, trial: Trial) -> None:
         try:
-            self._remember(plans.begun(self.record, action, self.clock()))
+            self._remember(_begun(self.record, action, self.clock()))
             address = self._do(action)
         except SecondEnrolmentError as error:
             self._refuse_second(action.instance, str(error))
         except FAILURES as error:
             trial.failed(error, self.clock())
         else:
-            self._remember(plans.done(self.record, action, self.clock(), address))
+            self._remember(_done(self.record, action, self.clock(), address))
             trial.succeeded(self.clock(), 0)
             self.log.say(f"{action.instance}: {WORDS[type(action)]}, done{_details(action, address)}")
 
@@ -238,6 +277,14 @@ class Keeper:
             kubernetes.lift_taint(action.node)
         elif isinstance(action, SetTaint):
             kubernetes.set_taint(action.node)
+        elif isinstance(action, Suspend):
+            aws.suspend(action.group)
+        elif isinstance(action, Resume):
+            aws.resume(action.group)
+        elif isinstance(action, Keep):
+            self._keep(action)
+        elif isinstance(action, End):
+            aws.end(name)
         else:
             self._reap(action)
         return ""
@@ -274,20 +321,31 @@ class Keeper:
 
     def _reap(self, action: Reap) -> None:
         if action.certificate:
-            warning = self.edges.authority.revoke(action.instance)
-            if warning:
-                self.log.say(warning)
+            self._revoke(action.instance)
         if action.secret:
             self.edges.aws.delete(action.instance)
             self.edges.kubernetes.forget_token(action.instance)
+        self.edges.aws.forget_failure(action.instance)
         if action.node is not None:
             self.edges.kubernetes.delete_node(action.node)
+
+    def _keep(self, action: Keep) -> None:
+        self.edges.aws.keep(action.instance, action.kept.group, brakes.stamp(action.kept.until))
+        self._revoke(action.instance)
+        self.edges.aws.delete(action.instance)
+        self.edges.kubernetes.forget_token(action.instance)
+
+    def _revoke(self, instance: str) -> None:
+        warning = self.edges.authority.revoke(instance)
+        if warning:
+            self.log.say(warning)
 
     # --- what it says of itself ---------------------------------------------------------------------------------------------------------
 
     @property
     def troubles(self) -> dict[str, str]:
         found = {"aws": self.aws.trouble, "kubernetes": self.kubernetes.trouble, "disk": self.disk.trouble, "account": self.notes.get("", "")}
+        found["failures"] = self.evidence.trouble
         found |= {f"{name}: {words}": trial.trouble for (name, words), trial in self.trials.items()}
         return {name: trouble for name, trouble in found.items() if trouble}
 
@@ -296,7 +354,7 @@ class Keeper:
         instances = {
             name: {
                 **{key: value for key, value in vars(entry).items() if key in ("phase", "pool", "vpn_address", "reason", "complete") and value != ""},
-                "since": _moment(entry.since),
+                "since": brakes.stamp(entry.since),
                 **({"note": self.notes[name]} if self.notes.get(name) else {}),
             }
             for name, entry in self.record.entries.items()
@@ -309,13 +367,14 @@ class Keeper:
             "healthy": not self.troubles,
             "troubles": self.troubles,
             "instances": instances,
+            **brakes.report(self.groups, self.record, self.settings.prices, self.clock(), self.log.masked),
         }
 
     def _write_status(self, now: float) -> None:
         status = self.status()
         text = json.dumps(status, sort_keys=True)
         if text != self._status or now - self._written > STATUS_AGE:
-            _files.write(self.status_path, _files.File(json.dumps({**status, "looked": _moment(now)}, indent=1) + "\n", 0o644))
+            _files.write(self.status_path, _files.File(json.dumps({**status, "looked": brakes.stamp(now)}, indent=1) + "\n", 0o644))
             self._status, self._written = text, now
 
     # --- again and again ----------------------------------------------------------------------------------------------------------------
@@ -323,8 +382,10 @@ class Keeper:
     @property
     def pause(self) -> float:
         """Eager while somebody waits for us: an instance on its way in, or one whose pods cannot start yet."""
-        awaited = any(is_awaited(entry) for entry in self.record.live.values())
-        return min(EAGER, self.settings.interval) if awaited else self.settings.interval
+        return min(EAGER, self.settings.interval) if self._is_awaited() else self.settings.interval
+
+    def _is_awaited(self) -> bool:
+        return any(is_awaited(entry) for name, entry in self.record.live.items() if name not in self.record.failed or entry.absent)
 
     def run(self, alive: Callable[[], None], is_outdated: Callable[[], bool]) -> None:
         while not self.stop.is_set() and not is_outdated():
@@ -346,7 +407,19 @@ WORDS: dict[type, str] = {
     LiftTaint: "lifting of its startup taint",
     SetTaint: "setting of its startup taint",
     Reap: "clearing away",
+    Suspend: "suspension of its launches",
+    Resume: "resumption of its launches",
+    Keep: "keeping it for a look",
+    End: "its end after it was kept for a look",
 }
+
+
+def _begun(record: Record, action: Action, now: float) -> Record:
+    return brakes.begun(record, action) if isinstance(action, brakes.STEPS) else plans.begun(record, action, now)
+
+
+def _done(record: Record, action: Action, now: float, address: str) -> Record:
+    return brakes.done(record, action, now) if isinstance(action, brakes.STEPS) else plans.done(record, action, now, address)
 
 
 def _key(action: Action) -> tuple[str, str]:
@@ -358,6 +431,8 @@ def _details(action: Action, address: str) -> str:
         return f": pool {action.pool}, VPN address {address}"
     if isinstance(action, Refuse):
         return f": {action.reason}"
+    if isinstance(action, Keep):
+        return f": until {brakes.stamp(action.kept.until)}, out of group {action.kept.group}, its certificate revoked"
     if isinstance(action, Reap):
         parts = [*(["certificate"] if action.certificate else []), *(["Node object"] if action.node else []), *(["join bundle"] if action.secret else [])]
         return f": {', '.join(parts) or 'nothing was left'}"
@@ -374,12 +449,19 @@ def _kind(error: Exception) -> str:
     return f"{error.call} {error.code}" if isinstance(error, AwsError) and error.code else _sentence(error)
 
 
-def _moment(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
 def rules_of(settings: Settings) -> Rules:
-    return Rules(settings.cluster_id, settings.cluster_name, grace=settings.grace, network_told=settings.network_told)
+    limits, failed = settings.limits, settings.failed_joins
+    return Rules(
+        settings.cluster_id,
+        settings.cluster_name,
+        grace=settings.grace,
+        network_told=settings.network_told,
+        most=int(failed["most"] or 0),
+        window=failed["window"] or 0,
+        instances=int(limits["instances"] or 0),
+        hours=limits["instance_hours_per_day"] or 0,
+        keep=settings.keep_failed,
+    )
 
 
 def edges_of(settings: Settings) -> Edges:

@@ -34,7 +34,7 @@ TERMINATED = "terminated"
 class Group:
     """An Auto Scaling group that carries the cluster's id. owned: whether it carries the autoscaler's mark, too.
 
-    promise: resource -> quantity, from the tags by which the autoscaler makes its template.
+    promise: resource -> quantity, from the tags by which the autoscaler makes its template. suspended: whether its process Launch is.
     """
 
     name: str
@@ -42,11 +42,12 @@ class Group:
     owned: bool
     promise: Mapping[str, str] = field(default_factory=dict)
     instances: frozenset[str] = frozenset()
+    suspended: bool = False
 
 
 @dataclass(frozen=True)
 class Instance:
-    """group: the one that EC2 says has started it, empty where none has."""
+    """group: the one that EC2 says has started it, empty where none has. launched: when (Unix time), 0 where EC2 does not say."""
 
     id: str
     state: str
@@ -54,6 +55,7 @@ class Instance:
     arn: str
     group: str = ""
     cluster_id: str = ""
+    launched: float = 0.0
 
     @property
     def provider_id(self) -> str:
@@ -137,12 +139,67 @@ class Entry:
 
 
 @dataclass(frozen=True)
+class FailedJoin:
+    """Of an instance. at: when it became known (Unix time). state, kind, status, sentence: as its failure parameter has them (brakes.py)."""
+
+    pool: str
+    at: float
+    state: str
+    kind: str
+    status: int | None
+    sentence: str
+
+
+@dataclass(frozen=True)
+class Life:
+    """What an instance has cost: from its launch to its end, 0 before that."""
+
+    pool: str
+    start: float
+    end: float = 0.0
+
+
+@dataclass(frozen=True)
+class Brake:
+    """Of a group: why its process Launch is suspended (brakes.py). firm: only a person lifts it.
+
+    set_at: when it was suspended, 0 while that has only begun. lifted_at: when keeper has resumed it, 0 before.
+    """
+
+    pool: str
+    kind: str
+    why: str
+    since: float
+    firm: bool = True
+    set_at: float = 0.0
+    lifted_at: float = 0.0
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A failed instance that is left running for a look. settled: whether all that belongs to it was done."""
+
+    pool: str
+    group: str
+    until: float
+    settled: bool = False
+
+
+@dataclass(frozen=True)
 class Record:
-    """account, region: where the instances on record live; empty before there was one."""
+    """account, region: where the instances on record live; empty before there was one.
+
+    failed, lives, kept: by instance; brakes: by group; resumed: group -> when a person has lifted its brake.
+    """
 
     account: str = ""
     region: str = ""
     entries: Mapping[str, Entry] = field(default_factory=dict)
+    failed: Mapping[str, FailedJoin] = field(default_factory=dict)
+    lives: Mapping[str, Life] = field(default_factory=dict)
+    brakes: Mapping[str, Brake] = field(default_factory=dict)
+    resumed: Mapping[str, float] = field(default_factory=dict)
+    kept: Mapping[str, Kept] = field(default_factory=dict)
 
     @property
     def live(self) -> dict[str, Entry]:
@@ -158,6 +215,8 @@ class Rules:
 
     network_told: whether the pods' network sets the node's condition NetworkUnavailable. Before that is False a pod is refused its network, and tried again
     a quarter of a minute later.
+    most, window: so many failed joins of a pool within so many seconds are too many. instances, hours: the cluster's ceilings. 0: no such brake.
+    keep: pool -> how many of its failed instances are left running at a time, each for kept seconds.
     """
 
     cluster_id: str
@@ -167,6 +226,12 @@ class Rules:
     remembered: float = 7 * 86400.0
     enrolments: int = 20
     network_told: bool = False
+    most: int = 3
+    window: float = 3600.0
+    instances: int = 0
+    hours: float = 0.0
+    keep: Mapping[str, int] = field(default_factory=dict)
+    kept: float = 7200.0
 
     @property
     def owned_tag(self) -> str:
@@ -236,7 +301,44 @@ class Reap:
     secret: bool
 
 
-Action = Union[Enrol, Refuse, Forget, TellAddress, LiftTaint, SetTaint, Reap]
+@dataclass(frozen=True)
+class Suspend:
+    """Process Launch of a group. The only thing that a brake does."""
+
+    group: str
+    brake: Brake
+
+    @property
+    def instance(self) -> str:
+        return f"pool {self.brake.pool}"
+
+
+@dataclass(frozen=True)
+class Resume:
+    group: str
+    pool: str
+
+    @property
+    def instance(self) -> str:
+        return f"pool {self.pool}"
+
+
+@dataclass(frozen=True)
+class Keep:
+    """Out of its group, so that nobody ends it or waits for it, and out of the VPN."""
+
+    instance: str
+    kept: Kept
+
+
+@dataclass(frozen=True)
+class End:
+    """Of one that was kept, when its time has come."""
+
+    instance: str
+
+
+Action = Union[Enrol, Refuse, Forget, TellAddress, LiftTaint, SetTaint, Reap, Suspend, Resume, Keep, End]
 
 
 @dataclass(frozen=True)
@@ -278,7 +380,7 @@ class _Planner:
     def _is_the_records(self, cloud: Cloud) -> bool:
         """Whether this is the account and region of the instances on record. In any other, none of them is found, and that says nothing."""
         record = self.record
-        if not record.live or (record.account, record.region) == (cloud.account, cloud.region):
+        if not (record.live or record.brakes) or (record.account, record.region) == (cloud.account, cloud.region):
             return True
         self.notes[""] = (
             f"found account {cloud.account} and region {cloud.region}; the {len(record.live)} instances on record are in account {record.account}, region "

@@ -6,11 +6,14 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
+from typing import Any
 
 from ansible_collections.fpga.hybrid.plugins.module_utils import _files
-from fpga_hybrid_keeper.plan import PHASES, Entry, Record
+from fpga_hybrid_keeper.plan import PHASES, Brake, Entry, FailedJoin, Kept, Life, Record
 
 SCHEMA = 1
+#: What records of older keepers do not have.
+PARTS: dict[str, Any] = {"failed": FailedJoin, "lives": Life, "brakes": Brake, "kept": Kept}
 
 
 class RecordError(Exception):
@@ -24,6 +27,8 @@ def to_json(record: Record, cluster_id: str) -> str:
         "account": record.account,
         "region": record.region,
         "instances": {name: asdict(entry) for name, entry in record.entries.items()},
+        **{part: {name: asdict(one) for name, one in getattr(record, part).items()} for part in PARTS},
+        "resumed": dict(record.resumed),
     }
     return json.dumps(document, indent=1, sort_keys=True) + "\n"
 
@@ -34,7 +39,8 @@ def from_json(text: str, cluster_id: str, path: str) -> Record:
         document = json.loads(text)
         found, schema = document["cluster_id"], document["schema"]
         entries = {name: Entry(**entry) for name, entry in document["instances"].items()}
-        record = Record(document["account"], document["region"], entries)
+        parts = {part: {name: kind(**one) for name, one in document.get(part, {}).items()} for part, kind in PARTS.items()}
+        record = Record(document["account"], document["region"], entries, **parts, resumed=dict(document.get("resumed", {})))
         unknown = sorted({entry.phase for entry in entries.values()} - set(PHASES))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise RecordError(f"{path} cannot be read ({type(error).__name__}: {error}). {remedy}") from error

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,13 @@ CONFIG = "/etc/fpga-hybrid/keeper.json"
 
 _TEXT = {"type": "string", "pattern": "."}
 _OPTIONAL = {"type": ["string", "null"]}
+_COUNT = {"type": ["number", "null"]}
+
+
+def _keys(**properties: Any) -> dict[str, Any]:
+    return {"type": "object", "additionalProperties": False, "properties": properties, "required": list(properties)}
+
+
 SCHEMA: dict[str, Any] = {
     "type": "object",
     "additionalProperties": False,
@@ -38,6 +45,10 @@ SCHEMA: dict[str, Any] = {
         "interval": {"type": "integer"},
         "grace": {"type": "integer"},
         "network_told": {"type": "boolean"},
+        "limits": _keys(instances=_COUNT, instance_hours_per_day=_COUNT),
+        "failed_joins": _keys(most=_COUNT, window={"type": "integer"}),
+        "keep_failed": {"type": "object", "additionalProperties": {"enum": [0, 1]}},
+        "prices": {"type": "object", "additionalProperties": {"type": ["number", "null"]}},
     },
 }
 SCHEMA["required"] = list(SCHEMA["properties"])
@@ -53,6 +64,8 @@ class Settings:
 
     vpn: the command that is the VPN's authority, here or over ssh. state: the folder of record and status. interval, grace: seconds.
     network_told: whether the pods' network sets its condition on nodes, as Calico does.
+    limits: the cluster's ceilings, failed_joins: how many of a pool within how many seconds are too many (brakes.py); 0 or nothing for none.
+    keep_failed: pool -> how many of its failed instances are kept for a look. prices: pool -> what an instance costs an hour.
     """
 
     cluster_name: str
@@ -71,6 +84,10 @@ class Settings:
     interval: int
     grace: int
     network_told: bool
+    limits: Mapping[str, float | None]
+    failed_joins: Mapping[str, float | None]
+    keep_failed: Mapping[str, int]
+    prices: Mapping[str, float | None]
 
 
 @dataclass(frozen=True)

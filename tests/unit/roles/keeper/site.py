@@ -217,6 +217,10 @@ class Site:
             "interval": 5,
             "grace": 20,
             "network_told": False,
+            "limits": {"instances": None, "instance_hours_per_day": None},
+            "failed_joins": {"most": 3, "window": 3600},
+            "keep_failed": {},
+            "prices": {},
         }
         self.config.write_text(json.dumps({**standard, **changes}))
 
@@ -297,6 +301,22 @@ class Site:
         aws = Aws("us-east-1", lambda: credentials, self.cloud.url, patience=0)
         answer = aws.call("ssm", "GetParameter", {"Name": f"{PREFIX}/nodes/{of or name}", "WithDecryption": True})
         return bundle.decode(answer["Parameter"]["Value"])
+
+    def fails(self, name: str, kind: str = "vpn", status: int = 40, state: str = "failed", sentence: str = "The VPN does not come up.") -> None:
+        """As bootstrap on that instance leaves its evidence."""
+        keys = self.cloud.assume(self.role, name)
+        credentials = Credentials(keys["aws_access_key_id"], keys["aws_secret_access_key"], keys["aws_session_token"])
+        aws = Aws("us-east-1", lambda: credentials, self.cloud.url, patience=0)
+        value = json.dumps({"schema": 1, "state": state, "failure": {"kind": kind, "status": status, "step": kind, "sentence": sentence}, "log": []})
+        aws.call("ssm", "PutParameter", {"Name": f"{PREFIX}/failures/{name}", "Type": "String", "Overwrite": True, "Value": value})
+
+    def failures(self) -> set[str]:
+        found = self.cloud.client("ssm").get_parameters_by_path(Path=f"{PREFIX}/failures")["Parameters"]
+        return {one["Name"].rpartition("/")[2] for one in found}
+
+    def suspended(self, group: str = "lab-f2") -> bool:
+        (found,) = self.cloud.client("autoscaling").describe_auto_scaling_groups(AutoScalingGroupNames=[group])["AutoScalingGroups"]
+        return "Launch" in {one["ProcessName"] for one in found.get("SuspendedProcesses", [])}
 
     def parameters(self) -> dict[str, dict[str, Any]]:
         found = self.cloud.client("ssm").get_parameters_by_path(Path=f"{PREFIX}/nodes", WithDecryption=True)["Parameters"]

@@ -248,7 +248,9 @@ def test_the_policy_of_iam_yml_is_enough_and_nothing_in_it_is_for_nothing(site):
     lifetime(site)
     mine = [call for call in site.cloud.calls() if call["identity"] == KEEPER_USER]
     assert [call for call in mine if call["status"] in (401, 403)] == []
-    assert {action for call in mine for action in call["authorised"]} == {action for one in site.policy["Statement"] for action in one["Action"]}
+    brakes = {"autoscaling:SuspendProcesses", "autoscaling:ResumeProcesses", "autoscaling:DetachInstances", "ec2:TerminateInstances"}
+    used = {action for call in mine for action in call["authorised"]}
+    assert used == {action for one in site.policy["Statement"] for action in one["Action"]} - brakes
 
 
 # --- when something does not answer -----------------------------------------------------------------------------------------------------
@@ -461,7 +463,7 @@ def test_without_instances_a_pass_is_one_call_and_the_cluster_is_left_in_peace(s
     assert site.api.asked == []
 
 
-def test_with_instances_it_is_two_and_one_list_of_nodes(site):
+def test_with_instances_that_are_well_it_is_one_call_and_one_list_of_nodes(site):
     (name,) = site.scale(1)
     keeper = site.keeper()
     site.after(keeper)
@@ -471,8 +473,38 @@ def test_with_instances_it_is_two_and_one_list_of_nodes(site):
     site.api.asked.clear()
     for _pass in range(4):
         site.after(keeper)
-    assert calls(site) == ["DescribeAutoScalingGroups", "DescribeInstances"] * 4
+    assert calls(site) == ["DescribeAutoScalingGroups"] * 4
     assert site.api.asked == ["GET /api/v1/nodes"] * 4
+
+
+def test_at_rest_there_are_no_more_than_two_calls_in_ten_seconds(site):
+    (name,) = site.scale(1)
+    keeper = site.keeper()
+    site.after(keeper)
+    site.joins(name, given={BOARD: "1"})
+    site.after(keeper)
+    site.after(keeper, EVERYWHERE)
+    site.cloud.forget_calls()
+    for _pass in range(120):
+        site.after(keeper, keeper.pause)
+    assert keeper.pause == 5
+    assert 100 <= len(calls(site)) <= 120
+
+
+def test_an_instance_whose_node_falls_silent_is_asked_about_whatever_its_group_says(site):
+    (name,) = site.scale(1)
+    keeper = site.keeper()
+    site.after(keeper)
+    site.joins(name, given={BOARD: "1"})
+    site.after(keeper)
+    site.after(keeper)
+    autoscaling = site.cloud.client("autoscaling")
+    autoscaling.suspend_processes(AutoScalingGroupName="lab-f2", ScalingProcesses=["HealthCheck"])
+    site.cloud.client("ec2").terminate_instances(InstanceIds=[name])
+    site.joins(name, ready=False)
+    for _pass in range(6):
+        site.after(keeper)
+    assert name not in site.api.nodes
 
 
 def test_it_looks_more_often_while_somebody_waits_for_it(site):

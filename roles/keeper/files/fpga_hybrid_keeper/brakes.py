@@ -1,0 +1,422 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What stops new launches, before they cost more than they are worth. Pure, as plan.py, after whose plan this one is made.
+
+A brake is one thing only: process Launch of a pool's group is suspended. No instance is ended by it and no job is touched. Three things set one:
+
+- failed joins: `most` of a pool within `window` seconds. Only a person lifts it (pools.yml -e resume=<pool>). After a first failure, no more instances are
+  let in at a time than could fail without being too many: until they have joined, the pool waits, and goes on by itself.
+- the ceiling on instances at the same time, and the one on instance-hours in a UTC day, over all pools of the cluster. These lift themselves.
+
+Auto Scaling holds on to the desired capacity while Launch is suspended. What the autoscaler has asked for then and did not get, it takes back after its
+max-node-provision-time, and tries another pool; what it still wants when the brake is lifted, it asks for again. A ceiling is seen to be reached when it is
+reached: what one call of the autoscaler starts beyond it runs, so a pool's max_size is the hard limit.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timezone
+from typing import Any, Union
+
+from fpga_hybrid_keeper.plan import (
+    ENROLLED,
+    GONE,
+    JOINED,
+    LAPSED,
+    LIVE,
+    REFUSED,
+    Brake,
+    Cloud,
+    End,
+    Entry,
+    FailedJoin,
+    Group,
+    Keep,
+    Kept,
+    Life,
+    Node,
+    Record,
+    Resume,
+    Rules,
+    Suspend,
+)
+
+FAILED_JOINS, INSTANCES, HOURS, HAND = "failed_joins", "instances", "instance_hours", "hand"
+
+#: States of a failure parameter. Only the first is a failed join: the others are an end that somebody else has brought.
+FAILED, INTERRUPTED, ORPHANED = "failed", "interrupted", "orphaned"
+#: Kinds of bootstrap's failures that are none of a join: it goes on at the next start, or another one is at work.
+UNFINISHED = ("interrupted", "busy")
+#: What bootstrap says when the node is there and does not get ready.
+NOT_READY = "not-ready"
+#: The kind of a failed join of which no word was left.
+SILENT = "never-joined"
+DAY = 86400.0
+#: Failed joins of a pool that the status shows.
+SHOWN = 10
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What an instance's failure parameter says. It was written on the instance, and is believed in this only: that this instance did not join."""
+
+    state: str
+    kind: str = ""
+    status: int | None = None
+    sentence: str = ""
+
+
+def read_evidence(text: str) -> Evidence:
+    """Whatever stands there: it is shown to people, so it is one line, and not a long one."""
+    try:
+        document = json.loads(text)
+        failure = document.get("failure") or {}
+        state, status = str(document.get("state") or FAILED), failure.get("status")
+        kind, sentence = (" ".join(str(failure.get(key) or "").split())[:length] for key, length in (("kind", 40), ("sentence", 600)))
+    except (ValueError, AttributeError):
+        return Evidence(FAILED, "unknown", None, "its failure parameter cannot be read")
+    return Evidence(state[:40], kind or "unknown", status if isinstance(status, int) else None, sentence or "it gave no reason")
+
+
+Step = Union[Suspend, Resume, Keep, End]
+STEPS = (Suspend, Resume, Keep, End)
+
+
+@dataclass(frozen=True)
+class Today:
+    """Of a UTC day so far: instances that ran in it, and what they ran. hours: by pool."""
+
+    date: str
+    instances: int
+    hours: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """notes: pool or instance -> what is to be known about it."""
+
+    steps: tuple[Step, ...]
+    record: Record
+    notes: Mapping[str, str]
+
+
+def make_plan(cloud: Cloud, nodes: Mapping[str, Node] | None, evidence: Mapping[str, Evidence], record: Record, rules: Rules, now: float) -> Plan:
+    """cloud: of the record's account. record: as plan.make_plan has left it, with this pass' joins and absences."""
+    return _Planner(cloud, nodes, evidence, record, rules, now).plan()
+
+
+class _Planner:
+    def __init__(self, cloud: Cloud, nodes: Mapping[str, Node] | None, evidence: Mapping[str, Evidence], record: Record, rules: Rules, now: float) -> None:
+        self.cloud, self.nodes, self.evidence, self.rules, self.now = cloud, nodes, evidence, rules, now
+        self.record = record
+        self.notes: dict[str, str] = {}
+
+    def plan(self) -> Plan:
+        self.record = replace(self.record, lives=self._lives())
+        self.record = replace(self.record, failed={**self._unmet(), **self._failed()})
+        steps = [step for group in self.cloud.groups.values() for step in self._group(group)]
+        steps += [step for group in self.cloud.groups.values() for step in self._keep(group)]
+        steps += self._end()
+        gone = set(self.record.brakes) - set(self.cloud.groups)
+        self.record = replace(
+            self.record,
+            brakes={name: brake for name, brake in self.record.brakes.items() if name not in gone},
+            resumed={name: moment for name, moment in self.record.resumed.items() if name in self.cloud.groups and self.now - moment <= self.rules.window},
+        )
+        return Plan(tuple(steps), self.record, self.notes)
+
+    # --- failed joins -------------------------------------------------------------------------------------------------------------------
+
+    def _failed(self) -> dict[str, FailedJoin]:
+        known = {name: one for name, one in self.record.failed.items() if self.now - one.at <= self.rules.remembered}
+        for name, entry in self.record.entries.items():
+            found = self._judged(name, entry, known.get(name))
+            if found is None:
+                known.pop(name, None)
+                continue
+            known[name] = found
+            if found.state == FAILED and entry.is_live:
+                status = "" if found.status is None else f" (exit status {found.status})"
+                self.notes[name] = f"did not join: {found.kind}{status}: {found.sentence}"
+        return known
+
+    def _unmet(self) -> dict[str, FailedJoin]:
+        """Those that came and went before they could be enrolled, as while the control plane was away."""
+        ended = {name: life for name, life in self.record.lives.items() if life.end and name not in self.record.entries}
+        why = "it ended before it could be enrolled."
+        return {name: FailedJoin(life.pool, life.end, FAILED, SILENT, None, why) for name, life in ended.items() if name not in self.record.failed}
+
+    def _judged(self, name: str, entry: Entry, known: FailedJoin | None) -> FailedJoin | None:
+        """What is to be on record of an instance's join."""
+        if entry.phase == GONE or not entry.pool:
+            return known
+        told = self.evidence.get(name)
+        if entry.phase == JOINED:
+            if entry.complete:
+                return None
+            # Of one that has come after all, as after a restart, only this still says that it is of no use.
+            told = told if told and told.kind == NOT_READY else None
+            known = known if known and known.kind == NOT_READY else None
+        if told is not None and told.kind not in UNFINISHED:
+            return FailedJoin(entry.pool, known.at if known else self.now, told.state, told.kind, told.status, told.sentence)
+        if known is not None or entry.phase == JOINED or not self._has_ended(name, entry):
+            return known
+        if entry.phase == REFUSED:
+            return FailedJoin(entry.pool, self.now, FAILED, "refused", None, entry.reason)
+        late = entry.phase == LAPSED and entry.absent == 0
+        sentence = "it did not join while its token lived" if late else "it ended without having joined"
+        return FailedJoin(entry.pool, self.now, FAILED, SILENT, None, f"{sentence}, and left no word of why. Its console output may tell.")
+
+    def _has_ended(self, name: str, entry: Entry) -> bool:
+        """Of one that has not joined. While the cluster cannot be asked it may have."""
+        instance = self.cloud.instances.get(name)
+        return self.nodes is not None and (entry.phase == LAPSED or entry.absent > 1 or (instance is not None and instance.state not in LIVE))
+
+    def _counted(self, group: Group) -> dict[str, FailedJoin]:
+        since = max(self.now - self.rules.window, self.record.resumed.get(group.name, 0.0))
+        return {name: one for name, one in self.record.failed.items() if one.pool == group.pool and one.state == FAILED and one.at > since}
+
+    def _on_their_way(self, group: Group) -> set[str]:
+        """Of which nobody knows yet whether they join."""
+        entries = self.record.entries
+        named = group.instances | {name for name, entry in self.record.live.items() if entry.pool == group.pool}
+        return {name for name in named if name not in self.record.failed and (name not in entries or entries[name].phase not in (JOINED, GONE))}
+
+    # --- what runs ----------------------------------------------------------------------------------------------------------------------
+
+    def _lives(self) -> dict[str, Life]:
+        """From launch to end, of all that ran today."""
+        midnight = day_of(self.now)
+        lives = {name: life for name, life in self.record.lives.items() if not life.end or life.end > midnight}
+        for name, instance in self.cloud.instances.items():
+            group, entry, life = self.cloud.groups.get(instance.group), self.record.entries.get(name), lives.get(name)
+            pool = group.pool if group else entry.pool if entry else ""
+            if life is not None:
+                ended = 0.0 if instance.state in LIVE else life.end or self.now
+                lives[name] = replace(life, end=ended)
+            elif pool and instance.state in LIVE:
+                lives[name] = Life(pool, min(instance.launched or self.now, self.now))
+        for name in self.cloud.asked - set(self.cloud.instances):
+            entry = self.record.entries.get(name)
+            # Of a new one AWS may not know yet, but one that has a life has been seen.
+            if name in lives and not lives[name].end and (entry is None or entry.absent > 1 or not entry.is_live):
+                lives[name] = replace(lives[name], end=self.now)
+        return lives
+
+    # --- brakes -------------------------------------------------------------------------------------------------------------------------
+
+    def _group(self, group: Group) -> Iterator[Step]:
+        brake = self.record.brakes.get(group.name)
+        # What AWS says may be older than what it was told last.
+        if brake is not None and brake.lifted_at:
+            if group.suspended and self.now - brake.lifted_at < self.rules.grace:
+                return
+            brake = self._set(group, None)
+        elif brake is not None and brake.set_at and not group.suspended:
+            if self.now - brake.set_at < self.rules.grace:
+                self._note(brake)
+                return
+            brake = self._set(group, None)
+            self.record = replace(self.record, resumed={**self.record.resumed, group.name: self.now})
+        elif brake is not None and not brake.set_at and group.suspended:
+            brake = self._set(group, replace(brake, set_at=self.now))  # by a run that did not get to its end
+        wanted = self._wanted(group)
+        if brake is None and group.suspended:
+            self.notes[f"pool {group.pool}"] = (
+                f"process Launch of group {group.name} was suspended by somebody else, not by keeper: no instance is started. "
+                f"To lift it: pools.yml -e resume={group.pool}"
+            )
+            return
+        if brake is not None and not (brake.firm and brake.set_at):
+            brake = self._revised(group, brake, wanted)
+        if brake is None:
+            if wanted is not None:
+                self._note(wanted)
+                yield Suspend(group.name, wanted)
+            return
+        if not brake.set_at:
+            yield Suspend(group.name, brake)
+        elif wanted is None and not brake.firm:
+            yield Resume(group.name, group.pool)
+            return
+        self._note(brake)
+
+    def _revised(self, group: Group, brake: Brake, wanted: Brake | None) -> Brake | None:
+        """Another reason than the one on record, which may have passed meanwhile."""
+        if wanted is None:
+            return brake if brake.set_at else self._set(group, None)  # what was begun only is not needed any more
+        if (wanted.kind, wanted.firm) != (brake.kind, brake.firm):
+            return self._set(group, replace(wanted, set_at=brake.set_at))
+        return brake
+
+    def _set(self, group: Group, brake: Brake | None) -> Brake | None:
+        others = {name: one for name, one in self.record.brakes.items() if name != group.name}
+        self.record = replace(self.record, brakes={**others, group.name: brake} if brake else others)
+        return brake
+
+    def _note(self, brake: Brake) -> None:
+        self.notes[f"pool {brake.pool}"] = f"paused: {brake.why}"
+
+    def _wanted(self, group: Group) -> Brake | None:
+        rules, pool = self.rules, group.pool
+        failures, waiting = self._counted(group), self._on_their_way(group)
+        minutes = f"{rules.window / 60:.0f} minutes"
+        if rules.most and len(failures) >= rules.most:
+            last = max(failures.values(), key=lambda one: one.at)
+            why = f"{len(failures)} instances failed to join within {minutes}, the last one with {last.kind}: {last.sentence}"
+            return Brake(pool, FAILED_JOINS, f"{why} When that is mended: pools.yml -e resume={pool}", self.now)
+        if rules.instances and self._running() >= rules.instances:
+            why = f"{rules.instances} instances run in this cluster, which is its ceiling (cluster_cloud_limits.instances). It goes on when there are fewer."
+            return Brake(pool, INSTANCES, why, self.now, firm=False)
+        if rules.hours and sum(today(self.record, self.now).hours.values()) >= rules.hours:
+            why = f"{rules.hours} instance-hours have been used today, which is the cluster's ceiling (cluster_cloud_limits.instance_hours_per_day)."
+            return Brake(pool, HOURS, f"{why} It goes on at midnight UTC.", self.now, firm=False)
+        if rules.most and failures and len(failures) + len(waiting) >= rules.most:
+            why = (
+                f"{len(failures)} of its instances failed to join within {minutes}, and {len(waiting)} are on their way; {rules.most} failures would be too "
+                "many. It goes on by itself when they have joined."
+            )
+            return Brake(pool, FAILED_JOINS, why, self.now, firm=False)
+        return None
+
+    def _running(self) -> int:
+        return sum(not life.end for life in self.record.lives.values())
+
+    # --- one for a look -----------------------------------------------------------------------------------------------------------------
+
+    def _keep(self, group: Group) -> Iterator[Step]:
+        """The first failed one of a pool that says so, until its time has come; one at a time."""
+        entries = self.record.entries
+        kept = {name: one for name, one in self.record.kept.items() if name in entries and entries[name].is_live}
+        self.record = replace(self.record, kept=kept)
+        mine = {name: one for name, one in kept.items() if one.pool == group.pool}
+        for name, one in mine.items():
+            if not one.settled and self._may_be_kept(name):
+                yield Keep(name, one)
+        if mine or self.rules.keep.get(group.pool, 0) < 1:
+            return
+        failed = [(one.at, name) for name, one in self.record.failed.items() if one.pool == group.pool and one.state == FAILED and one.kind != SILENT]
+        candidates = [name for _at, name in sorted(failed) if name in group.instances and self._may_be_kept(name)]
+        if candidates:
+            yield Keep(candidates[0], Kept(group.pool, group.name, self.now + self.rules.kept))
+
+    def _may_be_kept(self, name: str) -> bool:
+        entry, instance = self.record.entries.get(name), self.cloud.instances.get(name)
+        return entry is not None and entry.phase in (ENROLLED, LAPSED, REFUSED) and instance is not None and instance.state in LIVE
+
+    def _end(self) -> Iterator[Step]:
+        for name, one in self.record.kept.items():
+            self.notes[name] = f"{self.notes.get(name, 'did not join')} It is kept for a look until {stamp(one.until)}, then it is ended."
+            if one.settled and self.now >= one.until and self._may_be_kept(name):
+                yield End(name)
+
+
+def day_of(now: float) -> float:
+    """Its beginning, UTC."""
+    return now - now % DAY
+
+
+def today(record: Record, now: float) -> Today:
+    hours: dict[str, float] = {}
+    midnight, count = day_of(now), 0
+    for life in record.lives.values():
+        end = life.end or now
+        if end < midnight or (life.end and life.end == midnight):
+            continue
+        count += 1
+        hours[life.pool] = hours.get(life.pool, 0.0) + max(0.0, end - max(life.start, midnight)) / 3600
+    return Today(datetime.fromtimestamp(midnight, timezone.utc).strftime("%Y-%m-%d"), count, hours)
+
+
+def paused(group: Group, record: Record) -> Brake | None:
+    """Why no instance is started, for a person to read. since is 0 where nobody knows."""
+    brake = record.brakes.get(group.name)
+    if brake is not None and brake.lifted_at:
+        return None
+    if brake is None and group.suspended:
+        return Brake(group.pool, HAND, f"Process Launch of group {group.name} was suspended by somebody else, not by keeper.", 0.0)
+    return brake
+
+
+# --- what a step leaves on record -------------------------------------------------------------------------------------------------------
+
+
+def begun(record: Record, step: Step) -> Record:
+    """Before it: a suspension that is not on record would be somebody else's, and never be lifted."""
+    if isinstance(step, Suspend):
+        return replace(record, brakes={**record.brakes, step.group: step.brake})
+    if isinstance(step, Keep):
+        return replace(record, kept={**record.kept, step.instance: step.kept})
+    return record
+
+
+def done(record: Record, step: Step, now: float) -> Record:
+    if isinstance(step, Suspend):
+        return replace(record, brakes={**record.brakes, step.group: replace(step.brake, set_at=now)})
+    if isinstance(step, Keep):
+        entry = replace(record.entries[step.instance], secret=False)
+        return replace(record.with_entry(step.instance, entry), kept={**record.kept, step.instance: replace(step.kept, settled=True)})
+    if isinstance(step, End):
+        return record
+    brake = record.brakes[step.group]
+    return replace(record, brakes={**record.brakes, step.group: replace(brake, lifted_at=now)})
+
+
+# --- what is asked and told -------------------------------------------------------------------------------------------------------------
+
+
+def alive(record: Record) -> Iterator[str]:
+    """Instances whose end is yet to be seen, for the hours."""
+    return (name for name, life in record.lives.items() if not life.end)
+
+
+def of_interest(record: Record, cloud: Cloud, rules: Rules, now: float) -> list[str]:
+    """Whose failure parameter is to be read: of those that are awaited, and of those that have gone without having joined."""
+    return sorted(name for name, entry in record.live.items() if entry.pool and _is_doubtful(name, entry, record, cloud, rules, now))
+
+
+def _is_doubtful(name: str, entry: Entry, record: Record, cloud: Cloud, rules: Rules, now: float) -> bool:
+    known, instance = record.failed.get(name), cloud.instances.get(name)
+    if (known is not None and known.kind != SILENT) or (entry.phase == JOINED and entry.complete):
+        return False
+    ends = entry.absent > 0 or (instance is not None and instance.state not in LIVE)
+    return ends or now - entry.since <= rules.lifetime
+
+
+def report(groups: Mapping[str, Group], record: Record, prices: Mapping[str, float | None], now: float, masked: Callable[[str], str]) -> dict[str, Any]:
+    """Its part of the status. No secret."""
+    day = today(record, now)
+    cost = [None if (price := prices.get(pool)) is None else price * hours for pool, hours in day.hours.items()]
+    pools = {group.pool: _pool(group, record, prices.get(group.pool), masked) for group in groups.values()}
+    return {
+        "pools": pools,
+        "today": {
+            "date": day.date,
+            "instances": day.instances,
+            "hours": round(sum(day.hours.values()), 2),
+            "cost": round(sum(one or 0.0 for one in cost), 2) if None not in cost else None,
+        },
+        "warnings": [f"Pool {pool} is paused: {one['paused']['why']}" for pool, one in pools.items() if one["paused"]],
+    }
+
+
+def _pool(group: Group, record: Record, price: float | None, masked: Callable[[str], str]) -> dict[str, Any]:
+    brake = paused(group, record)
+    failures = sorted((one.at, name, one) for name, one in record.failed.items() if one.pool == group.pool and one.state == FAILED)
+    return {
+        "group": group.name,
+        "running": sum(life.pool == group.pool and not life.end for life in record.lives.values()),
+        "price_per_hour": price,
+        "paused": {"kind": brake.kind, "why": masked(brake.why), "since": stamp(brake.since) if brake.since else None} if brake else None,
+        "failed_joins": [
+            {"instance": name, "at": stamp(at), "kind": one.kind, "status": one.status, "sentence": masked(one.sentence)} for at, name, one in failures[-SHOWN:]
+        ],
+        "kept": [{"instance": name, "until": stamp(one.until)} for name, one in record.kept.items() if one.pool == group.pool],
+    }
+
+
+def stamp(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,0 +1,243 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""keeper's brakes: their rules, and what holds whatever fails and in whatever order."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fpga_hybrid_keeper import brakes
+from fpga_hybrid_keeper import record as records
+from fpga_hybrid_keeper.brakes import FAILED, FAILED_JOINS, HAND, HOURS, INSTANCES, Evidence, read_evidence
+from fpga_hybrid_keeper.plan import (
+    ENROLLED,
+    JOINED,
+    Brake,
+    Cloud,
+    End,
+    Entry,
+    FailedJoin,
+    Group,
+    Instance,
+    Keep,
+    Life,
+    Record,
+    Resume,
+    Rules,
+    Suspend,
+)
+
+ID, ACCOUNT, REGION, ZONE = "5c9e8f6a-0000-4000-8000-000000000001", "123456789012", "us-east-1", "us-east-1a"
+RULES = Rules(ID, "lab", grace=20.0, most=3, window=3600.0)
+NOON = 1_800_000_000.0 // 86400 * 86400 + 43200
+GROUP = Group("lab-f2", "f2", owned=True)
+VPN = Evidence(FAILED, "vpn", 40, "The VPN does not come up.")
+
+
+def name_of(number: int) -> str:
+    return f"i-{number:017x}"
+
+
+def instance(name: str, state: str = "running", launched: float = 0.0) -> Instance:
+    return Instance(name, state, ZONE, f"arn:aws:ec2:{REGION}:{ACCOUNT}:instance/{name}", "lab-f2", ID, launched)
+
+
+def cloud(*found: Instance, group: Group = GROUP, asked: tuple[str, ...] = ()) -> Cloud:
+    members = frozenset(one.id for one in found if one.state in ("pending", "running"))
+    return Cloud(ACCOUNT, REGION, {group.name: replace(group, instances=members)}, {one.id: one for one in found}, frozenset(asked))
+
+
+def failed(at: float, kind: str = "vpn") -> FailedJoin:
+    return FailedJoin("f2", at, FAILED, kind, 40, "The VPN does not come up.")
+
+
+def failures(*ages: float) -> dict[str, FailedJoin]:
+    return {name_of(number): failed(NOON - age) for number, age in enumerate(ages, 100)}
+
+
+def plan(found: Cloud, record: Record, evidence: dict[str, Evidence] | None = None, rules: Rules = RULES, now: float = NOON) -> brakes.Plan:
+    return brakes.make_plan(found, {}, evidence or {}, record, rules, now)
+
+
+@pytest.mark.parametrize(("ages", "suspends"), [((), False), ((1, 2), False), ((1, 2, 3), True), ((1, 2, 3601), False), ((1, 2, 3, 4), True)])
+def test_so_many_failures_within_the_window_are_too_many(ages, suspends):
+    found = plan(cloud(), Record(failed=failures(*ages)))
+    assert [type(step) for step in found.steps] == ([Suspend] if suspends else [])
+
+
+def test_failures_of_another_pool_do_not_count():
+    others = {name: replace(one, pool="other") for name, one in failures(1, 2, 3).items()}
+    assert plan(cloud(), Record(failed=others)).steps == ()
+
+
+def test_none_are_too_many_where_the_brake_is_switched_off():
+    assert plan(cloud(), Record(failed=failures(1, 2, 3, 4)), rules=replace(RULES, most=0)).steps == ()
+
+
+@pytest.mark.parametrize("kind", ["interrupted", "busy"])
+def test_an_interrupted_bootstrap_is_no_failed_join(kind):
+    entries = {name_of(1): Entry(ENROLLED, NOON - 60, pool="f2")}
+    found = plan(cloud(instance(name_of(1))), Record(entries=entries), {name_of(1): Evidence(FAILED, kind, 143, "")})
+    assert found.record.failed == {}
+
+
+def test_one_that_joins_after_all_is_no_failed_join_any_more():
+    entries = {name_of(1): Entry(JOINED, NOON, pool="f2", complete=True)}
+    assert plan(cloud(instance(name_of(1))), Record(entries=entries, failed={name_of(1): failed(NOON)})).record.failed == {}
+
+
+def test_a_node_that_never_gets_ready_is_a_failed_join():
+    entries = {name_of(1): Entry(JOINED, NOON, pool="f2")}
+    found = plan(cloud(instance(name_of(1))), Record(entries=entries), {name_of(1): Evidence(FAILED, "not-ready", 55, "")})
+    assert found.record.failed[name_of(1)].kind == "not-ready"
+
+
+def test_while_the_cluster_cannot_be_asked_an_end_is_no_failed_join():
+    entries = {name_of(1): Entry(ENROLLED, NOON - 60, pool="f2")}
+    found = brakes.make_plan(cloud(instance(name_of(1), "terminated")), None, {}, Record(entries=entries), RULES, NOON)
+    assert found.record.failed == {}
+
+
+def test_what_aws_says_shortly_after_a_suspension_is_not_taken_for_a_lift():
+    brake = Brake("f2", FAILED_JOINS, "why", NOON - 10, set_at=NOON - 10)
+    found = plan(cloud(), Record(failed=failures(20, 30, 40), brakes={"lab-f2": brake}))
+    assert (found.steps, found.record.brakes, found.record.resumed) == ((), {"lab-f2": brake}, {})
+
+
+def test_shortly_after_keepers_own_resumption_it_is_nobody_elses_suspension():
+    brake = Brake("f2", INSTANCES, "why", NOON - 60, firm=False, set_at=NOON - 60, lifted_at=NOON - 5)
+    suspended = replace(GROUP, suspended=True)
+    assert plan(cloud(group=suspended), Record(brakes={"lab-f2": brake})).notes == {}
+    assert brakes.paused(suspended, Record(brakes={"lab-f2": brake})) is None
+    late = plan(cloud(group=suspended), Record(brakes={"lab-f2": brake}), now=NOON + 60)
+    assert "was suspended by somebody else" in late.notes["pool f2"]
+    assert brakes.paused(suspended, late.record).kind == HAND
+
+
+def test_hours_are_those_of_the_utc_day_and_money_is_told_only_where_every_price_is_known():
+    midnight = brakes.day_of(NOON)
+    lives = {"a": Life("f2", midnight - 3600, midnight + 1800), "b": Life("f2", NOON - 3600), "c": Life("other", midnight - 7200, midnight - 3600)}
+    day = brakes.today(Record(lives=lives), NOON)
+    assert (day.instances, day.hours) == (2, {"f2": 1.5})
+    groups = {"lab-f2": GROUP}
+    assert brakes.report(groups, Record(lives=lives), {"f2": 2.0}, NOON, str)["today"]["cost"] == 3.0
+    assert brakes.report(groups, Record(lives=lives), {"f2": None}, NOON, str)["today"]["cost"] is None
+
+
+def test_a_ceiling_that_is_reached_after_another_brake_changes_what_is_told_and_calls_nobody():
+    brake = Brake("f2", INSTANCES, "why", NOON - 60, firm=False, set_at=NOON - 60)
+    lives = {name_of(1): Life("f2", NOON - 7200)}
+    found = plan(cloud(group=replace(GROUP, suspended=True)), Record(lives=lives, brakes={"lab-f2": brake}), rules=replace(RULES, hours=1))
+    assert (found.steps, found.record.brakes["lab-f2"].kind) == ((), HOURS)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "null", '{"failure": 1}', '"x"', '{"state": 5, "failure": {"status": "x", "sentence": ["a"]}}'])
+def test_a_failure_parameter_that_says_anything_is_read_as_something(text):
+    found = read_evidence(text)
+    assert found.kind == "unknown"
+    assert found.status is None
+
+
+def test_a_failure_parameter_fills_one_line_and_not_a_long_one():
+    found = read_evidence('{"failure": {"kind": "vpn", "status": 40, "sentence": "a\\nroot: fake line ' + "x" * 4000 + '"}}')
+    assert "\n" not in found.sentence
+    assert len(found.sentence) <= 600
+
+
+def test_records_of_older_keepers_are_read():
+    text = '{"schema": 1, "cluster_id": "x", "account": "1", "region": "r", "instances": {}}'
+    assert records.from_json(text, "x", "record.json") == Record("1", "r")
+
+
+def test_what_the_brakes_remember_survives_the_disk():
+    brake = Brake("f2", HOURS, "why", NOON, firm=False, set_at=NOON)
+    record = Record("1", "r", {}, failures(1), {"i": Life("f2", 1.0, 2.0)}, {"lab-f2": brake}, {"lab-f2": 3.0}, {"i": brakes.Kept("f2", "lab-f2", NOON)})
+    assert records.from_json(records.to_json(record, "x"), "x", "record.json") == record
+
+
+class Loop:
+    """A pool whose instances start whenever Launch allows, as the worst of autoscalers would have it, one a pass."""
+
+    def __init__(self, rules: Rules) -> None:
+        self.rules, self.now, self.record = rules, NOON, Record(ACCOUNT, REGION)
+        self.states: dict[str, str] = {}
+        self.suspended, self.launched = False, 0
+        self.steps: list[object] = []
+
+    def launch(self) -> None:
+        if not self.suspended:
+            self.launched += 1
+            self.states[name_of(self.launched)] = "running"
+
+    def one_pass(self, evidence: dict[str, Evidence]) -> None:
+        self.now += 5
+        for name, state in self.states.items():
+            if state == "running" and name not in self.record.entries:
+                self.record = self.record.with_entry(name, Entry(ENROLLED, self.now, pool="f2"))
+        found = cloud(*(instance(name, state) for name, state in self.states.items()), group=replace(GROUP, suspended=self.suspended))
+        made = plan(found, self.record, evidence, self.rules, self.now)
+        self.record = made.record
+        for step in made.steps:
+            self.steps.append(step)
+            self.record = brakes.begun(self.record, step)
+            if isinstance(step, Suspend):
+                self.suspended = True
+            elif isinstance(step, Resume):
+                self.suspended = False
+            self.record = brakes.done(self.record, step, self.now)
+
+
+@given(st.lists(st.sampled_from(["told", "silent", "wait"]), max_size=40), st.integers(1, 5))
+@settings(deadline=None)
+def test_in_a_paid_loop_no_more_are_launched_than_may_fail(story, most):
+    loop = Loop(replace(RULES, most=most))
+    for turn in story:
+        running = [name for name, state in loop.states.items() if state == "running"]
+        if not running:
+            loop.launch()
+            loop.one_pass({})
+            running = [name for name, state in loop.states.items() if state == "running"]
+        evidence = {running[0]: VPN} if turn == "told" and running else {}
+        if turn == "silent" and running:
+            loop.states[running[0]] = "shutting-down"
+        loop.one_pass(evidence)
+        if turn == "told" and running:
+            loop.states[running[0]] = "shutting-down"
+            loop.one_pass({})
+    assert loop.launched <= most
+    assert all(isinstance(step, (Suspend, Resume)) for step in loop.steps)
+
+
+@given(st.lists(st.tuples(st.sampled_from(["launch", "told", "silent", "joins", "resumes by hand", "wait"]), st.integers(0, 9)), max_size=60))
+@settings(deadline=None)
+def test_after_a_failure_no_more_run_unproven_than_could_fail_and_nothing_that_joined_is_ended(story):
+    loop = Loop(replace(RULES, keep={"f2": 1}))
+    for what, which in story:
+        unproven = [name for name, state in loop.states.items() if state == "running" and loop.record.entries[name].phase != JOINED]
+        chosen = unproven[which % len(unproven)] if unproven else ""
+        evidence = {}
+        counted = sum(one.at > max([0.0, *loop.record.resumed.values()]) for one in loop.record.failed.values())
+        before = loop.launched
+        if what == "launch":
+            loop.launch()
+        elif what == "told" and chosen:
+            evidence = {chosen: VPN}
+        elif what == "silent" and chosen:
+            loop.states[chosen] = "terminated"
+        elif what == "joins" and chosen:
+            loop.record = loop.record.with_entry(chosen, replace(loop.record.entries[chosen], phase=JOINED, complete=True))
+        elif what == "resumes by hand":
+            loop.suspended = False
+        if loop.launched > before and counted and what == "launch":
+            pending = [name for name in unproven if name not in loop.record.failed]
+            assert counted + len(pending) < RULES.most
+        loop.one_pass(evidence)
+        loop.now += 30
+    joined = {name for name, entry in loop.record.entries.items() if entry.phase == JOINED}
+    for step in loop.steps:
+        assert isinstance(step, (Suspend, Resume, Keep, End))
+        assert not (isinstance(step, (Keep, End)) and step.instance in joined and step.instance not in loop.record.kept)
