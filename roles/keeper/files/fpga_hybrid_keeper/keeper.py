@@ -55,6 +55,7 @@ from fpga_hybrid_keeper.plan import (
     make_plan,
 )
 from fpga_hybrid_keeper.settings import PROGRAM, Options, Settings, SettingsError, options, read
+from fpga_hybrid_keeper.upkeep import Upkeep
 
 DONE, INCOMPLETE, USAGE, BUSY = 0, 1, 2, 75
 #: Seconds between looks while a node is awaited; between looks for instances that are in none of our groups; that a pass may go on to act.
@@ -116,6 +117,7 @@ class Keeper:
         self.notes: Mapping[str, str] = {}
         self.plan: Plan | None = None
         self.stop = threading.Event()
+        self.upkeep = Upkeep(settings, log, edges.authority, edges.kubernetes, clock())
         self._everywhere, self._status, self._written = 0.0, "", 0.0
 
     @property
@@ -309,6 +311,8 @@ class Keeper:
             "healthy": not self.troubles,
             "troubles": self.troubles,
             "instances": instances,
+            "upkeep": self.upkeep.status(),
+            "warnings": self.upkeep.warnings,
         }
 
     def _write_status(self, now: float) -> None:
@@ -329,6 +333,7 @@ class Keeper:
     def run(self, alive: Callable[[], None], is_outdated: Callable[[], bool]) -> None:
         while not self.stop.is_set() and not is_outdated():
             self.one_pass(alive)
+            self.upkeep.one_pass(self.clock(), self.status())
             alive()
             self.stop.wait(self.pause)
 

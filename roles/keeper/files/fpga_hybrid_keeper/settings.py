@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ CONFIG = "/etc/fpga-hybrid/keeper.json"
 
 _TEXT = {"type": "string", "pattern": "."}
 _OPTIONAL = {"type": ["string", "null"]}
+_WORDS = {"type": "array", "items": _TEXT}
 SCHEMA: dict[str, Any] = {
     "type": "object",
     "additionalProperties": False,
@@ -38,13 +39,54 @@ SCHEMA: dict[str, Any] = {
         "interval": {"type": "integer"},
         "grace": {"type": "integer"},
         "network_told": {"type": "boolean"},
+        "upkeep": {
+            "type": "object",
+            "additionalProperties": False,
+            "properties": {
+                "node": _TEXT,
+                "etcd": _TEXT,
+                "kubernetes": _TEXT,
+                "kubelet": _TEXT,
+                "saved": {"type": "object", "additionalProperties": _TEXT},
+                "snapshots_kept": {"type": "integer"},
+                "snapshot_command": _WORDS,
+                "warning_command": _WORDS,
+                "warn_days": {"type": "integer"},
+                "metrics_file": _TEXT,
+            },
+        },
     },
 }
+SCHEMA["properties"]["upkeep"]["required"] = list(SCHEMA["properties"]["upkeep"]["properties"])
 SCHEMA["required"] = list(SCHEMA["properties"])
 
 
 class SettingsError(Exception):
     """What is wrong with what keeper was given, and what to do."""
+
+
+@dataclass(frozen=True)
+class UpkeepSettings:
+    """node: the control plane's. etcd: its URL. kubernetes: kubeadm's folder. kubelet: the kubelet's certificate.
+
+    saved: what a snapshot has beside etcd's data, {name in the archive: file or folder}. Commands: programs with their arguments, or nothing.
+    """
+
+    node: str
+    etcd: str
+    kubernetes: str
+    kubelet: str
+    saved: Mapping[str, str]
+    snapshots_kept: int
+    snapshot_command: tuple[str, ...]
+    warning_command: tuple[str, ...]
+    warn_days: int
+    metrics_file: str
+
+    @classmethod
+    def of(cls, document: Mapping[str, Any]) -> UpkeepSettings:
+        commands = {name: tuple(document[name]) for name in ("snapshot_command", "warning_command")}
+        return cls(**{**document, **commands})
 
 
 @dataclass(frozen=True)
@@ -71,6 +113,7 @@ class Settings:
     interval: int
     grace: int
     network_told: bool
+    upkeep: UpkeepSettings
 
 
 @dataclass(frozen=True)
@@ -106,7 +149,9 @@ def read(path: str) -> Settings:
     wrong = list(violations(SCHEMA, document))
     if not wrong and document["interval"] < 1:
         wrong = [f"interval: found {document['interval']}, expected 1 second or more"]
+    if not wrong and document["upkeep"]["snapshots_kept"] < 1:
+        wrong = [f"upkeep.snapshots_kept: found {document['upkeep']['snapshots_kept']}, expected 1 or more"]
     if wrong:
         raise SettingsError(f"{path} is not as a keeper.json must be: {'; '.join(wrong)}. {remedy}")
     fields = {name: value for name, value in document.items() if name != "schema"}
-    return Settings(**{**fields, "vpn": tuple(document["vpn"]), "account": document["account"] or ""})
+    return Settings(**{**fields, "vpn": tuple(document["vpn"]), "account": document["account"] or "", "upkeep": UpkeepSettings.of(document["upkeep"])})

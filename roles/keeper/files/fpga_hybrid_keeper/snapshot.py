@@ -25,14 +25,14 @@ from contextlib import closing, suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Protocol
 from urllib.parse import urlsplit
 
 #: Seconds that etcd may be silent, and that all of it may take.
 SILENCE, LONGEST = 30.0, 600.0
 #: etcd sends its database in pieces of 32 KiB (server/etcdserver/api/v3rpc/maintenance.go), each a line of JSON.
 LONGEST_LINE = 1 << 20
-#: Bytes that stay free on the disk, for etcd itself.
+#: Bytes that stay free on the disk, for etcd itself. Keys and certificates are a few hundred KB.
 RESERVE = 256 << 20
 DIGEST = hashlib.sha256().digest_size
 UNFINISHED = ".unfinished-"
@@ -47,12 +47,16 @@ class SnapshotError(Exception):
 # --- etcd -------------------------------------------------------------------------------------------------------------------------------
 
 
+class Readable(Protocol):
+    def read(self, size: int = -1, /) -> bytes: ...
+
+
 @dataclass(frozen=True)
 class Database:
     """size: bytes of what content gives, which is the file that `etcdctl snapshot save` writes: the database, and its SHA-256 behind it."""
 
     size: int
-    content: IO[bytes]
+    content: Readable
 
 
 class Etcd:
@@ -129,19 +133,15 @@ class Etcd:
             raise SnapshotError(f"etcd at {self._url} sends something else than a snapshot: {line[:80]!r}") from error
 
 
-class _Stream(io.RawIOBase):
+class _Stream:
     """Pieces as one file that is read from its beginning, and that knows at its end whether it was what etcd had."""
 
     def __init__(self, first: bytes, blobs: Iterator[tuple[bytes, int]], size: int) -> None:
-        super().__init__()
         self._waiting, self._blobs, self._left = bytearray(first), blobs, size
         self._hash = hashlib.sha256()
         self._digest = b""
 
-    def readable(self) -> bool:
-        return True
-
-    def read(self, size: int = -1) -> bytes:
+    def read(self, size: int = -1, /) -> bytes:
         while len(self._waiting) < size:
             piece = next(self._blobs, None)
             if piece is None:
@@ -229,13 +229,13 @@ class Snapshots:
             # Level 1: half the size for a second of one core.
             with gzip.GzipFile("", "wb", 1, hashed, now) as packed, tarfile.open(fileobj=packed, mode="w|", format=tarfile.PAX_FORMAT) as archive:
 
-                def add(name: str, size: int, content: IO[bytes], mode: int = 0o600) -> None:
+                def add(name: str, size: int, content: Readable, mode: int = 0o600) -> None:
                     member = tarfile.TarInfo(name)
                     member.size, member.mode, member.mtime = size, mode, int(now)
                     archive.addfile(member, content)
 
                 def add_database(database: Database) -> None:
-                    _check_room(path, database.size + sum(source.stat().st_size for _name, source in files))
+                    _check_room(path, database.size)
                     add("etcd.db", database.size, database.content)
 
                 etcd.snapshot(add_database)

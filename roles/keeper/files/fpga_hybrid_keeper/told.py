@@ -16,7 +16,7 @@ from contextlib import suppress
 from datetime import datetime, timezone
 from typing import Any
 
-from fpga_hybrid.kube import Api, ConflictError, Object
+from fpga_hybrid.kube import Object
 from fpga_hybrid_keeper.expiry import Expiry, seconds
 
 #: Kubernetes' limits of an event (pkg/apis/core/validation/events.go).
@@ -80,9 +80,9 @@ def _samples(status: Mapping[str, Any], now: float) -> Iterator[tuple[str, Mappi
         if entry.get("paused"):
             yield "pool_paused", {"pool": pool, "kind": entry["paused"]["kind"]}, 1
     today = status.get("today") or {}
-    for key, name in (("instances", "today_instances"), ("hours", "today_instance_hours"), ("cost", "today_cost")):
-        if today.get(key) is not None:
-            yield name, {}, today[key]
+    for figure, name in (("instances", "today_instances"), ("hours", "today_instance_hours"), ("cost", "today_cost")):
+        if today.get(figure) is not None:
+            yield name, {}, today[figure]
     for name, section in (status.get("upkeep") or {}).items():
         if section.get("trouble"):
             yield "keeper_trouble", {"what": name}, 1
@@ -101,16 +101,10 @@ def _labels(labels: Mapping[str, str]) -> str:
 # --- events -----------------------------------------------------------------------------------------------------------------------------
 
 
-def tell(api: Api, warning: str, node: str, now: float) -> None:
-    """An event that a day's second one of the same words does not join."""
-    with suppress(ConflictError):
-        api.request("POST", EVENTS, event(warning, node, now))
-
-
 def event(warning: str, node: str, now: float) -> Object:
     """As `kubectl describe node` and `kubectl get events` show it. Source: Kubernetes API, events.k8s.io/v1.
 
-    The node's uid is its name there, as in the kubelet's own events: that is what kubectl looks for.
+    The node's uid is its name there, as in the kubelet's own events: that is what kubectl looks for. The same words have one name in a day.
     """
     moment = datetime.fromtimestamp(now, timezone.utc)
     digest = hashlib.sha256(f"{moment:%Y-%m-%d} {warning}".encode()).hexdigest()[:16]

@@ -10,13 +10,15 @@ from __future__ import annotations
 import json
 import os
 import threading
+import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
+from functools import partial
 from typing import Any, Protocol
 
 from ansible_collections.fpga.hybrid.plugins.module_utils import _files
-from fpga_hybrid.kube import Api, KubeError
+from fpga_hybrid.kube import KubeError
 from fpga_hybrid.run import Log
 from fpga_hybrid_keeper import told
 from fpga_hybrid_keeper.authority import AuthorityError
@@ -69,10 +71,14 @@ class Chore:
             self._since = now if self._since is None else self._since
             self.trouble = self._log.masked(sentence)
             return
-        if self.trouble:
-            self._log.say(f"{self.name}: works again")
-        elif said:
-            self._log.say(f"{self.name}: {said}")
+        except Exception as error:  # a defect here is no reason for instances to wait
+            self._since = now if self._since is None else self._since
+            self.trouble = f"{type(error).__name__}: {error}. This is a defect: its traceback is in the journal."
+            self._log.say(f"{self.name}: {self.trouble}\n{traceback.format_exc()}")
+            return
+        words = [*(["works again"] if self.trouble else []), *([said] if said else [])]
+        if words:
+            self._log.say(f"{self.name}: {', '.join(words)}")
         self._last, self._since, self.trouble = now, None, ""
 
     def warning(self, now: float) -> str:
@@ -89,8 +95,7 @@ class Authority(Protocol):
 
 
 class Kubernetes(Protocol):
-    @property
-    def api(self) -> Api: ...
+    def warn(self, warning: str, node: str, now: float) -> None: ...
 
 
 @dataclass
@@ -130,18 +135,17 @@ class Upkeep:
         log: Log,
         authority: Authority,
         kubernetes: Kubernetes,
+        now: float,
         start: Callable[[Callable[[], None]], Callable[[], bool]] = in_thread,
     ) -> None:
         self._settings, self._log, self._authority, self._kubernetes, self._start = settings, log, authority, kubernetes, start
         self._own = own = settings.upkeep
-        sources = {name: path.format(state=settings.state) for name, path in own.saved.items()}
-        self.snapshots = Snapshots(os.path.join(settings.state, "snapshots"), settings.cluster_name, sources, own.snapshots_kept)
+        self.snapshots = Snapshots(os.path.join(settings.state, "snapshots"), settings.cluster_name, own.saved, own.snapshots_kept)
         self._etcd = Etcd.of_kubeadm(own.etcd, os.path.join(own.kubernetes, "pki"))
         self._files = Files(own.kubernetes, own.kubelet)
         self._told = Told(os.path.join(settings.state, "told.json"))
         self._told.load()
-        kept = self.snapshots.all()
-        self._newest: Kept | None = kept[-1] if kept else None
+        self._newest: Kept | None = self.snapshots.newest(now)
         self.renewal = Chore("renewal of the VPN's revocation list", log)
         self.inspection = Chore("look at the VPN's certificates", log)
         self.reading = Chore("look at the control plane's certificates", log)
@@ -157,7 +161,7 @@ class Upkeep:
         self._looked: float | None = None
         self._is_busy: Callable[[], bool] = lambda: False
         self._metrics: tuple[float | None, str] = (None, "")
-        self._now = 0.0
+        self._now = now
 
     # --- what it says of itself -----------------------------------------------------------------------------------------------------------
 
@@ -214,13 +218,13 @@ class Upkeep:
                 self._is_busy = self._start(lambda: self._do(work, now))
 
     def _due(self, now: float, status: Mapping[str, Any]) -> list[tuple[Chore, Callable[[], str | None]]]:
-        actions: list[tuple[Chore, Callable[[], str | None], bool]] = [
-            (self.renewal, self._renew, True),
-            (self.inspection, self._inspect, True),
-            (self.reading, self._read, True),
-            (self.snapshot, lambda: self._take(now), True),
+        actions: list[tuple[Chore, Callable[[], str | None]]] = [
+            (self.renewal, self._renew),
+            (self.inspection, self._inspect),
+            (self.reading, self._read),
+            (self.snapshot, lambda: self._take(now)),
         ]
-        due = [(chore, action) for chore, action, wanted in actions if wanted and chore.is_due(now)]
+        due = [(chore, action) for chore, action in actions if chore.is_due(now)]
         if self._is_to_be_carried() and (not self.carrying.trouble or self.carrying.is_due(now)):
             due.append((self.carrying, self._carry))
         own = self._warnings()
@@ -231,7 +235,7 @@ class Upkeep:
         for chore, way, tell in ways:
             untold = {key: text for key, text in all_.items() if self._told.is_due(way, key, now)}
             if untold and (not chore.trouble or chore.is_due(now)):
-                due.append((chore, lambda way=way, tell=tell, untold=untold: self._tell_all(way, tell, untold, now)))
+                due.append((chore, partial(self._tell_all, way, tell, untold, now)))
         return due
 
     def _do(self, work: list[tuple[Chore, Callable[[], str | None]]], now: float) -> None:
@@ -268,7 +272,7 @@ class Upkeep:
         return f"{newest.path} was taken"
 
     def _tell(self, warning: str, now: float) -> None:
-        told.tell(self._kubernetes.api, warning, self._own.node, now)
+        self._kubernetes.warn(warning, self._own.node, now)
 
     def _tell_all(self, way: str, tell: Callable[[str], None], untold: Mapping[str, str], now: float) -> None:
         for key, warning in untold.items():

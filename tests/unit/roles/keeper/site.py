@@ -217,6 +217,18 @@ class Site:
             "interval": 5,
             "grace": 20,
             "network_told": False,
+            "upkeep": {
+                "node": "cp1",
+                "etcd": "https://127.0.0.1:1",
+                "kubernetes": str(self.folder / "kubernetes"),
+                "kubelet": str(self.folder / "kubelet.pem"),
+                "saved": {"kubernetes/pki": str(self.folder / "kubernetes" / "pki"), "keeper/record.json": str(self.state / "record.json")},
+                "snapshots_kept": 7,
+                "snapshot_command": [],
+                "warning_command": [],
+                "warn_days": 30,
+                "metrics_file": str(self.state / "metrics.prom"),
+            },
         }
         self.config.write_text(json.dumps({**standard, **changes}))
 
