@@ -134,7 +134,7 @@ def run(argv: Sequence[str], data: str, timeout: float) -> None:
     """A user's command, with all that it starts ended when its time is over. However much it says, only its last words are kept."""
     name = os.path.basename(argv[0])
     try:
-        process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True)
+        process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, bufsize=0, start_new_session=True)
     except OSError as error:
         raise CommandError(f"{argv[0]} cannot be run: {error.strerror or error}") from error
     with process:

@@ -34,7 +34,7 @@ class Etcd(Server):
         self.asked = 0
         self.pki = folder / "pki"
         (self.pki / "etcd").mkdir(parents=True, exist_ok=True)
-        authority = Authority("etcd-ca")
+        authority = Authority("etcd-ca", days=3650)
         (self.pki / "etcd" / "ca.crt").write_text(authority.pem)
         (self.pki / "etcd" / "server.pem").write_text(authority.issue("cp1", "localhost", "127.0.0.1"))
         certificate, key = re.findall(r"-----BEGIN.*?-----END[^-]*-----\n", authority.issue("kube-apiserver-etcd-client"), re.DOTALL)
