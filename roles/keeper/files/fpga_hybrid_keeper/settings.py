@@ -149,8 +149,6 @@ def read(path: str) -> Settings:
     wrong = list(violations(SCHEMA, document))
     if not wrong and document["interval"] < 1:
         wrong = [f"interval: found {document['interval']}, expected 1 second or more"]
-    if not wrong and document["upkeep"]["snapshots_kept"] < 1:
-        wrong = [f"upkeep.snapshots_kept: found {document['upkeep']['snapshots_kept']}, expected 1 or more"]
     if wrong:
         raise SettingsError(f"{path} is not as a keeper.json must be: {'; '.join(wrong)}. {remedy}")
     fields = {name: value for name, value in document.items() if name != "schema"}

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import os
 import subprocess
 from datetime import datetime, timedelta, timezone
@@ -69,10 +70,9 @@ def test_a_damaged_certificate_is_said_to_be_one_or_read_and_nothing_else(data):
     cut = WHOLE[: data.draw(st.integers(0, len(WHOLE)))]
     position = data.draw(st.integers(0, max(0, len(cut) - 1)))
     damaged = cut[:position] + bytes([data.draw(st.integers(0, 255))]) + cut[position + 1 :]
-    try:
-        certificate_ends(f"-----BEGIN CERTIFICATE-----\n{base64.b64encode(damaged).decode()}\n-----END CERTIFICATE-----\n")
-    except KubeadmError as error:
-        assert "certificate" in str(error)
+    with contextlib.suppress(KubeadmError):
+        (end,) = certificate_ends(f"-----BEGIN CERTIFICATE-----\n{base64.b64encode(damaged).decode()}\n-----END CERTIFICATE-----\n")
+        assert isinstance(end, float)
 
 
 @pytest.mark.parametrize("text", ["", "nothing", "-----BEGIN CERTIFICATE-----\n"])

@@ -136,6 +136,14 @@ def test_seven_are_kept_and_the_oldest_go(snapshots, etcd):
     assert len(left(snapshots)) == 7
 
 
+@pytest.mark.parametrize("kept", [1, 0, -1])
+def test_the_newest_one_stays_however_few_are_wanted(tmp_path, etcd, kept):
+    few = Snapshots(str(tmp_path / "few"), "lab", {}, kept)
+    for day in range(3):
+        made = few.take(client(etcd), ABOUT, NOW + day * DAY)
+        assert few.all() == [made]
+
+
 def test_a_full_disk_is_seen_before_anything_is_written(snapshots, etcd, monkeypatch):
     before = snapshots.take(client(etcd), ABOUT, NOW - DAY)
     real = os.statvfs(snapshots._folder)
@@ -204,7 +212,7 @@ def test_a_snapshot_made_while_the_clock_was_ahead_is_not_todays_and_goes_first(
 def test_a_second_one_in_the_same_second_is_refused_and_harms_nothing(snapshots, etcd):
     made = snapshots.take(client(etcd), ABOUT, NOW)
     content = made.path.read_bytes()
-    with pytest.raises(OSError, match="not empty|exists"):
+    with pytest.raises(OSError, match=r"not empty|exists"):
         snapshots.take(client(etcd), ABOUT, NOW)
     assert left(snapshots) == [made.folder.name]
     assert made.path.read_bytes() == content
