@@ -262,7 +262,8 @@ class Upkeep:
         return f"{self._newest.path}, {self._newest.path.stat().st_size >> 10} KiB"
 
     def _is_to_be_carried(self) -> bool:
-        return bool(self._own.snapshot_command and self._newest and not self._newest.copied.exists())
+        newest = self._newest
+        return bool(self._own.snapshot_command and newest and newest.path.exists() and not newest.copied.exists())
 
     def _carry(self) -> str:
         newest = self._newest
@@ -281,9 +282,10 @@ class Upkeep:
 
     def _write_metrics(self, now: float, status: Mapping[str, Any]) -> None:
         last, before = self._metrics
-        lasting = told.metrics(status, self._expiries, 0)
+        ends = [*self._expiries, *([self._list] if self._list else [])]
+        lasting = told.metrics(status, ends, 0)
         if (lasting != before or is_due(last, now, METRICS_AGE)) and (not self.writing.trouble or self.writing.is_due(now)):
-            text = told.metrics(status, self._expiries, now)
+            text = told.metrics(status, ends, now)
             self.writing.do(lambda: _files.write(self._own.metrics_file, _files.File(text, 0o644)), now)
             self._metrics = (now, lasting)
 

@@ -152,6 +152,7 @@ def test_the_revocation_list_is_renewed_at_the_start_and_daily_and_its_end_is_kn
     ends = house.upkeep.status()["revocation_list"]
     assert re.fullmatch(r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\dZ", ends["next_update"])
     assert ends["trouble"] == ""
+    assert re.search(r'^fpga_hybrid_expiry_timestamp_seconds\{name="vpn/crl"\} \d+$', house.metrics(), re.MULTILINE)
     house.after(HOUR)
     assert house.calls == ["renew-crl", "list"]
     house.after(DAY)
@@ -217,6 +218,20 @@ def test_a_snapshot_is_made_at_the_start_and_daily_and_seven_stay(house):
     assert (found["path"], found["trouble"]) == (str(snapshots(house)[-1]), "")
     assert found["last"].replace(":", "") in found["path"]
     assert "snapshot_timestamp_seconds 1" in house.metrics()
+
+
+def test_the_vpns_authority_comes_back_from_a_snapshot_and_goes_on(house, tmp_path):
+    house.site.run([*house.settings().vpn, "issue", "worker1"])
+    house.start(saved={"fpga-hybrid/vpn": str(house.site.vpn)})
+    house.after()
+    with tarfile.open(snapshots(house)[0]) as archive:
+        archive.extractall(tmp_path / "out", filter="data")
+    restored = [*house.settings().vpn[:-1], str(tmp_path / "out" / "fpga-hybrid" / "vpn")]
+    _code, before, _err = house.site.run([*house.settings().vpn, "list"])
+    _code, after, _err = house.site.run([*restored, "list"])
+    assert json.loads(after)["clients"] == json.loads(before)["clients"] != []
+    code, said, _err = house.site.run([*restored, "revoke", "worker1"])
+    assert (code in (0, 7), json.loads(said)["changed"]) == (True, True)
 
 
 def test_a_restart_makes_no_second_one_of_the_day(house):
