@@ -5,8 +5,11 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
+import signal
+import subprocess
 import sys
 import tarfile
 import threading
@@ -402,6 +405,33 @@ def test_a_slow_command_holds_no_pass_up_and_is_not_begun_twice(house, tmp_path)
     while house.upkeep._is_to_be_carried() and time.monotonic() < end:
         time.sleep(0.01)
     assert not house.upkeep._is_to_be_carried()
+
+
+def test_the_daemon_does_it_and_ends_at_once_also_while_a_command_runs(site, tmp_path):
+    carry = f"import os, sys, time\nopen({str(tmp_path / 'carried')!r}, 'a').write(f'{{os.getpid()}} {{sys.argv[1]}}\\n')\ntime.sleep(60)"
+    with Etcd(tmp_path / "kubernetes") as etcd:
+        document = json.loads(site.config.read_text())
+        document["upkeep"].update(etcd=etcd.url, kubernetes=str(etcd.pki.parent), snapshot_command=[sys.executable, "-ISc", carry])
+        site.config.write_text(json.dumps({**document, "interval": 1}))
+        for starts in (1, 2):
+            process = subprocess.Popen(site.command(), env=site.environment(), stderr=subprocess.PIPE, text=True)
+            end = time.monotonic() + 60
+            while len(carried := calls(tmp_path / "carried")) < starts and process.poll() is None and time.monotonic() < end:
+                time.sleep(0.02)
+            process.terminate()
+            try:
+                _out, log = process.communicate(timeout=20)
+            finally:
+                # systemd ends what the unit has started; here it is ours to do.
+                os.kill(int(carried[-1].split()[0]), signal.SIGKILL)
+            assert process.returncode == 0, log
+    (archive,) = (site.state / "snapshots").rglob("*.tar.gz")
+    assert [line.split()[1] for line in carried] == [str(archive)] * 2
+    assert "fpga_hybrid_snapshot_timestamp_seconds" in (site.state / "metrics.prom").read_text()
+
+
+def calls(path: Path) -> list[str]:
+    return path.read_text().splitlines() if path.exists() else []
 
 
 def test_metrics_that_cannot_be_written_are_told_and_hold_nothing_up(house):
