@@ -10,7 +10,9 @@ Sources: kubeadm's v1beta4 types (k8s.io/kubernetes cmd/kubeadm/app/apis/kubeadm
 from __future__ import annotations
 
 import base64
+import binascii
 import copy
+import datetime
 import hashlib
 import ipaddress
 import json
@@ -249,21 +251,52 @@ def render_flags(flags: dict[str, str]) -> str:
 
 def ca_cert_hashes(pem: str) -> list[str]:
     """C(sha256:<hex>) of the public key (SubjectPublicKeyInfo) of each certificate: what C(--discovery-token-ca-cert-hash) pins (RFC 7469)."""
-    blocks = re.findall(r"-----BEGIN CERTIFICATE-----(.+?)-----END CERTIFICATE-----", pem, re.DOTALL)
-    if not blocks:
+    certificates = _certificates(pem)
+    if not certificates:
         raise KubeadmError("The CA file carries no certificate in PEM form.")
-    return [f"sha256:{hashlib.sha256(_public_key_info(base64.b64decode(''.join(block.split())))).hexdigest()}" for block in blocks]
+    return [f"sha256:{hashlib.sha256(_field(certificate, _PUBLIC_KEY)).hexdigest()}" for certificate in certificates]
 
 
-def _public_key_info(certificate: bytes) -> bytes:
-    """Certificate ::= SEQUENCE {tbs SEQUENCE {[0] version, serial, signature, issuer, validity, subject, subjectPublicKeyInfo, ...}, ...} (RFC 5280)."""
+def certificate_ends(pem: str) -> list[float]:
+    """Until when each certificate is good, in seconds since 1970. Raises KubeadmError where one is damaged."""
+    ends = []
+    for certificate in _certificates(pem):
+        validity = _field(certificate, _VALIDITY)
+        times = list(_der_children(validity, *_content(validity, 0)))
+        if len(times) != len(("notBefore", "notAfter")):
+            raise KubeadmError("The certificate is cut off or no X.509 certificate.")
+        tag, start, end = times[-1]
+        text = validity[start:end].decode("ascii", "replace")
+        # UTCTime has two digits of the year, until 2049 (RFC 5280, 4.1.2.5).
+        century = ("20" if text < "50" else "19") if tag == _UTC_TIME else ""
+        try:
+            ends.append(datetime.datetime.strptime(f"{century}{text}", "%Y%m%d%H%M%SZ").replace(tzinfo=datetime.timezone.utc).timestamp())
+        except ValueError as error:
+            raise KubeadmError(f"The certificate's end is no moment: {text!r}.") from error
+    return ends
+
+
+def _certificates(pem: str) -> list[bytes]:
+    blocks = re.findall(r"-----BEGIN CERTIFICATE-----(.+?)-----END CERTIFICATE-----", pem, re.DOTALL)
+    try:
+        return [base64.b64decode("".join(block.split())) for block in blocks]
+    except binascii.Error as error:
+        raise KubeadmError("The certificate is cut off or no X.509 certificate.") from error
+
+
+#: Certificate ::= SEQUENCE {tbs SEQUENCE {[0] version, serial, signature, issuer, validity, subject, subjectPublicKeyInfo, ...}, ...} (RFC 5280).
+_VALIDITY, _PUBLIC_KEY = 3, 5
+_UTC_TIME = 0x17
+
+
+def _field(certificate: bytes, number: int) -> bytes:
+    """Of what is signed, counted from the serial number, as it stands there."""
     _tag, start, _end = _der(certificate, 0)
     _tag, position, _end = _der(certificate, start)
     tag, _start, end = _der(certificate, position)
-    skip = 5
     if tag == 0xA0:  # the version is explicit in version 3 certificates
         position = end
-    for _field in range(skip):
+    for _number in range(number):
         _tag, _start, position = _der(certificate, position)
     _tag, _start, end = _der(certificate, position)
     return certificate[position:end]

@@ -50,8 +50,17 @@ class Authority:
         session = str(answer.get("session") or "")
         return f"{name} cannot return to the VPN, but its session could not be cut ({session})" if session.startswith("not cut") else ""
 
-    def _ask(self, verb: str, name: str, accepted: Sequence[int] = (0,)) -> dict[str, Any]:
-        code, out, err = self._run([*self._command, verb, name], timeout=TIMEOUT)
+    def renew(self) -> list[str]:
+        """Renews the revocation list when half of its days are over, and mends what differs from the registry. Returns what was changed."""
+        return [str(change) for change in self._ask("renew-crl").get("changes") or []]
+
+    def overview(self) -> dict[str, Any]:
+        """Who has what until when, and when the authority's own ends."""
+        return self._ask("list")
+
+    def _ask(self, verb: str, name: str = "", accepted: Sequence[int] = (0,)) -> dict[str, Any]:
+        asked = f"{self._command[0]} {verb} {name}".rstrip()
+        code, out, err = self._run([*self._command, verb, *filter(None, [name])], timeout=TIMEOUT)
         try:
             answer = json.loads(out)
         except ValueError:
@@ -59,7 +68,7 @@ class Authority:
         if not isinstance(answer, dict):
             # Not what it printed: that may be a profile that was cut short.
             words = err.strip().rpartition("\n")[2] or "it said nothing"
-            raise AuthorityError(f"{self._command[0]} {verb} {name} gave no answer (exit code {code}): {words}")
+            raise AuthorityError(f"{asked} gave no answer (exit code {code}): {words}")
         if code not in accepted:
-            raise AuthorityError(f"{self._command[0]} {verb} {name}: {answer.get('error') or f'exit code {code}'}")
+            raise AuthorityError(f"{asked}: {answer.get('error') or f'exit code {code}'}")
         return answer

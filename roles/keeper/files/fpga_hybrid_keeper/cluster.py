@@ -19,6 +19,7 @@ from ansible_collections.fpga.hybrid.plugins.module_utils import _command
 from ansible_collections.fpga.hybrid.plugins.module_utils._labels import Taint
 from fpga_hybrid.kube import Api, ConflictError, KubeError, NotFoundError, Object, Server, UnauthorizedError, ready_condition
 from fpga_hybrid_keeper.plan import STARTUP_TAINT, Node
+from fpga_hybrid_keeper.told import EVENTS, event
 
 SECRETS = "/api/v1/namespaces/kube-system/secrets"
 #: What a kubelet may ask for with its token. Source: kubeadm, cmd/kubeadm/app/constants (NodeBootstrapTokenAuthGroup).
@@ -78,6 +79,11 @@ class Kubernetes:
     def delete_node(self, node: Node) -> None:
         with self._renewing() as api, suppress(NotFoundError):
             api.delete(_path(node.name), resource_version=node.version)
+
+    def warn(self, warning: str, node: str, now: float) -> None:
+        """As an event of the node. One that is there already (of today, in the same words) is enough."""
+        with self._renewing() as api, suppress(ConflictError):
+            api.request("POST", EVENTS, event(warning, node, now))
 
     # --- join tokens --------------------------------------------------------------------------------------------------------------------
 

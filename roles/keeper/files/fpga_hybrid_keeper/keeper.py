@@ -61,6 +61,7 @@ from fpga_hybrid_keeper.plan import (
     make_plan,
 )
 from fpga_hybrid_keeper.settings import PROGRAM, Options, Settings, SettingsError, options, read
+from fpga_hybrid_keeper.upkeep import Upkeep
 
 DONE, INCOMPLETE, USAGE, BUSY = 0, 1, 2, 75
 #: Seconds between looks while a node is awaited; between looks for instances that are in none of our groups; that a pass may go on to act.
@@ -124,6 +125,7 @@ class Keeper:
         self.notes: Mapping[str, str] = {}
         self.plan: Plan | None = None
         self.stop = threading.Event()
+        self.upkeep = Upkeep(settings, log, edges.authority, edges.kubernetes, clock())
         self._everywhere, self._status, self._written = 0.0, "", 0.0
         self._ready: frozenset[str] = frozenset()
 
@@ -359,6 +361,7 @@ class Keeper:
             }
             for name, entry in self.record.entries.items()
         }
+        braking = brakes.report(self.groups, self.record, self.settings.prices, self.clock(), self.log.masked)
         return {
             "schema": 1,
             "cluster_id": self.settings.cluster_id,
@@ -367,7 +370,9 @@ class Keeper:
             "healthy": not self.troubles,
             "troubles": self.troubles,
             "instances": instances,
-            **brakes.report(self.groups, self.record, self.settings.prices, self.clock(), self.log.masked),
+            **braking,
+            "upkeep": self.upkeep.status(),
+            "warnings": [*braking["warnings"], *self.upkeep.warnings],
         }
 
     def _write_status(self, now: float) -> None:
@@ -390,6 +395,7 @@ class Keeper:
     def run(self, alive: Callable[[], None], is_outdated: Callable[[], bool]) -> None:
         while not self.stop.is_set() and not is_outdated():
             self.one_pass(alive)
+            self.upkeep.one_pass(self.clock(), self.status())
             alive()
             self.stop.wait(self.pause)
 

@@ -18,6 +18,7 @@ CONFIG = "/etc/fpga-hybrid/keeper.json"
 _TEXT = {"type": "string", "pattern": "."}
 _OPTIONAL = {"type": ["string", "null"]}
 _COUNT = {"type": ["number", "null"]}
+_WORDS = {"type": "array", "items": _TEXT}
 
 
 def _keys(**properties: Any) -> dict[str, Any]:
@@ -49,13 +50,54 @@ SCHEMA: dict[str, Any] = {
         "failed_joins": _keys(most=_COUNT, window={"type": "integer"}),
         "keep_failed": {"type": "object", "additionalProperties": {"enum": [0, 1]}},
         "prices": {"type": "object", "additionalProperties": {"type": ["number", "null"]}},
+        "upkeep": {
+            "type": "object",
+            "additionalProperties": False,
+            "properties": {
+                "node": _TEXT,
+                "etcd": _TEXT,
+                "kubernetes": _TEXT,
+                "kubelet": _TEXT,
+                "saved": {"type": "object", "additionalProperties": _TEXT},
+                "snapshots_kept": {"type": "integer"},
+                "snapshot_command": _WORDS,
+                "warning_command": _WORDS,
+                "warn_days": {"type": "integer"},
+                "metrics_file": _TEXT,
+            },
+        },
     },
 }
+SCHEMA["properties"]["upkeep"]["required"] = list(SCHEMA["properties"]["upkeep"]["properties"])
 SCHEMA["required"] = list(SCHEMA["properties"])
 
 
 class SettingsError(Exception):
     """What is wrong with what keeper was given, and what to do."""
+
+
+@dataclass(frozen=True)
+class UpkeepSettings:
+    """node: the control plane's. etcd: its URL. kubernetes: kubeadm's folder. kubelet: the kubelet's certificate.
+
+    saved: what a snapshot has beside etcd's data, {name in the archive: file or folder}. Commands: programs with their arguments, or nothing.
+    """
+
+    node: str
+    etcd: str
+    kubernetes: str
+    kubelet: str
+    saved: Mapping[str, str]
+    snapshots_kept: int
+    snapshot_command: tuple[str, ...]
+    warning_command: tuple[str, ...]
+    warn_days: int
+    metrics_file: str
+
+    @classmethod
+    def of(cls, document: Mapping[str, Any]) -> UpkeepSettings:
+        commands = {name: tuple(document[name]) for name in ("snapshot_command", "warning_command")}
+        return cls(**{**document, **commands})
 
 
 @dataclass(frozen=True)
@@ -88,6 +130,7 @@ class Settings:
     failed_joins: Mapping[str, float | None]
     keep_failed: Mapping[str, int]
     prices: Mapping[str, float | None]
+    upkeep: UpkeepSettings
 
 
 @dataclass(frozen=True)
@@ -126,4 +169,4 @@ def read(path: str) -> Settings:
     if wrong:
         raise SettingsError(f"{path} is not as a keeper.json must be: {'; '.join(wrong)}. {remedy}")
     fields = {name: value for name, value in document.items() if name != "schema"}
-    return Settings(**{**fields, "vpn": tuple(document["vpn"]), "account": document["account"] or ""})
+    return Settings(**{**fields, "vpn": tuple(document["vpn"]), "account": document["account"] or "", "upkeep": UpkeepSettings.of(document["upkeep"])})

@@ -206,7 +206,8 @@ class MetadataService(Server):
 class Authority:
     """A CA as kubeadm makes one, and what it signs, as PEM."""
 
-    def __init__(self, name: str = "kubernetes") -> None:
+    def __init__(self, name: str = "kubernetes", days: int = 1) -> None:
+        self._days = days
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         self._certificate = self._sign(self._name, self._key, ca=True)
@@ -229,7 +230,7 @@ class Authority:
             .public_key(key.public_key())
             .serial_number(x509.random_serial_number())
             .not_valid_before(now - timedelta(minutes=5))
-            .not_valid_after(now + timedelta(days=1))
+            .not_valid_after(now + timedelta(days=self._days))
             .add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
         )

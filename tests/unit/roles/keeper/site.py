@@ -49,6 +49,7 @@ GROUP_TAGS = {
     "k8s.io/cluster-autoscaler/lab": "owned",
     **{f"k8s.io/cluster-autoscaler/node-template/resources/{name}": value for name, value in PROMISE.items()},
 }
+EVENTS = "/apis/events.k8s.io/v1/namespaces/default/events"
 KUBECTL = """#!/bin/sh
 # A double of kubectl for the one thing that keeper asks of it: a kubeconfig as JSON, which ours is already.
 for word; do case "$word" in --kubeconfig=*) exec cat "${word#--kubeconfig=}" ;; esac; done
@@ -57,7 +58,7 @@ exit 1
 
 
 class ApiServer(Server):
-    """Nodes and Secrets as the API server keeps them, with their versions, for an administrator's certificate.
+    """Nodes, Secrets and events as the API server keeps them, with their versions, for an administrator's certificate.
 
     down: it hangs up. refuses: the certificate has expired. Secrets are kept as plain text here.
     """
@@ -70,6 +71,7 @@ class ApiServer(Server):
         self.authority = Authority()
         self.nodes: dict[str, dict[str, Any]] = {}
         self.secrets: dict[str, dict[str, Any]] = {}
+        self.events: dict[str, dict[str, Any]] = {}
         self.asked: list[str] = []
         self.down = self.refuses = False
         self._version = 0
@@ -133,6 +135,8 @@ class ApiServer(Server):
         if who != "kubeadm:cluster-admins" or self.refuses:
             return self._status(request, 401, "Unauthorized")
         document = json.loads(body) if body else {}
+        if path == EVENTS:
+            return self._take_event(request, document)
         folder = next(folder for folder in ("/api/v1/nodes", "/api/v1/namespaces/kube-system/secrets") if path.startswith(folder))
         kind, name = (self.nodes if folder.endswith("nodes") else self.secrets), path.removeprefix(folder).strip("/")
         if method == "POST":
@@ -155,6 +159,12 @@ class ApiServer(Server):
         if kind is self.secrets:
             found = {**found, "data": {key: base64.b64encode(value.encode()).decode() for key, value in found["data"].items()}}
         return self.reply(request, 200, json.dumps(found))
+
+    def _take_event(self, request: BaseHTTPRequestHandler, document: dict[str, Any]) -> None:
+        if document["metadata"]["name"] in self.events:
+            return self._status(request, 409, "events already exists")
+        self.events[document["metadata"]["name"]] = document
+        return self.reply(request, 201, "{}")
 
     def _status(self, request: BaseHTTPRequestHandler, status: int, message: str) -> None:
         self.reply(request, status, json.dumps({"kind": "Status", "status": "Failure", "message": message, "code": status}))
@@ -221,6 +231,18 @@ class Site:
             "failed_joins": {"most": 3, "window": 3600},
             "keep_failed": {},
             "prices": {},
+            "upkeep": {
+                "node": "cp1",
+                "etcd": "https://127.0.0.1:1",
+                "kubernetes": str(self.folder / "kubernetes"),
+                "kubelet": str(self.folder / "kubelet.pem"),
+                "saved": {"kubernetes/pki": str(self.folder / "kubernetes" / "pki"), "keeper/record.json": str(self.state / "record.json")},
+                "snapshots_kept": 7,
+                "snapshot_command": [],
+                "warning_command": [],
+                "warn_days": 30,
+                "metrics_file": str(self.state / "metrics.prom"),
+            },
         }
         self.config.write_text(json.dumps({**standard, **changes}))
 

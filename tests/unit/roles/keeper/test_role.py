@@ -93,6 +93,16 @@ def test_the_configuration_is_one_that_the_program_takes(written, tmp_path):
     assert (found.credentials, found.ssm_prefix) == (f"{folder}/etc/keeper.aws", "/fpga-hybrid/lab")
     assert found.vpn == (f"{folder}/opt/bin/fpga-hybrid-vpn",)
     assert (found.interval, found.grace, found.state, found.network_told) == (5, 20, f"{folder}/var/keeper", True)
+    own = found.upkeep
+    assert (own.node, own.etcd, own.kubernetes) == ("cp1", "https://127.0.0.1:2379", "/etc/kubernetes")
+    assert own.saved == {
+        "kubernetes/pki": "/etc/kubernetes/pki",
+        "fpga-hybrid/cluster.json": f"{folder}/etc/cluster.json",
+        "fpga-hybrid/keeper/record.json": f"{folder}/var/keeper/record.json",
+        "fpga-hybrid/vpn": f"{folder}/etc/vpn",
+    }
+    assert (own.snapshots_kept, own.warn_days, own.metrics_file) == (7, 30, f"{folder}/var/keeper/metrics.prom")
+    assert (own.snapshot_command, own.warning_command) == ((), ())
 
 
 def test_what_is_installed_runs_by_itself(written):
@@ -142,10 +152,14 @@ def test_systemd_takes_the_unit_and_finds_little_to_blame(written, tmp_path):
 def test_a_vpn_server_that_is_another_host_is_asked_over_ssh_with_a_key_of_its_own(tmp_path):
     (tmp_path / "host_key.pub").write_text("ssh-ed25519 AAAAC3NzaC1lZDI1NTE5 root@vpn1\n")
     hosts = {"vpn1": ["vpn_server"], "cp1": ["control_plane"]}
-    files = {file["path"]: file["content"] for file in run_role(tmp_path, hosts, __keeper_host_key_file=str(tmp_path / "host_key.pub"))}
+    own = {"keeper_snapshot_command": ["/usr/local/bin/carry", "--to", "store"], "keeper_metrics_file": "/var/lib/node_exporter/fpga.prom"}
+    files = {file["path"]: file["content"] for file in run_role(tmp_path, hosts, __keeper_host_key_file=str(tmp_path / "host_key.pub"), **own)}
     config = json.loads(files[f"{tmp_path}/etc/keeper.json"])
     assert config["vpn"][:4] == ["ssh", "-T", "-i", f"{tmp_path}/etc/keeper.ssh"]
     assert config["vpn"][-2:] == ["root@172.27.224.1", "fpga-hybrid-vpn"]
     assert "-oStrictHostKeyChecking=yes" in config["vpn"]
     assert files[f"{tmp_path}/etc/keeper.known_hosts"] == "fpga-hybrid-vpn ssh-ed25519 AAAAC3NzaC1lZDI1NTE5\n"
-    assert f"ReadWritePaths={tmp_path}/var/keeper\n" in files["/etc/systemd/system/fpga-hybrid-keeper.service"]
+    assert f"ReadWritePaths={tmp_path}/var/keeper -/var/lib/node_exporter\n" in files["/etc/systemd/system/fpga-hybrid-keeper.service"]
+    assert "fpga-hybrid/vpn" not in config["upkeep"]["saved"], "that host's own"
+    assert config["upkeep"]["snapshot_command"] == own["keeper_snapshot_command"]
+    assert config["upkeep"]["metrics_file"] == own["keeper_metrics_file"]
