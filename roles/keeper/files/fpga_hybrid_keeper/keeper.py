@@ -66,6 +66,8 @@ from fpga_hybrid_keeper.upkeep import Upkeep
 DONE, INCOMPLETE, USAGE, BUSY = 0, 1, 2, 75
 #: Seconds between looks while a node is awaited; between looks for instances that are in none of our groups; that a pass may go on to act.
 EAGER, EVERYWHERE, BUDGET = 2.0, 60.0, 60.0
+#: A look at rest is one call, and once a minute two: with this, two calls in ten seconds are not passed at an interval of five.
+CALM = 1.1
 #: Seconds between two tries at most, of what fails.
 LONGEST_PAUSE = 60.0
 #: Seconds after which the status is written, also if nothing has changed, so that one sees that keeper lives.
@@ -202,8 +204,7 @@ class Keeper:
         except FAILURES as error:
             self.aws.failed(error, now)
             return None
-        # At rest one look is one call. One that is two has the time of two.
-        self.aws.succeeded(now, self.settings.interval * (2 if everywhere and not self._is_awaited() else 1))
+        self.aws.succeeded(now, self.settings.interval)
         self._everywhere = now if everywhere else self._everywhere
         return cloud
 
@@ -387,10 +388,8 @@ class Keeper:
     @property
     def pause(self) -> float:
         """Eager while somebody waits for us: an instance on its way in, or one whose pods cannot start yet."""
-        return min(EAGER, self.settings.interval) if self._is_awaited() else self.settings.interval
-
-    def _is_awaited(self) -> bool:
-        return any(is_awaited(entry) for name, entry in self.record.live.items() if name not in self.record.failed or entry.absent)
+        awaited = any(is_awaited(entry) for name, entry in self.record.live.items() if name not in self.record.failed or entry.absent)
+        return min(EAGER, self.settings.interval) if awaited else self.settings.interval * CALM
 
     def run(self, alive: Callable[[], None], is_outdated: Callable[[], bool]) -> None:
         while not self.stop.is_set() and not is_outdated():

@@ -137,3 +137,17 @@ def test_every_page_is_read():
 
     found = Auditor(ask, ID, "/fpga-hybrid/lab").everything()
     assert [volume["VolumeId"] for volume in found.volumes] == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize(
+    ("until", "orphan"),
+    [
+        ("2999-01-01T00:00:00Z", {}),
+        ("2026-01-01T00:00:00Z", {"i-1": "no group has it: keeper was to end it at 2026-01-01T00:00:00Z and has not, and it costs money"}),
+    ],
+)
+def test_an_instance_that_is_kept_for_a_look_is_none_until_its_time_has_passed(until, orphan):
+    kept = {**INSTANCE, "Tags": [*TAGS, {"Key": "fpga.hybrid/kept-until", "Value": until}]}
+    found = replace(WHOLE, groups=[{**GROUP, "Instances": []}], instances=[kept])
+    assert orphans(found) == orphan
+    assert f"failed to join and is kept for a look until {until}" in next(one.state for one in judge(found, DECLARED) if one.id == "i-1")
