@@ -82,8 +82,10 @@ def test_times_are_said_as_people_say_them(seconds, text):
 
 @pytest.mark.parametrize(
     "text",
-    ["", "{", "[]", "null", '{"schema": 1}']
-    + [json.dumps({**well(), "pools": {"f2": {}}}), json.dumps({**well(), "today": 3}), json.dumps({**old(), "looked": "now"})],
+    [
+        *("", "{", "[]", "null", '{"schema": 1}'),
+        *(json.dumps({**well(), "pools": {"f2": {}}}), json.dumps({**well(), "today": 3}), json.dumps({**old(), "looked": "now"})),
+    ],
 )
 def test_a_status_that_is_none_is_never_taken_for_a_good_one(text):
     with pytest.raises(_keeper_status.StatusError, match="cannot be read"):
