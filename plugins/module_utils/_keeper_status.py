@@ -95,13 +95,14 @@ class Today:
 
 @dataclass(frozen=True)
 class Upkeep:
-    """What keeper does by the clock. Times are Unix times, None before there was a first one."""
+    """What keeper does by the clock. Times are Unix times, None before there was a first one. troubles: by what cannot be done."""
 
     snapshot: float | None
     path: str
-    snapshot_trouble: str
     revocation_list: float | None
-    revocation_trouble: str
+    first_end: float | None
+    what_ends: str
+    troubles: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -183,14 +184,19 @@ def _today(found: Mapping[str, Any]) -> Today:
 
 
 def _upkeep(found: Mapping[str, Any]) -> Upkeep:
-    snapshot, revocation = found["snapshot"], found["revocation_list"]
+    snapshot, ends = found["snapshot"], found.get("certificates", {})
     return Upkeep(
-        snapshot=moment(snapshot["last"]) if snapshot["last"] else None,
+        snapshot=_moment_if_any(snapshot["last"]),
         path=plain(snapshot["path"]),
-        snapshot_trouble=plain(snapshot["trouble"]),
-        revocation_list=moment(revocation["next_update"]) if revocation["next_update"] else None,
-        revocation_trouble=plain(revocation["trouble"]),
+        revocation_list=_moment_if_any(found["revocation_list"]["next_update"]),
+        first_end=_moment_if_any(ends.get("first_end")),
+        what_ends=plain(ends.get("what", "")),
+        troubles={plain(name).replace("_", " "): plain(section["trouble"]) for name, section in found.items() if section.get("trouble")},
     )
+
+
+def _moment_if_any(text: str | None) -> float | None:
+    return moment(text) if text else None
 
 
 def is_running(code: int) -> bool | None:

@@ -126,11 +126,9 @@ def _upkeep(status: Status, now: float) -> Iterator[str]:
     upkeep = status.upkeep
     if upkeep is None:
         return
-    made = f"{lasted(now - upkeep.snapshot)} ago, {upkeep.path}" if upkeep.snapshot is not None else "none yet"
-    yield f"snapshot of etcd and PKI: {made}{_because(upkeep.snapshot_trouble)}"
-    until = f"valid until {stamp(upkeep.revocation_list)}" if upkeep.revocation_list is not None else "none seen yet"
-    yield f"revocation list: {until}{_because(upkeep.revocation_trouble)}"
-
-
-def _because(trouble: str) -> str:
-    return f". TROUBLE: {trouble}" if trouble else ""
+    yield f"snapshot: {f'{lasted(now - upkeep.snapshot)} ago, {upkeep.path}' if upkeep.snapshot is not None else 'none yet'}"
+    yield f"revocation list: {f'valid until {stamp(upkeep.revocation_list)}' if upkeep.revocation_list is not None else 'not seen yet'}"
+    if upkeep.first_end is not None:
+        yield f"ends first: {upkeep.what_ends}, {stamp(upkeep.first_end)}"
+    for name, trouble in sorted(upkeep.troubles.items()):
+        yield f"TROUBLE with {name}: {trouble}"

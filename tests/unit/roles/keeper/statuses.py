@@ -49,6 +49,8 @@ def well() -> Object:
         "upkeep": {
             "snapshot": {"last": "2026-11-26T03:00:00Z", "path": "/var/lib/fpga-hybrid/keeper/snapshots/2026-11-26T03-00-00Z.tar", "trouble": ""},
             "revocation_list": {"next_update": "2027-05-25T03:00:00Z", "trouble": ""},
+            "certificates": {"first_end": "2027-11-20T08:00:00Z", "what": "Certificate /etc/kubernetes/pki/apiserver.crt", "trouble": ""},
+            "telling": {"trouble": ""},
         },
         "warnings": [],
     }
@@ -81,6 +83,7 @@ def ill() -> Object:
     }
     found["today"]["cost"] = None
     found["upkeep"]["snapshot"] = {"last": None, "path": "", "trouble": "etcd does not answer."}
-    found["upkeep"]["revocation_list"] = {"next_update": None, "trouble": ""}
+    found["upkeep"]["revocation_list"] = {"next_update": None, "trouble": "The VPN's authority does not answer."}
+    found["upkeep"]["certificates"] = {"first_end": None, "what": "", "trouble": ""}
     found["warnings"] = ["The VPN's CA ends in 12 days, on 2026-12-08."]
     return found
