@@ -32,33 +32,43 @@ class StatusError(Exception):
 
 @dataclass(frozen=True)
 class Pause:
-    """since: Unix time."""
+    """since: Unix time, None where nobody knows. firm: of one for failed joins, whether only a person lifts it; else it waits for joins that are under way."""
 
     kind: str
     why: str
-    since: float
+    since: float | None
+    firm: bool = True
 
-    def remedy(self, pool: str, group: str) -> str:
+    @property
+    def is_fault(self) -> bool:
+        """Whether jobs wait for instances that nobody starts. What a person has suspended, a person knows of."""
+        return self.kind != HAND and (self.kind != FAILED_JOINS or self.firm)
+
+    def remedy(self, pool: str) -> str:
         """How launches go on."""
+        resume = f"ansible-playbook playbooks/pools.yml -e resume={pool}"
         if self.kind == FAILED_JOINS:
-            return f"Mend what its instances said, then: ansible-playbook playbooks/pools.yml -e resume={pool}"
+            return f"Mend what its instances said, then: {resume}" if self.firm else "Goes on by itself when those that are on their way have joined."
         if self.kind == INSTANCES:
             return "Goes on by itself when fewer run, or raise cluster_cloud_limits.instances and run site.yml."
         if self.kind == INSTANCE_HOURS:
             return "Goes on by itself when the next day begins (UTC), or raise cluster_cloud_limits.instance_hours_per_day and run site.yml."
-        where = f"--auto-scaling-group-name {group or '<group>'} --scaling-processes Launch"
-        return f"keeper never lifts what somebody suspended: aws autoscaling resume-processes {where}"
+        return f"keeper never lifts what somebody else has suspended. Find out why it was, then: {resume}"
 
 
 @dataclass(frozen=True)
 class FailedJoin:
-    """kind, status: bootstrap's word and exit status. at: Unix time."""
+    """kind, status: bootstrap's word and exit status, the latter empty of one that left no word. at: Unix time."""
 
     instance: str
     at: float
     kind: str
     status: str
     sentence: str
+
+    @property
+    def what(self) -> str:
+        return f"{self.kind} (exit status {self.status})" if self.status else self.kind
 
 
 @dataclass(frozen=True)
@@ -170,9 +180,11 @@ def _pool(found: Mapping[str, Any]) -> Pool:
         group=plain(found["group"]),
         running=int(found["running"]),
         price=None if found["price_per_hour"] is None else float(found["price_per_hour"]),
-        pause=Pause(plain(pause["kind"]), plain(pause["why"]), moment(pause["since"])) if pause else None,
+        pause=Pause(plain(pause["kind"]), plain(pause["why"]), _moment_if_any(pause["since"]), bool(pause.get("firm", True))) if pause else None,
         failed_joins=tuple(
-            FailedJoin(plain(one["instance"]), moment(one["at"]), plain(one["kind"]), plain(one["status"]), plain(one["sentence"]))
+            FailedJoin(
+                plain(one["instance"]), moment(one["at"]), plain(one["kind"]), plain("" if one["status"] is None else one["status"]), plain(one["sentence"])
+            )
             for one in found["failed_joins"]
         ),
         kept=tuple(Kept(plain(one["instance"]), moment(one["until"])) for one in found["kept"]),

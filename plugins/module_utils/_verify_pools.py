@@ -22,8 +22,8 @@ from ansible_collections.fpga.hybrid.plugins.module_utils._verify import Line
 
 Object = Mapping[str, Any]
 
-#: Troubles of keeper as a whole; others are of one instance, and may be over at its next try.
-WHOLE = ("aws", "kubernetes", "disk", "account")
+#: Troubles of keeper as a whole, and of a pool whose launches it cannot stop; others are of one instance, and may be over at its next try.
+WHOLE = re.compile(r"aws|kubernetes|disk|account|failures|pool .*")
 DAY = 86400
 #: Seconds after the autoscaler's unneeded time until an idle instance is worth a word: a scan, its drain and its shutdown.
 GRACE = 120
@@ -97,8 +97,7 @@ def judge_keeper(here: str, keeper: Keeper, now: float) -> Line:
     if age > STALE:
         return Line(verify.KEEPER, here, False, f"last looked {lasted(age)} ago", expected, remedy=remedy)
     told = "; ".join(f"{name}: {trouble}" for name, trouble in sorted(status.troubles.items()))
-    whole = [name for name in status.troubles if name in WHOLE]
-    if whole:
+    if any(map(WHOLE.fullmatch, status.troubles)):
         remedy = f"`fpga-hybrid-keeper status` on {here}; docs/runbooks.md. It tries again by itself, and clears nothing away meanwhile."
         return Line(verify.KEEPER, here, False, told, "AWS, cluster and disk do what it asks", remedy=remedy)
     if told:
@@ -114,11 +113,10 @@ def judge_warnings(here: str, status: Status) -> list[Line]:
 
 
 def judge_pool(name: str, pool: Pool) -> Line:
-    """A brake that holds is a failure: jobs wait for instances that nobody starts. What a person has suspended, a person knows of."""
-    expected = "launches when a job waits"
-    if pool.pause:
-        found, remedy = f"paused since {stamp(pool.pause.since)}: {pool.pause.why}", pool.pause.remedy(name, pool.group)
-        return Line(verify.POOL, name, None if pool.pause.kind == statuses.HAND else False, found, expected, remedy=remedy)
+    expected, pause = "launches when a job waits", pool.pause
+    if pause:
+        found = f"paused{'' if pause.since is None else f' since {stamp(pause.since)}'}: {pause.why}"
+        return Line(verify.POOL, name, False if pause.is_fault else None, found, expected, remedy=pause.remedy(name))
     kept = "".join(f"; {one.instance} is kept for a look until {stamp(one.until)}" for one in pool.kept)
     price = "" if pool.price is None else f", {pool.price:g} an hour each"
     return Line(verify.POOL, name, True, f"launches; {counted(pool.running, 'instance')} there{price}{kept}", expected)
@@ -127,7 +125,7 @@ def judge_pool(name: str, pool: Pool) -> Line:
 def judge_failed_joins(name: str, pool: Pool, now: float) -> list[Line]:
     remedy = "docs/an-instance-that-does-not-join.md has each exit status."
     return [
-        Line(verify.FAILED_JOIN, name, None, f"{one.kind} (exit status {one.status}), {lasted(now - one.at)} ago: {one.sentence}", "", one.instance, remedy)
+        Line(verify.FAILED_JOIN, name, None, f"{one.what}, {lasted(now - one.at)} ago: {one.sentence}", "", one.instance, remedy)
         for one in sorted(pool.failed_joins, key=lambda failed: failed.at, reverse=True)
     ]
 

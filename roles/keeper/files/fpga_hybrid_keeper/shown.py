@@ -90,8 +90,9 @@ def _table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> list[str
 def _pauses(pools: Mapping[str, Pool], now: float) -> Iterator[str]:
     for name, pool in sorted(pools.items()):
         if pool.pause:
-            yield f"{name}, for {lasted(now - pool.pause.since)}: {pool.pause.why}"
-            yield f"  {pool.pause.remedy(name, pool.group)}"
+            since = "" if pool.pause.since is None else f", for {lasted(now - pool.pause.since)}"
+            yield f"{name}{since}: {pool.pause.why}"
+            yield f"  {pool.pause.remedy(name)}"
 
 
 def _pools(pools: Mapping[str, Pool]) -> Iterator[tuple[str, ...]]:
@@ -103,7 +104,7 @@ def _pools(pools: Mapping[str, Pool]) -> Iterator[tuple[str, ...]]:
 def _failed_joins(pools: Mapping[str, Pool], now: float) -> Iterator[str]:
     for name, pool in sorted(pools.items()):
         for one in sorted(pool.failed_joins, key=lambda failed: failed.at, reverse=True):
-            yield f"{one.instance}, {name}, {lasted(now - one.at)} ago: {one.kind} (exit status {one.status})"
+            yield f"{one.instance}, {name}, {lasted(now - one.at)} ago: {one.what}"
             yield f"  {one.sentence}"
 
 

@@ -49,9 +49,10 @@ def test_a_keeper_that_works_passes():
         (well(), False, 0, "does not run"),
         (well(), True, 200, "last looked 3 min ago"),
         ({**well(), "troubles": {"aws": "denied."}}, True, 0, "aws: denied."),
+        ({**well(), "troubles": {"pool f2: suspension of its launches": "denied."}}, True, 0, "pool f2: suspension of its launches: denied."),
         ({**well(), "troubles": {"account": "found account 2", "i-0: refusal": "x"}}, True, 0, "account: found account 2; i-0: refusal: x"),
     ],
-    ids=["stopped", "hangs", "AWS", "wrong account"],
+    ids=["stopped", "hangs", "AWS", "a brake that does not hold", "wrong account"],
 )
 def test_a_keeper_that_does_not_fails_and_says_what_to_do(document, running, later, found):
     (line,) = of(verify.KEEPER, judge(document, running, NOW + later))
@@ -78,7 +79,7 @@ def test_keepers_own_warnings_are_told_but_not_twice():
         ("failed_joins", False, False, "pools.yml -e resume=f2"),
         ("instances", False, False, "cluster_cloud_limits.instances"),
         ("instance_hours", False, False, "next day"),
-        ("hand", None, True, "resume-processes --auto-scaling-group-name lab-f2"),
+        ("hand", None, True, "pools.yml -e resume=f2"),
     ],
 )
 def test_a_brake_that_holds_fails_and_a_persons_own_is_a_warning(kind, ok, warns, remedy):
@@ -86,6 +87,12 @@ def test_a_brake_that_holds_fails_and_a_persons_own_is_a_warning(kind, ok, warns
     assert (line.node, line.ok, line.warns) == ("f2", ok, warns)
     assert line.found == "paused since 2026-11-26T11:30:00Z: Because of this."
     assert remedy in line.remedy
+
+
+def test_a_pool_that_only_waits_for_joins_under_way_is_a_warning():
+    (line,) = of(verify.POOL, judge({**well(), "pools": {"f2": paused("failed_joins", firm=False, since=None)}}))
+    assert (line.warns, line.found) == (True, "paused: Three instances did not join within an hour.")
+    assert line.remedy.startswith("Goes on by itself")
 
 
 def test_a_pool_that_launches_passes_and_says_what_it_keeps():
@@ -100,6 +107,7 @@ def test_each_failed_join_is_a_warning_with_its_exit_status_the_last_one_first()
     found = of(verify.FAILED_JOIN, judge(ill()))
     assert [(line.node, line.peer, line.found, line.warns) for line in found] == [
         ("f1", "i-0cccccccccccccccc", "vpn (exit status 40), 40 min ago: Nothing answers at 203.0.113.9:1194.", True),
+        ("f1", "i-0fffffffffffffffa", "never-joined, 50 min ago: It left no word of why.", True),
         ("f1", "i-0eeeeeeeeeeeeeeee", "vpn (exit status 40), 60 min ago: Nothing answers at 203.0.113.9:1194.", True),
     ]
     assert (ROOT / found[0].remedy.split()[0]).exists()
@@ -280,11 +288,11 @@ def test_without_instances_both_say_so():
 def test_a_warning_stands_in_table_and_report_and_fails_nothing():
     lines = [*judge({**ill(), "troubles": {}}), *look(a_node(), a_pod(age=26 * HOUR))]
     table = verify.render_table("Cluster lab", lines)
-    assert table.startswith("Cluster lab: 1 of 4 tests passed, 3 FAILED, 5 warnings\n")
+    assert table.startswith("Cluster lab: 1 of 4 tests passed, 3 FAILED, 6 warnings\n")
     assert "warning  failed join    f1    i-0cccccccccccccccc  vpn (exit status 40), 40 min ago" in table
     assert "\nold pod, i-0a, alice/work: found runs for 26 h: a pod by itself in namespace alice. Is it still wanted?" in table
     report = json.loads(verify.render_json("t", "now", lines))
-    assert (report["passed"], report["failed"], report["warnings"]) == (1, 3, 5)
+    assert (report["passed"], report["failed"], report["warnings"]) == (1, 3, 6)
     assert verify.failed_names(lines) == "pool f1, pool f3, pool f4"
 
 

@@ -33,8 +33,8 @@ def pool(**changes: Any) -> Object:
     return {"group": "lab-f2", "running": 1, "price_per_hour": 1.98, "paused": None, "failed_joins": [], "kept": [], **changes}
 
 
-def paused(kind: str, why: str = "Three instances did not join within an hour.") -> Object:
-    return pool(paused={"kind": kind, "why": why, "since": "2026-11-26T11:30:00Z"})
+def paused(kind: str, why: str = "Three instances did not join within an hour.", **changes: Any) -> Object:
+    return pool(paused={"kind": kind, "why": why, "since": "2026-11-26T11:30:00Z", **changes})
 
 
 def failed_join(instance: str = "i-0cccccccccccccccc", at: str = "2026-11-26T11:20:00Z", sentence: str = "Nothing answers at 203.0.113.9:1194.") -> Object:
@@ -69,15 +69,16 @@ def ill() -> Object:
             "since": "2026-11-26T11:59:00Z",
         },
     }
+    silent = {"instance": "i-0fffffffffffffffa", "at": "2026-11-26T11:10:00Z", "kind": "never-joined", "status": None, "sentence": "It left no word of why."}
     found["pools"] = {
         "f1": {
             **paused("failed_joins"),
             "group": "lab-f1",
             "price_per_hour": None,
-            "failed_joins": [failed_join("i-0eeeeeeeeeeeeeeee", "2026-11-26T11:00:00Z"), failed_join()],
+            "failed_joins": [failed_join("i-0eeeeeeeeeeeeeeee", "2026-11-26T11:00:00Z"), silent, failed_join()],
             "kept": [{"instance": "i-0cccccccccccccccc", "until": "2026-11-26T13:20:00Z"}],
         },
-        "f2": paused("hand", "Somebody has suspended Launch of lab-f2."),
+        "f2": paused("hand", "Somebody has suspended Launch of lab-f2.", since=None),
         "f3": {**paused("instance_hours", "24.1 of 24 instance-hours of 2026-11-26 are used."), "group": "lab-f3", "running": 0},
         "f4": {**paused("instances", "4 of 4 instances run."), "group": "lab-f4"},
     }

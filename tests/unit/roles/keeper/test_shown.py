@@ -53,13 +53,19 @@ def test_a_keeper_that_does_not_run_and_an_old_status_are_told_before_anything_e
         ("failed_joins", "ansible-playbook playbooks/pools.yml -e resume=f2"),
         ("instances", "raise cluster_cloud_limits.instances"),
         ("instance_hours", "when the next day begins (UTC)"),
-        ("hand", "aws autoscaling resume-processes --auto-scaling-group-name lab-f2 --scaling-processes Launch"),
+        ("hand", "Find out why it was, then: ansible-playbook playbooks/pools.yml -e resume=f2"),
     ],
 )
 def test_each_kind_of_pause_says_how_launches_go_on(kind, remedy):
     text = "\n".join(lines({**well(), "pools": {"f2": paused(kind)}}))
     assert remedy in text
     assert f"paused: {kind}" in text
+
+
+def test_a_pool_that_waits_for_joins_under_way_asks_nobody_for_anything():
+    text = "\n".join(lines({**well(), "pools": {"f2": paused("failed_joins", firm=False)}}))
+    assert "Goes on by itself when those that are on their way have joined." in text
+    assert "resume=" not in text
 
 
 def test_what_an_instance_says_cannot_write_on_the_terminal():
