@@ -186,6 +186,7 @@ def unneeded(module: AnsibleModule) -> int:
         return seconds(module.params["unneeded"])
     except DurationError as error:
         module.fail_json(msg=f"unneeded: {error}, expected {EXAMPLE}.")
+        raise
 
 
 def finish(module: AnsibleModule, kubectl: Kubectl) -> list[verify.Line]:
@@ -193,7 +194,7 @@ def finish(module: AnsibleModule, kubectl: Kubectl) -> list[verify.Line]:
     lines: list[verify.Line] = []
     answers = True
     wanted = cluster.Wanted(cluster_id=params["cluster_id"], versions=params["versions"], cni=params["cni"])
-    now = time.time()
+    now, idle = time.time(), unneeded(module)
     keeper = pools.read(params["keeper"], lambda: keeper_status.is_running(run(list(keeper_status.IS_ACTIVE), timeout=10)[0]))
     if keeper:
         lines += pools.judge(here, keeper, now)
@@ -202,7 +203,7 @@ def finish(module: AnsibleModule, kubectl: Kubectl) -> list[verify.Line]:
             kubectl.call("delete", "namespace", cluster.NAMESPACE, "--ignore-not-found", "--wait=false")
         lines += cluster.look(kubectl, here, params["nodes"], params["declared"], wanted)
         if keeper:
-            lines += pools.look(kubectl, here, unneeded(module), now, cluster.NAMESPACE)
+            lines += pools.look(kubectl, here, idle, now, cluster.NAMESPACE)
     except KubeError as error:
         lines.append(unreachable(here, error))
         answers = False

@@ -49,3 +49,7 @@ def test_a_unit_that_does_not_run_fails(finish: Call, tmp_path: Path) -> None:
     (tmp_path / "keeper.json").write_text(json.dumps({"state": str(tmp_path)}))
     (tmp_path / "systemctl").write_text("#!/bin/sh\nexit 3\n")
     assert lines(finish())["keeper"] == (False, "does not run")
+
+
+def test_a_time_without_a_unit_is_refused(finish: Call) -> None:
+    assert "unneeded: found '5', expected a duration as 45s, 30m or 1h30m." in finish(unneeded="5")["msg"]
