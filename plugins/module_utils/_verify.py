@@ -31,6 +31,12 @@ CLUSTER_IP = "ClusterIP"
 SERVICE = "Service"
 LOGS = "logs"
 EXEC = "exec"
+KEEPER = "keeper"
+POOL = "pool"
+FAILED_JOIN = "failed join"
+TODAY = "today"
+IDLE = "idle instance"
+OLD_POD = "old pod"
 VERSIONS = "versions"
 RECORD = "record"
 CERTIFICATES = "certificates"
@@ -38,14 +44,17 @@ TOKENS = "join tokens"
 CLEAN_UP = "clean-up"
 ABOUT_HOSTS = (ANSIBLE, API, READY, INTERNAL_IP, CALICO, VPN)
 ABOUT_PODS = (PROBE, PING, FRAGMENTS, DNS, CLUSTER_IP, SERVICE, LOGS, EXEC)
-ORDER = (*ABOUT_HOSTS, *ABOUT_PODS, VERSIONS, RECORD, CERTIFICATES, TOKENS, CLEAN_UP)
+#: Where there are node pools. Their order puts what stops launches before what it costs.
+ABOUT_POOLS = (KEEPER, POOL, FAILED_JOIN, TODAY, IDLE, OLD_POD)
+ORDER = (*ABOUT_HOSTS, *ABOUT_PODS, *ABOUT_POOLS, VERSIONS, RECORD, CERTIFICATES, TOKENS, CLEAN_UP)
 
 
 @dataclass(frozen=True)
 class Line:
     """One thing that was looked at.
 
-    ok is None where nothing is judged: an information, or something that could not be tested (found says why).
+    ok is None where nothing is judged: an information, or something that could not be tested (found says why). With a remedy it is a warning: somebody should
+    look at it, and nothing is broken.
     """
 
     check: str
@@ -55,6 +64,10 @@ class Line:
     expected: str = ""
     peer: str = ""
     remedy: str = ""
+
+    @property
+    def warns(self) -> bool:
+        return self.ok is None and bool(self.remedy)
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -241,7 +254,7 @@ HEADER = ("result", "check", "node", "peer", "found")
 
 
 def word(line: Line) -> str:
-    return {True: "ok", False: "FAILED", None: "-"}[line.ok]
+    return "warning" if line.warns else {True: "ok", False: "FAILED", None: "-"}[line.ok]
 
 
 def in_order(lines: Iterable[Line]) -> list[Line]:
@@ -268,13 +281,15 @@ def rows(lines: Iterable[Line]) -> list[tuple[str, ...]]:
 def summary(lines: Sequence[Line]) -> str:
     failed = sum(line.ok is False for line in lines)
     passed = sum(line.ok is True for line in lines)
+    warnings = sum(line.warns for line in lines)
     if not passed and not failed:
         return "nothing could be tested"
-    return f"{passed} of {passed + failed} tests passed" + (f", {failed} FAILED" if failed else "")
+    told = f", {warnings} warning{'s' if warnings > 1 else ''}" if warnings else ""
+    return f"{passed} of {passed + failed} tests passed" + (f", {failed} FAILED" if failed else "") + told
 
 
 def render_table(title: str, lines: Sequence[Line]) -> str:
-    """Plain text for a terminal or a ticket, and below it what to do about each failure."""
+    """Plain text for a terminal or a ticket, and below it what to do about each failure and each warning."""
     table = [HEADER, *rows(lines)]
     widths = [max(len(row[column]) for row in table) for column in range(len(HEADER) - 1)]
     text = ["  ".join([*(cell.ljust(width) for cell, width in zip(row, widths)), row[-1]]).rstrip() for row in table]
@@ -297,22 +312,30 @@ def render_json(title: str, time: str, lines: Sequence[Line]) -> str:
         "time": time,
         "passed": sum(line.ok is True for line in lines),
         "failed": sum(line.ok is False for line in lines),
+        "warnings": sum(line.warns for line in lines),
         "lines": [line.as_dict() for line in in_order(lines)],
     }
     return json.dumps(data, indent=2) + "\n"
 
 
+def _where(line: Line) -> str:
+    """A peer is where packets went to, or what of a pool or node is meant."""
+    return f"{line.node}{', ' if line.check in ABOUT_POOLS else ' to '}{line.peer}" if line.peer else line.node
+
+
 def failed_names(lines: Iterable[Line]) -> str:
-    return ", ".join(f"{line.check} {line.node}{' to ' + line.peer if line.peer else ''}" for line in in_order(lines) if line.ok is False)
+    return ", ".join(f"{line.check} {_where(line)}" for line in in_order(lines) if line.ok is False)
 
 
 def remedies(lines: Iterable[Line]) -> list[str]:
-    """For each failed line: what was found, what was expected, what to do."""
-    return [
-        f"{line.check}, {line.node}{' to ' + line.peer if line.peer else ''}: found {line.found}; expected {line.expected}. {line.remedy}".strip()
-        for line in in_order(lines)
-        if line.ok is False
-    ]
+    """For each failed line, and then each warning: what was found, what was expected, what to do."""
+    ordered = in_order(lines)
+    return [_remedy(line) for line in ordered if line.ok is False] + [_remedy(line) for line in ordered if line.warns]
+
+
+def _remedy(line: Line) -> str:
+    expected = f"; expected {line.expected}" if line.expected else ""
+    return f"{line.check}, {_where(line)}: found {line.found.rstrip('.')}{expected}. {line.remedy}".strip()
 
 
 def one_line(message: str) -> str:

@@ -80,6 +80,15 @@ options:
     description: The declared network plugin.
     type: str
     default: calico
+  keeper:
+    description:
+      - keeper's configuration on this host. Where it is, what keeper says of the node pools and what stands on their nodes are lines of the table, too.
+    type: path
+    default: /etc/fpga-hybrid/keeper.json
+  unneeded:
+    description: After how long the autoscaler ends an idle instance, as V(5m). One that is idle for longer is a warning.
+    type: str
+    default: 5m
   kubeconfig:
     description: An administrator's kubeconfig on this host.
     type: path
@@ -127,13 +136,17 @@ answering:
   elements: str
 """
 
+import time
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.fpga.hybrid.plugins.module_utils import _keeper_status as keeper_status
 from ansible_collections.fpga.hybrid.plugins.module_utils import _verify as verify
 from ansible_collections.fpga.hybrid.plugins.module_utils import _verify_cluster as cluster
+from ansible_collections.fpga.hybrid.plugins.module_utils import _verify_pools as pools
 from ansible_collections.fpga.hybrid.plugins.module_utils import _verify_probe as probe
+from ansible_collections.fpga.hybrid.plugins.module_utils._duration import EXAMPLE, DurationError, seconds
 from ansible_collections.fpga.hybrid.plugins.module_utils._kubectl import Kubectl, KubeError, run
 
 
@@ -168,14 +181,29 @@ def start(module: AnsibleModule, kubectl: Kubectl) -> dict[str, Any]:
     return plan
 
 
+def unneeded(module: AnsibleModule) -> int:
+    try:
+        return seconds(module.params["unneeded"])
+    except DurationError as error:
+        module.fail_json(msg=f"unneeded: {error}, expected {EXAMPLE}.")
+        raise
+
+
 def finish(module: AnsibleModule, kubectl: Kubectl) -> list[verify.Line]:
     here, params = module.params["control_plane"], module.params
-    lines, answers = [], True
+    lines: list[verify.Line] = []
+    answers = True
     wanted = cluster.Wanted(cluster_id=params["cluster_id"], versions=params["versions"], cni=params["cni"])
+    now, idle = time.time(), unneeded(module)
+    keeper = pools.read(params["keeper"], lambda: keeper_status.is_running(run(list(keeper_status.IS_ACTIVE), timeout=10)[0]))
+    if keeper:
+        lines += pools.judge(here, keeper, now)
     try:
         if not module.check_mode:
             kubectl.call("delete", "namespace", cluster.NAMESPACE, "--ignore-not-found", "--wait=false")
         lines += cluster.look(kubectl, here, params["nodes"], params["declared"], wanted)
+        if keeper:
+            lines += pools.look(kubectl, here, idle, now, cluster.NAMESPACE)
     except KubeError as error:
         lines.append(unreachable(here, error))
         answers = False
@@ -217,6 +245,8 @@ def main() -> None:
             "cluster_id": {"type": "str"},
             "versions": {"type": "dict", "default": {}},
             "cni": {"type": "str", "default": "calico"},
+            "keeper": {"type": "path", "default": "/etc/fpga-hybrid/keeper.json"},
+            "unneeded": {"type": "str", "default": "5m"},
             "kubeconfig": {"type": "path", "default": "/etc/kubernetes/admin.conf"},
         },
         supports_check_mode=True,

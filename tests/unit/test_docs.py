@@ -13,7 +13,9 @@ from xml.etree import ElementTree
 import pytest
 import yaml
 
+from ansible_collections.fpga.hybrid.plugins.module_utils import _verify
 from ansible_collections.fpga.hybrid.plugins.module_utils._declaration import Host, validate
+from fpga_hybrid import failure
 from tests import run
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -22,7 +24,7 @@ PLAYBOOKS = {path.stem for path in (ROOT / "playbooks").glob("*.yml")}
 ROLES = {path.name for path in (ROOT / "roles").iterdir()}
 PLUGINS = {path.stem for folder in ("modules", "inventory", "action") for path in (ROOT / "plugins" / folder).glob("*.py")}
 #: Variables that are given on a command line, and which a playbook or a role's first lines turn into another.
-SHORT = {"allow_disruption", "aws_iam", "break_lock", "confirm", "dest", "force", "purge", "state"}
+SHORT = {"allow_disruption", "aws_iam", "break_lock", "confirm", "dest", "force", "purge", "resume", "state"}
 
 
 class Loader(yaml.SafeLoader):
@@ -168,6 +170,40 @@ def test_identities_that_the_guide_names_are_those_there_are():
     named = re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)
     assert len(named) == 5
     assert [name for name in named if f'"{name}"' not in policies] == []
+
+
+def test_every_kind_of_failed_join_has_a_place_to_begin_at():
+    table = DOCS["docs/an-instance-that-does-not-join.md"].split("## Each exit status")[1]
+    rows = re.findall(r"^\| (\d+) \| ([\w-]+) \| (.+) \|$", table, re.MULTILINE)
+    assert [(int(status), kind) for status, kind, _where in rows] == [(kind.status, kind.name) for kind in failure.KINDS]
+
+
+def test_every_line_about_pools_is_explained():
+    table = DOCS["docs/cost.md"].split("## What you see of it")[1].split("## ")[0]
+    assert set(re.findall(r"^\| `([a-z ]+)` \|", table, re.MULTILINE)) == set(_verify.ABOUT_POOLS)
+
+
+#: Of the issue by which they came; a runbook says of each what is seen, what happens by itself, and what a person does.
+FAULTS = (
+    *("Wrong CA hash", "VPN server is down during a join", "VPN is down during a job", "reboots", "terminated while its job runs", "spot", "No capacity"),
+    *(
+        "throttles or denies",
+        "keeper is killed",
+        "cannot reach AWS, or reaches the wrong account",
+        "control plane restarts during a scale-up",
+        "site goes dark",
+    ),
+    *("revoked node comes back", "started by hand in our group", "group was changed by hand", "launch template was deleted", "clock is off", "disk is full"),
+    *("without the device plugin", "paused after failed joins", "ceiling is reached", "suspended Launch"),
+)
+
+
+def test_each_fault_has_a_runbook_that_says_what_is_seen_what_happens_and_what_to_do():
+    sections = dict(re.findall(r"^## (.*?)\n(.*?)(?=^## |\Z)", DOCS["docs/runbooks.md"], re.MULTILINE | re.DOTALL))
+    assert [fault for fault in FAULTS if sum(fault in title for title in sections) != 1] == []
+    assert len(sections) == len(FAULTS)
+    for title, text in sections.items():
+        assert re.findall(r"^\*\*(.*?):\*\* \S", text, re.MULTILINE) == ["Seen", "By itself", "You"], title
 
 
 def test_the_picture_can_be_drawn_and_says_what_it_shows():

@@ -30,6 +30,7 @@ from fpga_hybrid.run import Log
 from fpga_hybrid_keeper import brakes
 from fpga_hybrid_keeper import plan as plans
 from fpga_hybrid_keeper import record as records
+from fpga_hybrid_keeper import shown
 from fpga_hybrid_keeper.authority import Authority, AuthorityError
 from fpga_hybrid_keeper.brakes import Evidence
 from fpga_hybrid_keeper.cloud import AwsEdge, ExistsError
@@ -523,6 +524,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     made_from = fingerprint(chosen.config)
     try:
         settings = read(chosen.config)
+        if chosen.status:
+            return shown.show(settings.state, chosen.as_json, time.time())
         if chosen.dry_run:
             return _once(Keeper(settings, log, edges_of(settings), dry_run=True), chosen)
         with alone(settings.state):

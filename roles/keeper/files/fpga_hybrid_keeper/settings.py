@@ -138,20 +138,29 @@ class Options:
     config: str
     once: bool
     dry_run: bool
+    status: bool = False
+    as_json: bool = False
 
 
 def options(argv: Sequence[str]) -> Options:
     parser = argparse.ArgumentParser(
         prog=PROGRAM,
         description="Enrols the cluster's EC2 instances, lifts the startup taints of their nodes, and clears away what is left of those that have gone.",
-        epilog=f"Exit status: 0 done; 1 something could not be asked or done (--once); 2 usage or configuration; 75 another {PROGRAM} is at work. "
-        f"What it knows: status.json in /var/lib/fpga-hybrid/keeper, journalctl -u {PROGRAM}.",
+        epilog=f"Exit status: 0 done; 1 something could not be asked or done (--once), or keeper does not run, has not looked for 3 minutes or has troubles "
+        f"(status); 2 usage or configuration; 75 another {PROGRAM} is at work. Its log: journalctl -u {PROGRAM}.",
     )
+    parser.add_argument("command", nargs="?", choices=["status"], help="say what the running keeper knows, for people; needs no root and asks nobody")
+    parser.add_argument("--json", action="store_true", help="status, for programs")
     parser.add_argument("--config", default=CONFIG, metavar="FILE", help=f"default: {CONFIG}")
     parser.add_argument("--once", action="store_true", help="one pass, then end")
     parser.add_argument("--dry-run", action="store_true", help="one pass that changes nothing and prints what it would do")
     found = parser.parse_args(argv)
-    return Options(found.config, found.once or found.dry_run, found.dry_run)
+    status = found.command == "status"
+    if found.json and not status:
+        parser.error("--json goes with status only")
+    if status and (found.once or found.dry_run):
+        parser.error("status looks at what the running keeper has written; --once and --dry-run are passes of their own")
+    return Options(found.config, found.once or found.dry_run, found.dry_run, status, found.json)
 
 
 def read(path: str) -> Settings:

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from fpga_hybrid_keeper.keeper import WORDS
 from fpga_hybrid_keeper.plan import PHASES, Action
@@ -19,14 +20,15 @@ from tests.unit.roles.bootstrap.test_role import VARIABLES
 from tests.unit.roles.rendered import ROOT, imports, render
 
 ROLE = ROOT / "roles" / "keeper"
-PACKAGE = sorted((ROLE / "files" / "fpga_hybrid_keeper").glob("*.py"))
+UTILITIES = yaml.safe_load((ROLE / "vars" / "main.yml").read_text())["__keeper_utilities"]
+PACKAGE = [*sorted((ROLE / "files" / "fpga_hybrid_keeper").glob("*.py")), *(ROOT / "plugins" / "module_utils" / f"{name}.py" for name in UTILITIES)]
 ID = "5c9e8f6a-0000-4000-8000-000000000001"
 
 
-def test_it_needs_no_more_than_bootstraps_library_and_the_standard_one():
+def test_it_needs_no_more_than_its_own_and_bootstraps_library_and_the_standard_one():
     utilities = {name for path in PACKAGE for name in imports(path)[0]}
     others = {name for path in PACKAGE for name in imports(path)[1]}
-    assert utilities - {""} <= set(VARIABLES["__bootstrap_utilities"])
+    assert utilities - {""} - set(VARIABLES["__bootstrap_utilities"]) == set(UTILITIES)
     assert others - {"fpga_hybrid", "fpga_hybrid_keeper"} <= set(sys.stdlib_module_names)
 
 
@@ -116,7 +118,7 @@ def test_what_is_installed_runs_by_itself(written):
     library = folder / "opt" / "lib"
     shutil.copytree(ROOT / "roles" / "bootstrap" / "files" / "fpga_hybrid", library / "fpga_hybrid")
     utilities = library / "ansible_collections/fpga/hybrid/plugins/module_utils"
-    utilities.mkdir(parents=True)
+    utilities.mkdir(parents=True, exist_ok=True)
     for name in VARIABLES["__bootstrap_utilities"]:
         shutil.copy(ROOT / "plugins" / "module_utils" / f"{name}.py", utilities)
     launcher = folder / "opt" / "bin" / "fpga-hybrid-keeper"
@@ -124,6 +126,8 @@ def test_what_is_installed_runs_by_itself(written):
     done = subprocess.run([launcher, "--help"], cwd="/", env={"PATH": "/usr/bin:/bin"}, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "--dry-run" in done.stdout
+    done = subprocess.run([launcher, "status", "--config", "/nowhere"], cwd="/", env={"PATH": "/usr/bin:/bin"}, capture_output=True, text=True, check=False)
+    assert (done.returncode, "/nowhere cannot be read" in done.stderr) == (2, True)
     done = subprocess.run([launcher, "--once", "--config", "/nowhere"], cwd="/", env={"PATH": "/usr/bin:/bin"}, capture_output=True, text=True, check=False)
     assert (done.returncode, "/nowhere cannot be read" in done.stderr) == (2, True)
 
