@@ -17,6 +17,8 @@ from fpga_hybrid import pods
 from fpga_hybrid.kube import Api, KubeError, NotFoundError
 
 ACTION = "/latest/meta-data/spot/instance-action"
+#: One of EC2's actions; the others are stop and hibernate.
+TERMINATE = "terminate"
 #: Says only that a notice has become likelier. Moving a job for that could be for nothing.
 REBALANCE = "/latest/meta-data/events/recommendations/rebalance"
 #: Seconds from a notice to the end.
@@ -39,7 +41,7 @@ class Notice:
             document = json.loads(text)
             return cls(str(document["action"]), str(document["time"]))
         except (ValueError, KeyError, TypeError):
-            return cls("terminate", "")
+            return cls(TERMINATE, "")
 
     def seconds(self, now: datetime) -> float:
         """What is left. More than AWS ever gives, or nothing, is a wrong clock: then all of it, from now on."""
@@ -62,7 +64,9 @@ class Interruption:
         self._cordoned = False
         self._evicted: set[str] = set()
         self._last_words: dict[str, str] = {}
+        #: Nothing more is done. is_clear: the last look found no pod here that is not the host's own.
         self.is_done = False
+        self.is_clear = False
 
     def step(self, api: Api, now: float) -> None:
         if self.is_done:
@@ -73,6 +77,7 @@ class Interruption:
                 self._cordoned = True
                 self._say(f"cordoned Node {self._node}")
             waiting = [pod for pod in api.pods_of(self._node) if not pods.belongs_to_the_host(pod) and not pods.is_over(pod)]
+            self.is_clear = not waiting
         except KubeError as error:
             self._repeat("the API server", str(error))
             waiting = []

@@ -129,6 +129,14 @@ class Watch:
         api = self._own_api()
         if self._interruption and api and self._node_name():
             self._interruption.step(api, self._monotonic())
+            if self._interruption.is_clear and self._interruption.notice.action == spot.TERMINATE:
+                self._make_way()
+
+    def _make_way(self) -> None:
+        """Its group would replace what EC2 takes, beside the instance that the autoscaler starts for the evicted pods: so an empty one goes by itself."""
+        now = self._monotonic()
+        if now >= self._next_end:
+            self._next_end = now + self._ask_for_the_end("interrupted")
 
     # --- the API server -------------------------------------------------------------------------------------------------------------------
 
@@ -213,11 +221,11 @@ class Watch:
             ended = f", with {len(jobs)} pods that nobody asks after ({', '.join(jobs[:5])})" if jobs else ""
             self._tell("orphaned", f"{self._why}, for {gone}. This instance ends itself{ended}.")
             self._send()
-        self._next_end = now + self._ask_for_the_end() * random.uniform(0.8, 1.2)  # noqa: S311 - a site that went dark has several instances
+        self._next_end = now + self._ask_for_the_end("orphaned") * random.uniform(0.8, 1.2)  # noqa: S311 - a site that went dark has several instances
         self._save()
 
-    def _ask_for_the_end(self) -> float:
-        """Seconds until it is worth asking again."""
+    def _ask_for_the_end(self, state: str) -> float:
+        """Seconds until it is worth asking again. state: of the report where AWS will not."""
         instance = self._instance()
         if instance is None:
             return orphan.FIRST_PAUSE
@@ -226,10 +234,10 @@ class Watch:
             arguments = {"InstanceId": instance.id, "ShouldDecrementDesiredCapacity": True}
             answer = self._aws(instance).call("autoscaling", "TerminateInstanceInAutoScalingGroup", arguments, attempts=1)
         except AwsError as error:
-            found = orphan.refusal(error, self._attempts)
+            found = orphan.refusal(error, max(1, self._attempts))
             if self._said.get("end") != found.sentence:
                 self._said["end"] = found.sentence
-                self._tell("orphaned", f"This instance could not end itself: {found.sentence}")
+                self._tell(state, f"This instance could not end itself: {found.sentence}")
             return found.pause
         activity = answer.get("Activity")
         self._repeat("end", f"AWS ends this instance: {(activity.get('Description') if isinstance(activity, dict) else '') or 'no more was said'}")

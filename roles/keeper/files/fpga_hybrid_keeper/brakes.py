@@ -55,6 +55,8 @@ NOT_READY = "not-ready"
 #: The kind of a failed join of which no word was left.
 SILENT = "never-joined"
 DAY = 86400.0
+#: Of one that came and never was of use, as from an image without the device plugin.
+INCOMPLETE = "incomplete"
 #: Failed joins of a pool that the status shows.
 SHOWN = 10
 
@@ -155,20 +157,29 @@ class _Planner:
             return known
         told = self.evidence.get(name)
         if entry.phase == JOINED:
-            if entry.complete:
-                return None
-            # Of one that has come after all, as after a restart, only this still says that it is of no use.
-            told = told if told and told.kind == NOT_READY else None
-            known = known if known and known.kind == NOT_READY else None
+            return self._judged_node(name, entry, known, told)
         if told is not None and told.kind not in UNFINISHED:
             return FailedJoin(entry.pool, known.at if known else self.now, told.state, told.kind, told.status, told.sentence)
-        if known is not None or entry.phase == JOINED or not self._has_ended(name, entry):
+        if known is not None or not self._has_ended(name, entry):
             return known
         if entry.phase == REFUSED:
             return FailedJoin(entry.pool, self.now, FAILED, "refused", None, entry.reason)
         late = entry.phase == LAPSED and entry.absent == 0
         sentence = "it did not join while its token lived" if late else "it ended without having joined"
         return FailedJoin(entry.pool, self.now, FAILED, SILENT, None, f"{sentence}, and left no word of why. Its console output may tell.")
+
+    def _judged_node(self, name: str, entry: Entry, known: FailedJoin | None, told: Evidence | None) -> FailedJoin | None:
+        """One that has come is of no use if it does not get ready, or if its end comes before it has given what was promised."""
+        if entry.complete:
+            return None
+        if told is not None and (told.kind == NOT_READY or told.state != FAILED):
+            return FailedJoin(entry.pool, known.at if known else self.now, told.state, told.kind, told.status, told.sentence)
+        if known is not None and known.kind in (NOT_READY, INCOMPLETE):
+            return known
+        if not self._has_ended(name, entry):
+            return None
+        why = "it became a node, and to its end did not give what its pool's template promises, its boards above all. Does its image have the device plugin?"
+        return FailedJoin(entry.pool, self.now, FAILED, INCOMPLETE, None, why)
 
     def _has_ended(self, name: str, entry: Entry) -> bool:
         """Of one that has not joined. While the cluster cannot be asked it may have."""
@@ -410,7 +421,7 @@ def _pool(group: Group, record: Record, price: float | None, masked: Callable[[s
         "group": group.name,
         "running": sum(life.pool == group.pool and not life.end for life in record.lives.values()),
         "price_per_hour": price,
-        "paused": {"kind": brake.kind, "why": masked(brake.why), "since": stamp(brake.since) if brake.since else None} if brake else None,
+        "paused": ({"kind": brake.kind, "why": masked(brake.why), "since": stamp(brake.since) if brake.since else None, "firm": brake.firm} if brake else None),
         "failed_joins": [
             {"instance": name, "at": stamp(at), "kind": one.kind, "status": one.status, "sentence": masked(one.sentence)} for at, name, one in failures[-SHOWN:]
         ],

@@ -27,10 +27,9 @@ from fpga_hybrid.bundle import BundleError, JoinBundle, encode, encode_refusal
 from fpga_hybrid.credentials import shared_file
 from fpga_hybrid.kube import KubeError
 from fpga_hybrid.run import Log
-from fpga_hybrid_keeper import brakes
+from fpga_hybrid_keeper import brakes, shown
 from fpga_hybrid_keeper import plan as plans
 from fpga_hybrid_keeper import record as records
-from fpga_hybrid_keeper import shown
 from fpga_hybrid_keeper.authority import Authority, AuthorityError
 from fpga_hybrid_keeper.brakes import Evidence
 from fpga_hybrid_keeper.cloud import AwsEdge, ExistsError

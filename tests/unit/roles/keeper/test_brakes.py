@@ -85,6 +85,22 @@ def test_an_interrupted_bootstrap_is_no_failed_join(kind):
     assert found.record.failed == {}
 
 
+@pytest.mark.parametrize(
+    ("state", "complete", "evidence", "kinds"),
+    [
+        ("terminated", False, {}, ["incomplete"]),
+        ("terminated", True, {}, []),
+        ("running", False, {}, []),
+        ("terminated", False, {name_of(1): Evidence("interrupted")}, ["unknown"]),
+    ],
+)
+def test_a_node_that_ends_without_ever_having_given_what_was_promised_is_a_failed_join(state, complete, evidence, kinds):
+    """As from an image without the device plugin: the autoscaler takes it for idle, and starts another one for the job."""
+    entries = {name_of(1): Entry(JOINED, NOON - 60, pool="f2", complete=complete)}
+    found = plan(cloud(instance(name_of(1), state)), Record(entries=entries), evidence)
+    assert [one.kind for one in found.record.failed.values() if one.state == FAILED] == [kind for kind in kinds if kind == "incomplete"]
+
+
 def test_one_that_joins_after_all_is_no_failed_join_any_more():
     entries = {name_of(1): Entry(JOINED, NOON, pool="f2", complete=True)}
     assert plan(cloud(instance(name_of(1))), Record(entries=entries, failed={name_of(1): failed(NOON)})).record.failed == {}
