@@ -100,5 +100,6 @@ lock: tools ## resolve requirements/*.in anew into hashed lock files
 	@$(VENV)/pip install --quiet uv
 	$(VENV)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url requirements/tools.in -o requirements/tools.txt
 	$(VENV)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url requirements/importer.in -o requirements/importer.txt
+	$(VENV)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url requirements/docsite.in -o requirements/docsite.txt
 	$(VENV)/uv pip compile --quiet --universal --python-version 3.13 --generate-hashes --no-header --no-emit-index-url requirements/core-newest.in -o requirements/core-newest.txt
 	$(VENV)/uv pip compile --quiet --universal --python-version 3.10 --generate-hashes --no-header --no-emit-index-url requirements/device_plugin.in -o roles/fpga_device_plugin/files/requirements.txt

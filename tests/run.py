@@ -43,6 +43,7 @@ NOT_SHIPPED = (
     "molecule/",
     "tests/bench/",
     "tests/callback_plugins/",
+    "tests/docsite/",
     "tests/integration/",
     "tests/lab/",
     "tests/tools/",
@@ -55,7 +56,7 @@ UNITS = (
     *(f"module_utils/test_{name}.py" for name in ("node_pool_run", "node_template", "pools_preflight", "quantity")),
 )
 #: What takes minutes, and aws_fpga, whose installation the instances' image of `make evaluate` goes through anyway.
-SLOW_SCENARIOS = ("aws_fpga", "fpga_device_plugin", "kubeadm", "openvpn", "xrt")
+SLOW_SCENARIOS = ("aws_fpga", "fpga_device_plugin", "kubeadm", "openvpn", "openvpn_as", "xrt")
 #: Playbooks whose tests take minutes: awx.yml, and image.yml in AWS.
 SLOW_PLAYBOOKS = tuple(f"tests/integration/playbooks/test_{name}.py" for name in ("awx", "awx_jobs", "image"))
 NEWEST_ROOT = CACHE / "debian-13-root"
@@ -163,6 +164,24 @@ def documentation() -> None:
         environment={"ANSIBLE_COLLECTIONS_PATH": str(COPY.parents[2])},
     )
     run("antsibull-changelog", "lint")
+
+
+def docsite() -> None:
+    """The docsite: a page for each plugin and role by antsibull-docs, and HTML of them by Sphinx, for which every warning is an error."""
+    copy_collection()
+    tools, folder = CACHE / "docsite-tools", CACHE / "test-docsite"
+    run(sys.executable, "lab/tools.py", "--packages", "requirements/docsite.txt", "--link", tools)
+    shutil.rmtree(folder, ignore_errors=True)
+    (folder / "rst").mkdir(parents=True)
+    (folder / "rst").chmod(0o755)  # antsibull-docs insists that nobody else may write there
+    paths = {"ANSIBLE_COLLECTIONS_PATH": str(COPY.parents[2])}
+    how = ("--use-current", "--fail-on-error", "--squash-hierarchy")
+    run("antsibull-docs", "collection", *how, "--dest-dir", folder / "rst", "fpga.hybrid", environment=paths)
+    run(tools / "bin" / "sphinx-build", "-qW", "--keep-going", "-c", "tests/docsite", folder / "rst", folder / "html")
+    wanted = {f"{path.stem}_module.html" for path in (ROOT / "plugins" / "modules").glob("*.py")}
+    wanted |= {f"{path.parents[1].name}_role.html" for path in (ROOT / "roles").glob("*/meta/main.yml")}
+    if missing := wanted - {path.name for path in (folder / "html").glob("*.html")}:
+        raise StepError(f"the docsite has no {', '.join(sorted(missing))}")
 
 
 def importer() -> None:
@@ -374,19 +393,8 @@ LINT: tuple[Callable[[], None], ...] = (ruff, mypy, yamllint, ansible_lint, docu
 QUICK = (*LINT, unit, aws, playbooks_aws, admission, coverage, sanity, sanity_newest, molecule)
 LAB = (lab_hosts, check_fresh, make_lab, make_lab_again, lab_tests, evaluate, faults)
 CI = (*LAB, *QUICK)
-ALL = (
-    *CI,
-    ansible_units,
-    importer,
-    playbooks_slow,
-    molecule_slow,
-    lab_tests_slow,
-    faults_slow,
-    bench_site,
-    bench_bootstrap,
-    bench_device_plugin,
-    machine_clean,
-)
+BENCHES = (bench_site, bench_bootstrap, bench_device_plugin)
+ALL = (*CI, ansible_units, importer, docsite, playbooks_slow, molecule_slow, lab_tests_slow, faults_slow, *BENCHES, machine_clean)
 STEPS = {step.__name__: step for step in ALL}
 #: Steps whose tests have a row each in the table of results.
 TOLD_ONE_BY_ONE = ("lab_tests", "lab_tests_slow", "faults", "faults_slow")

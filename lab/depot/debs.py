@@ -246,6 +246,10 @@ def publish(cache: Cache, made: Mapping[str, Mapping[str, Sequence[Path]]]) -> N
     write_atomically(inaccel / "gpg", key.public_key())
     publish_suite(cache.www / "aws-fpga", "any", "main", {path.name: path for path in made["aws-fpga"][""]}, key, pool="pool/any/main")
     write_atomically(cache.www / "aws-fpga/gpgkey", key.public_key())
+    # As packages.openvpn.net has it.
+    for suite in suites:
+        publish_suite(cache.www / "openvpn/as/debian", suite, "main", {path.name: path for path in made["openvpn-as"][""]}, key, pool="pool/main")
+    write_atomically(cache.www / "openvpn/as-repo-public.asc", key.public_key())
     write_atomically(cache.www / "helm/gpgkey", key.public_key())
 
 

@@ -8,11 +8,13 @@ scripts. What it does as theirs does:
 - while its service is not up nothing answers, with exit status 1 and a sentence on stderr;
 - ConfigQuery and UserPropGet print JSON of texts, SubscriptionStatus prints Python's own notation;
 - without a subscription two connections are admitted, whatever was configured, and the third is refused;
-- each GetAutologin makes another certificate and dates the file, and wants the user to have prop_autologin.
+- each GetAutologin makes another certificate and dates the file, and wants the user to have prop_autologin;
+- ovpn-init makes up the administrator's password and prints it.
 
-Called as theirs are, by scripts: `access_server_double.py sacli --key K --value V ConfigPut`. Below the root (LAB_OPENVPN_AS_ROOT, else /run/lab-openvpn-as):
-state.json, what it knows; calls.log, each call's words as a list; faults.json, what shall go wrong: {"ConfigPut": "the sentence"}, {"up_after": 3} (calls
-until it is up), each but the latter until it is taken out.
+Called as theirs are, by scripts: `access_server_double.py sacli --key K --value V ConfigPut`; `openvpnas` is the service, which is up until it is told to
+end. The depot's package openvpn-as has it so. Below the root (LAB_OPENVPN_AS_ROOT, else /run/lab-openvpn-as): config.db, what it knows; calls.log, each
+call's words as a list; faults.json, what shall go wrong: {"ConfigPut": "the sentence"}, {"up_after": 3} (calls until it is up), each but the latter until it
+is taken out.
 """
 
 from __future__ import annotations
@@ -20,6 +22,8 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import secrets
+import signal
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -31,6 +35,8 @@ from pathlib import Path
 from typing import Any
 
 FREE_CONNECTIONS = 2
+#: Named as theirs, by which one sees that it was initialised.
+STATE = "config.db"
 NOT_UP = "ERROR: Could not connect to UNIX socket /usr/local/openvpn_as/etc/sock/sagent: No such file or directory"
 #: What a new installation has, as far as it matters here.
 DEFAULTS = {
@@ -94,23 +100,23 @@ class AccessServer:
 
     @contextmanager
     def state(self) -> Iterator[dict[str, Any]]:
-        state = self.read("state.json")
+        state = self.read(STATE)
         yield state
-        self.write("state.json", state)
+        self.write(STATE, state)
 
     @property
     def config(self) -> dict[str, str]:
         """What is stored."""
-        return dict(self.read("state.json").get("config", {}))
+        return dict(self.read(STATE).get("config", {}))
 
     @property
     def applied(self) -> dict[str, str]:
         """What the daemons run with, since the last start."""
-        return dict(self.read("state.json").get("applied", {}))
+        return dict(self.read(STATE).get("applied", {}))
 
     @property
     def users(self) -> dict[str, dict[str, str]]:
-        return dict(self.read("state.json").get("users", {}))
+        return dict(self.read(STATE).get("users", {}))
 
     @property
     def calls(self) -> list[list[str]]:
@@ -172,7 +178,7 @@ class AccessServer:
 
     def _initialise(self, host: str) -> None:
         self.write(
-            "state.json",
+            STATE,
             {
                 "up": False,
                 "config": {**DEFAULTS, "host.name": host},
@@ -204,10 +210,10 @@ class AccessServer:
             parser.add_argument(flag, action="store_true")
         parser.add_argument("--host", default="127.0.0.1")
         given = parser.parse_args(arguments)
-        if self.read("state.json") and not given.force:
+        if self.read(STATE) and not given.force:
             raise SacliError("Detected an existing OpenVPN-AS configuration. Continuing will delete this configuration and restart from scratch.")
         self._initialise(given.host)
-        return "Initializing OpenVPN...\n"
+        return f'Initializing OpenVPN...\nTo login please use the "openvpn" account with "{secrets.token_urlsafe(9)}" password.\n'
 
     def sacli(self, arguments: Sequence[str]) -> str:
         parser = argparse.ArgumentParser(prog="sacli")
@@ -221,7 +227,7 @@ class AccessServer:
         if faults.get("up_after"):
             self.set_faults(**{**faults, "up_after": faults["up_after"] - 1})
             raise SacliError(NOT_UP)
-        if not self.read("state.json").get("up"):
+        if not self.read(STATE).get("up"):
             raise SacliError(NOT_UP)
         if given.verb in faults:
             raise SacliError(f"ERROR: {faults[given.verb]}")
@@ -388,8 +394,23 @@ def statics(config: dict[str, str]) -> list[IPv4Network]:
     return found
 
 
+def serve(server: AccessServer) -> int:
+    """The service: up until SIGTERM."""
+    if not server.read(STATE):
+        sys.stderr.write(f"{server.root / STATE} does not exist: run ovpn-init first\n")
+        return 1
+    server.set_up(True)
+    signal.sigwait({signal.SIGTERM, signal.SIGINT})
+    server.set_up(False)
+    return 0
+
+
 def main() -> int:
-    code, out, err = AccessServer(Path(os.environ.get("LAB_OPENVPN_AS_ROOT", "/run/lab-openvpn-as"))).run(sys.argv[1:])
+    server = AccessServer(Path(os.environ.get("LAB_OPENVPN_AS_ROOT", "/run/lab-openvpn-as")))
+    if sys.argv[1:2] == ["openvpnas"]:
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
+        return serve(server)
+    code, out, err = server.run(sys.argv[1:])
     sys.stdout.write(out)
     sys.stderr.write(err)
     return code

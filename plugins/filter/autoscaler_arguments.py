@@ -5,7 +5,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 name: autoscaler_arguments
 short_description: The Cluster Autoscaler's command line
-version_added: 0.2.0
+version_added: 0.9.0
 description: What role autoscaler tells it, made from the cluster's declaration. Fails with everything that is wrong with that.
 author: The fpga.hybrid maintainers (@fpga-hybrid)
 options:

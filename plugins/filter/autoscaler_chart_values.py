@@ -5,7 +5,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 name: autoscaler_chart_values
 short_description: Values of the Cluster Autoscaler's chart
-version_added: 0.2.0
+version_added: 0.9.0
 description: Each key is one that the chart of this version has. Fails with everything that is wrong with the settings or the values.
 author: The fpga.hybrid maintainers (@fpga-hybrid)
 positional: _input, chart, extra

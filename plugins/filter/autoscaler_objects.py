@@ -5,7 +5,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 name: autoscaler_objects
 short_description: Objects of the Cluster Autoscaler that are ours
-version_added: 0.2.0
+version_added: 0.9.0
 description: With method V(manifest) all of them; with V(chart) those that stand beside the chart's.
 author: The fpga.hybrid maintainers (@fpga-hybrid)
 positional: _input, method

@@ -5,7 +5,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 name: autoscaler_secret
 short_description: The Secret with the Cluster Autoscaler's AWS key
-version_added: 0.2.0
+version_added: 0.9.0
 description:
   - Made of a file as AWS' own programs have it. What is wrong with that is said without a word of what stands in it.
 author: The fpga.hybrid maintainers (@fpga-hybrid)

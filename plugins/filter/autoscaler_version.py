@@ -5,7 +5,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 name: autoscaler_version
 short_description: The Cluster Autoscaler's image tag for a Kubernetes minor
-version_added: 0.2.0
+version_added: 0.9.0
 description: Upstream releases one for each minor, since it imitates that minor's scheduler. Fails on a tag of another minor.
 author: The fpga.hybrid maintainers (@fpga-hybrid)
 options:

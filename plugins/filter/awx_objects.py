@@ -5,7 +5,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 name: awx_objects
 short_description: The objects that AWX gets for a cluster
-version_added: 0.2.0
+version_added: 0.9.0
 description:
   - Out of the catalogue in role C(fpga.hybrid.awx), and the role's variables.
 author: The fpga.hybrid maintainers (@fpga-hybrid)

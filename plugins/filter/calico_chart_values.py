@@ -5,7 +5,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 name: calico_chart_values
 short_description: Values of Calico's operator for a pod network over a VPN
-version_added: 0.1.0
+version_added: 0.9.0
 description: The values of chart C(tigera-operator). Its C(installation) becomes the spec of an Installation resource.
 author: The fpga.hybrid maintainers (@fpga-hybrid)
 positional: _input, mtu, calico

@@ -5,7 +5,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 name: cluster_versions
 short_description: The exact versions of a cluster
-version_added: 0.1.0
+version_added: 0.9.0
 description:
   - Resolves what is declared against the table C(roles/cluster/vars/versions.yml). What the cluster has recorded wins over the table's defaults.
   - Fails on a combination that the table doesn't know, with the nearest one that it does.

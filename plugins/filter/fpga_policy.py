@@ -5,7 +5,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 name: fpga_policy
 short_description: Admission policies for pods that ask for an FPGA
-version_added: 0.2.0
+version_added: 0.9.0
 description: What role fpga_policy applies, and what of another kind it takes away.
 author: The fpga.hybrid maintainers (@fpga-hybrid)
 positional: _input, kind

@@ -5,7 +5,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 name: image_build_tags
 short_description: Tags of everything that a build of an image starts in AWS
-version_added: 0.2.0
+version_added: 0.9.0
 description:
   - They say whose image it will be, which build it is, which run carries it on, and from when on anybody may remove it.
   - The run is told by digests, which name neither machine nor user.

@@ -5,7 +5,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 name: image_builds_left
 short_description: Builds of images in AWS that nobody carries on
-version_added: 0.2.0
+version_added: 0.9.0
 description:
   - Those whose time is over, and those of a run of this controller that is gone. A build of another controller is left alone until its time is over.
 author: The fpga.hybrid maintainers (@fpga-hybrid)

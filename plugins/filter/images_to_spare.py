@@ -5,7 +5,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 name: images_to_spare
 short_description: Images that are neither among the newest nor in use
-version_added: 0.2.0
+version_added: 0.9.0
 description: All but the newest, without those that are in use.
 author: The fpga.hybrid maintainers (@fpga-hybrid)
 options:

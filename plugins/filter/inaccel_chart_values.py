@@ -5,7 +5,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 name: inaccel_chart_values
 short_description: Values of InAccel's chart fpga-operator
-version_added: 0.1.0
+version_added: 0.9.0
 description:
   - A user's values with those that role P(fpga.hybrid.inaccel#role) makes, each checked against what the chart of that version knows.
   - helm itself takes any key, and does nothing with one that the chart does not know.

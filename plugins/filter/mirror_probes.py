@@ -5,7 +5,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 name: mirror_probes
 short_description: What to ask each mirror for
-version_added: 0.1.0
+version_added: 0.9.0
 description:
   - Turns C(cluster_mirrors) into what M(fpga.hybrid.host_preflight) gets from each mirror, one small file that upstream has at the same place.
   - Mirrors whose content has no such file are asked for their root.

@@ -5,7 +5,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 name: node_address
 short_description: The address that an on-prem host's node is to have
-version_added: 0.1.0
+version_added: 0.9.0
 description: The InternalIP of a declared host's node, from the host's inventory variables alone.
 author: The fpga.hybrid maintainers (@fpga-hybrid)
 options:

@@ -5,7 +5,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 name: node_template_expected
 short_description: What a pool's live nodes have to show
-version_added: 0.2.0
+version_added: 0.9.0
 description:
   - Labels, taints and allocatable resources of a node of the pool once it is ready. Extended resources exactly, the others at least.
   - Knows the instance types of a shipped table. Others come from M(fpga.hybrid.node_template_info), which asks AWS.

@@ -5,7 +5,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 name: node_template_node
 short_description: The node.json of a pool
-version_added: 0.2.0
+version_added: 0.9.0
 description:
   - What C(/etc/fpga-hybrid/node.json) of the pool's nodes holds. It has no secret.
   - Knows the instance types of a shipped table. Others come from M(fpga.hybrid.node_template_info), which asks AWS.

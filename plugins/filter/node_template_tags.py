@@ -5,7 +5,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 name: node_template_tags
 short_description: A pool's tags for the Cluster Autoscaler
-version_added: 0.2.0
+version_added: 0.9.0
 description:
   - The tags of the pool's Auto Scaling group from which the Cluster Autoscaler finds the group and builds its template.
   - Knows the instance types of a shipped table. Others come from M(fpga.hybrid.node_template_info), which asks AWS.

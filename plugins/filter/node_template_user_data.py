@@ -5,7 +5,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 name: node_template_user_data
 short_description: The user-data of a pool
-version_added: 0.2.0
+version_added: 0.9.0
 description:
   - What the pool's instances get as user-data. It writes C(node.json) and starts bootstrap, and has no secret.
   - Knows the instance types of a shipped table. Others come from M(fpga.hybrid.node_template_info), which asks AWS.

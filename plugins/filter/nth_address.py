@@ -5,7 +5,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 name: nth_address
 short_description: The n-th address of a network
-version_added: 0.1.0
+version_added: 0.9.0
 description: The n-th address of an IPv4 network, counted from its network address. Needs nothing but Python on the controller.
 author: The fpga.hybrid maintainers (@fpga-hybrid)
 options:

@@ -5,7 +5,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 name: on_prem_fpga
 short_description: What an on-prem host publishes of its FPGA boards
-version_added: 0.1.0
+version_added: 0.9.0
 description:
   - Section C(fpga) of the host's C(node.json), out of C(fpga_publish), C(fpga_stack) and the catalogue of accelerators.
   - A board that isn't named is published as the accelerator that fits it, else as itself. Which boards the host has is found by its device plugin.

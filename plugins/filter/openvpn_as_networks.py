@@ -5,7 +5,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 name: openvpn_as_networks
 short_description: Access Server's settings for the VPN's network
-version_added: 0.2.0
+version_added: 0.9.0
 description:
   - Access Server keeps apart what it gives out by itself and the addresses that users have for good.
   - The /29 with the server's address becomes the former, all the rest of the network the latter.

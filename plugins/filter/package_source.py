@@ -5,7 +5,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 name: package_source
 short_description: Where packages come from, upstream or a mirror of it
-version_added: 0.1.0
+version_added: 0.9.0
 description:
   - Turns an entry of C(cluster_mirrors) into O(fpga.hybrid.apt_packages#module:source). Without one it is upstream.
   - A mirror has everything at the places that upstream has it. Its key, where the declaration has none, too.

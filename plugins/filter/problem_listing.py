@@ -5,7 +5,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 name: problem_listing
 short_description: Problems of all hosts, readable
-version_added: 0.1.0
+version_added: 0.9.0
 description: Turns the problems that M(fpga.hybrid.host_preflight) returns into a listing, one a line, by host.
 author: The fpga.hybrid maintainers (@fpga-hybrid)
 options:

@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 name: cluster
 short_description: One hybrid cluster as an inventory
-version_added: 0.1.0
+version_added: 0.9.0
 description:
   - Reads a cluster's on-prem hosts from one file, sorts them into groups by the roles that they play, and adds the EC2 instances of the cluster's node pools.
   - 'Groups of declared hosts: C(on_prem) holds every one of them, C(control_plane) and C(vpn_server) the host with that role.'

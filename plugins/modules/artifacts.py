@@ -9,7 +9,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: artifacts
 short_description: Lists everything that a declaration needs from outside
-version_added: 0.1.0
+version_added: 0.9.0
 description:
   - Packages with their repositories and keys, images, charts and files, for copying into a mirror of a site without Internet.
   - The list is made of the very variables with which the roles install. Each role states it in C(<role>_artifacts).

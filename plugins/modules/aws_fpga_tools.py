@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: aws_fpga_tools
 short_description: AWS' FPGA management tools, built from their SDK
-version_added: 0.1.0
+version_added: 0.9.0
 author:
   - The fpga.hybrid maintainers (@fpga-hybrid)
 description:

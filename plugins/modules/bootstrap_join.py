@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: bootstrap_join
 short_description: Joins this host to its cluster, by the program that instances join with
-version_added: 0.2.0
+version_added: 0.9.0
 description:
   - Writes the join bundle to a file of mode 0600 that lives as long as the program C(fpga-hybrid-bootstrap) runs, and calls that.
   - A join that was killed in the middle is recovered. State that is not ours, and a CNI configuration of somebody else, are refused.

@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: calico_manifest
 short_description: Calico's own manifest, made fit for a VPN
-version_added: 0.1.0
+version_added: 0.9.0
 description:
   - Fetches upstream's C(calico-vxlan.yaml), checks it against its checksum, and writes it with our changes to O(dest), for M(fpga.hybrid.kubectl_apply).
   - The changes are VXLAN always, node address = the node's InternalIP, the given MTU, the given pod network, no BGP.

@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: cloud_audit
 short_description: Lists everything in AWS that carries a cluster's id, and what of it nothing accounts for
-version_added: 0.2.0
+version_added: 0.9.0
 description:
   - Asks each service for groups, launch templates and configurations, instances, volumes, network interfaces, security groups and parameters, and the
     tagging API for anything else.

@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: cloud_audit_report
 short_description: Prints what M(fpga.hybrid.cloud_audit) has found, and fails on orphans
-version_added: 0.2.0
+version_added: 0.9.0
 description:
   - One table on the terminal, orphans marked with an exclamation mark. Runs on the controller.
 author:

@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: cluster_gate
 short_description: Check a cluster's declaration, look up its record, renew the run's lock
-version_added: 0.1.0
+version_added: 0.9.0
 description:
   - First task of role C(fpga.hybrid.cluster), and with it of every play. Works on a play's first host; the others do as that one is told,
     so a refusal stops all of them, under any strategy.

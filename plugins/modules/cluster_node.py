@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: cluster_node
 short_description: Take a node's object out of a cluster that stays
-version_added: 0.1.0
+version_added: 0.9.0
 description:
   - Removes the Node object of a host that has left the cluster. Runs on the control plane.
   - Where the API cannot be asked, or refuses, this is a warning and no failure, because the host itself has left already. The next run tries again.

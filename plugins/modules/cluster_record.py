@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: cluster_record
 short_description: Write what this cluster is into the cluster itself
-version_added: 0.1.0
+version_added: 0.9.0
 description:
   - Keeps ConfigMap C(kube-system/fpga-hybrid) with the cluster's id, name, exact versions, the collection's version, and the last run.
   - The last run is written each time, and doesn't count as a change, since it says nothing about the cluster's state.

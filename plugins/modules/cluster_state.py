@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: cluster_state
 short_description: The cluster's id and recorded versions
-version_added: 0.1.0
+version_added: 0.9.0
 description:
   - Reads or writes C(cluster.json) on the control plane's host, which holds the cluster's id, name and exact versions.
   - The id is a UUID made once. A host that is the control plane of another cluster is refused, and so is one whose control plane stands while the file is lost.

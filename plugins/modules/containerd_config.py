@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: containerd_config
 short_description: Configure containerd for the kubelet, beside whoever uses it already
-version_added: 0.1.0
+version_added: 0.9.0
 author:
   - The fpga.hybrid maintainers (@fpga-hybrid)
 description:

@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: evaluation_step
 short_description: One step of the tutorial's evaluation, waited for, checked and told
-version_added: 0.2.0
+version_added: 0.9.0
 author:
   - The fpga.hybrid maintainers (@fpga-hybrid)
 description:

@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: host_firewall
 short_description: Let the cluster's traffic through the firewall that a host has
-version_added: 0.1.0
+version_added: 0.9.0
 author:
   - The fpga.hybrid maintainers (@fpga-hybrid)
 description:

@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: host_preflight
 short_description: Can this host be a node of the cluster
-version_added: 0.1.0
+version_added: 0.9.0
 description:
   - Looks once at everything that could stand in the way, and returns all that does. Changes nothing.
   - Never fails, because role C(preflight) reports all hosts together.

@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: host_settings
 short_description: Kernel modules, sysctls, names and files that a node needs
-version_added: 0.1.0
+version_added: 0.9.0
 author:
   - The fpga.hybrid maintainers (@fpga-hybrid)
 description:

@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: iam_policies
 short_description: Writes least-privilege IAM policies for the identities of a cluster
-version_added: 0.2.0
+version_added: 0.9.0
 description:
   - For each identity one file with the policy, and one with a CloudFormation template that brings it into an account. Contacts nothing.
   - What exists may be changed only if it carries the cluster's id; what is made must be given it.

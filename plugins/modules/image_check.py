@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: image_check
 short_description: Refuses an image that lacks a part or holds what it must not
-version_added: 0.1.0
+version_added: 0.9.0
 author:
   - The fpga.hybrid maintainers (@fpga-hybrid)
 description:
@@ -105,7 +105,7 @@ options:
         logins, C(/tmp)) and the C(resolv.conf) that it needs are not held against it then.
     type: bool
     default: false
-    version_added: 0.2.0
+    version_added: 0.9.0
   root:
     description: Another folder than C(/), for tests.
     type: path

@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: image_clean
 short_description: Takes out of an image what no image may hold
-version_added: 0.1.0
+version_added: 0.9.0
 author:
   - The fpga.hybrid maintainers (@fpga-hybrid)
 description:
@@ -34,7 +34,7 @@ options:
       - What is on other file systems than the root is left alone then, and so is the C(resolv.conf) that it needs.
     type: str
     default: ""
-    version_added: 0.2.0
+    version_added: 0.9.0
   root:
     description: Another folder than C(/), for tests.
     type: path

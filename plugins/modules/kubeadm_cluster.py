@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: kubeadm_cluster
 short_description: Keeps the configuration that kubeadm stores in the cluster as declared
-version_added: 0.1.0
+version_added: 0.9.0
 description:
   - Runs on a control plane. What a living cluster can no longer become (its name, endpoint, networks, domain) is compared with the declaration and refused
     with the difference.

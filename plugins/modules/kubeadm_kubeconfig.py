@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: kubeadm_kubeconfig
 short_description: The administrator's kubeconfig for users of the control plane
-version_added: 0.1.0
+version_added: 0.9.0
 description:
   - Copies C(/etc/kubernetes/admin.conf) to C(~/.kube/config) of each user, mode 0600.
   - A file there that is for another cluster, or for this one and others, stays. The copy then goes beside it, as C(~/.kube/NAME.config), and a

@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: kubeadm_kubelet
 short_description: Keeps a node's description and its kubelet's settings as declared
-version_added: 0.1.0
+version_added: 0.9.0
 description:
   - Writes C(/etc/fpga-hybrid/node.json) and the kubelet's drop-in for systemd, and keeps the unit enabled.
   - On a node of a cluster it compares C(/var/lib/kubelet/config.yaml) with the cluster's ConfigMap C(kubelet-config) and the declaration, and

@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: kubeadm_labels
 short_description: Keeps labels, taints and provider ID of a Node as declared
-version_added: 0.1.0
+version_added: 0.9.0
 description:
   - Runs on a control plane, because a node may change neither its taints nor most labels itself.
   - Mends exactly what differs. What is ours stands in the Node's annotation C(fpga.hybrid/declared), so a label or taint that is no longer declared goes,

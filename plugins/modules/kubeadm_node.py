@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: kubeadm_node
 short_description: Makes a host a control plane, or takes a node out, with kubeadm
-version_added: 0.1.0
+version_added: 0.9.0
 description:
   - Runs C(kubeadm init) with a configuration file (kubeadm v1beta4) that lives in C(/run) with mode 0600 while kubeadm runs,
     after C(kubeadm config validate). A worker is joined by M(fpga.hybrid.bootstrap_join).

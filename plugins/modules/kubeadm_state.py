@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: kubeadm_state
 short_description: Looks at what kubeadm has made, or half made, on a host
-version_added: 0.1.0
+version_added: 0.9.0
 description:
   - One probe for role C(fpga.hybrid.kubeadm). Changes nothing.
   - Waits for a kubeadm run that is still going on, for example of a play that was killed.

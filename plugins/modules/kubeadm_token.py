@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: kubeadm_token
 short_description: One short-lived join token, and the hash of the CA to pin
-version_added: 0.1.0
+version_added: 0.9.0
 description:
   - Runs on a control plane. Gives out the token of ours that still lives long enough, or makes one.
     So all hosts of a play that join use one token, whatever the play's strategy, and a play in which nobody joins makes none.

@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: kubectl_apply
 short_description: Applies objects by server-side apply, truthfully
-version_added: 0.1.0
+version_added: 0.9.0
 description:
   - Runs where kubectl and an administrator's kubeconfig are, that is on a control plane. Needs no Python library there.
   - Field manager is C(fpga-hybrid). Fields that others have set and that are not in the objects stay.

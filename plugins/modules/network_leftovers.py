@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: network_leftovers
 short_description: Takes out what kube-proxy and Calico leave in the kernel after kubeadm reset
-version_added: 0.1.0
+version_added: 0.9.0
 description:
   - Removes iptables chains C(KUBE-*) and C(cali-*) with the rules that lead to them, kube-proxy's nftables tables, Calico's devices and its blackhole routes.
   - Nothing else is touched. Rules of Docker, ufw, nftables or the administrator stay as they are, in their order.

@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: node_pool
 short_description: Node pools in AWS, each a launch template and an Auto Scaling group that the Cluster Autoscaler knows
-version_added: 0.2.0
+version_added: 0.9.0
 description:
   - Takes all pools in one task, and makes launch template, group and tags what they say. What a node will be follows from the instance type,
     the pool and the accelerators; the tags that the autoscaler reads and what the instance is told come from that one template.

@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: node_pool_info
 short_description: The node pools that a cluster has in AWS
-version_added: 0.2.0
+version_added: 0.9.0
 description:
   - Lists the Auto Scaling groups of a cluster, by the cluster's unique id and the autoscaler's tag. One call for all of them.
 author:

@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: node_template_info
 short_description: What the nodes of a pool will be, before any exists
-version_added: 0.2.0
+version_added: 0.9.0
 description:
   - Computes labels, taints and allocatable resources of a pool's nodes, and all that follows from them.
   - Needs no credentials for the instance types of a shipped table (RV(table)), nor for those that AWS has ended. Any other is asked for at AWS.

@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: openvpn_as_config
 short_description: Keeps settings of OpenVPN Access Server as declared
-version_added: 0.2.0
+version_added: 0.9.0
 description:
   - Asks once what Access Server has, writes only the keys that differ, and restarts it warm, once, where something was written.
   - A run that ended between writing and restarting is made good by the next one.

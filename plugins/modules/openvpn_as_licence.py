@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: openvpn_as_licence
 short_description: The subscription of OpenVPN Access Server, and whether it is large enough
-version_added: 0.2.0
+version_added: 0.9.0
 description:
   - Loads a subscription where Access Server has none, or another one was given last time. What was given is remembered by its checksum only.
   - Refuses, or with O(report=true) reports, more nodes than may be connected at a time.

@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: openvpn_as_user
 short_description: A user of OpenVPN Access Server, with an address of its own and its profile
-version_added: 0.2.0
+version_added: 0.9.0
 description:
   - Writes only the properties that differ. They hold from the user's next connection on; nothing is restarted.
   - Sets no password, because C(sacli) takes one on its command line only, where everybody on the host can read it. A machine has a profile with a

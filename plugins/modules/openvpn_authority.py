@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: openvpn_authority
 short_description: Has the VPN's authority issue, revoke or renew something
-version_added: 0.1.0
+version_added: 0.9.0
 description:
   - Calls C(fpga-hybrid-vpn), the only writer of client certificates, client entries and the revocation list. Runs on the VPN server, so delegate it there.
   - The answer to V(issue) holds a private key. Give the task C(no_log=true).

@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: openvpn_health
 short_description: Waits, for a bounded time, until a host's VPN is well
-version_added: 0.1.0
+version_added: 0.9.0
 description:
   - Well means that OpenVPN itself says V(CONNECTED) on its management socket, with the host's own address,
     and that the other end answers through the tunnel. That a unit is active or an address exists says neither.

@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: openvpn_probe
 short_description: Looks at what OpenVPN finds on a host, before anything is changed
-version_added: 0.1.0
+version_added: 0.9.0
 description:
   - Refuses a host whose tunnel device or port belongs to something else, or that has no tunnel driver. Other OpenVPN units are left alone.
   - Says what the role O(ignore:openvpn) needs to know for its decisions. Changes nothing.

@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: owned_files
 short_description: Writes all files that a role owns in one step
-version_added: 0.1.0
+version_added: 0.9.0
 description:
   - Folders, programs, units and configuration of one host in a single call, because a call costs more than a file.
   - Notes in the record what was found, so that O(state=absent) takes out exactly these files.

@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: pools_preflight
 short_description: Asks AWS what stands in the way of node pools, before anything is made
-version_added: 0.2.0
+version_added: 0.9.0
 description:
   - Whose credentials these are, which actions they lack, whether the types are offered in the zones, whether the vCPU quota holds all pools at their
     C(max_size), and in which VPC they are. Changes nothing.

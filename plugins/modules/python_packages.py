@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: python_packages
 short_description: Python packages with their hashes, in one virtual environment that several roles share
-version_added: 0.1.0
+version_added: 0.9.0
 description:
   - Makes the environment, installs what is missing, in another version or damaged, and removes what no role needs any more.
   - Installs wheels only, and only files with one of the given hashes.

@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: run_lock
 short_description: Only one run at a time changes a cluster
-version_added: 0.1.0
+version_added: 0.9.0
 description:
   - Holds a lock on the control plane's host in the name of the running C(ansible-playbook) process.
   - A lock of this controller whose process is gone is taken over at once, with a line saying so.

@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: site_repository
 short_description: Makes a site's own repository, and never overwrites what was edited in it
-version_added: 0.1.0
+version_added: 0.9.0
 description:
   - Writes files into a folder that is empty, does not exist yet, or was made by this module.
   - A file that the user edited or removed since is left as it is, and named in the result; one that nobody touched follows a new version of the collection.

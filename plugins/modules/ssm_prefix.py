@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: ssm_prefix
 short_description: Claims a path in AWS' parameter store for a cluster, or gives it back
-version_added: 0.2.0
+version_added: 0.9.0
 description:
   - A parameter C(cluster) below the path says which cluster has it. A path that another cluster has is refused, so that two clusters of one name
     do not read each other's.

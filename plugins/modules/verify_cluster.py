@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: verify_cluster
 short_description: Starts and removes the probe pods of the verify table, and asks the API server about the cluster
-version_added: 0.1.0
+version_added: 0.9.0
 description:
   - Runs on a control plane host.
   - V(state=started) removes what a killed run left, makes one pod and one Service a node in the namespace C(fpga-hybrid-verify), and waits for them.

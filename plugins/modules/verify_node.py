@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: verify_node
 short_description: Tests the cluster's network from a node, through a probe pod of M(fpga.hybrid.verify_cluster)
-version_added: 0.1.0
+version_added: 0.9.0
 description:
   - V(state=ready) looks at the VPN from the host, and has the node's probe pod answer at its Service, for a bounded time, so that other nodes can test it.
   - V(state=tested) tests from within the probe pod's network namespace, so nothing has to be installed in the pod or on the host.

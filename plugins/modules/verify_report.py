@@ -9,7 +9,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: verify_report
 short_description: Prints the verify table, writes the report, and fails if a line failed
-version_added: 0.1.0
+version_added: 0.9.0
 description:
   - Gathers the lines of M(fpga.hybrid.verify_cluster) and M(fpga.hybrid.verify_node) into one table that can be pasted into a ticket.
   - A host that gave no result, because it could not be reached for instance, is a failed line of its own.

@@ -9,6 +9,7 @@ import re
 import subprocess
 import tarfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -66,8 +67,14 @@ def test_site_lists_its_tasks_over_the_example_it_ships(installed, tmp_path):
     assert listed.count("\n      ") > len(plays), "no tasks"
 
 
-def test_every_plugin_module_and_role_has_its_documentation(installed, tmp_path):
-    said = json.loads(run("ansible-doc", "--metadata-dump", "fpga.hybrid", cwd=tmp_path, collections=installed.collections))["all"]
+@pytest.fixture(scope="module")
+def said(installed, tmp_path_factory) -> dict[str, Any]:
+    """What ansible-doc says, by kind and name."""
+    folder = tmp_path_factory.mktemp("elsewhere")
+    return json.loads(run("ansible-doc", "--metadata-dump", "fpga.hybrid", cwd=folder, collections=installed.collections))["all"]
+
+
+def test_every_plugin_module_and_role_has_its_documentation(said):
     assert [(kind, name) for kind, found in said.items() for name, entry in found.items() if "error" in entry] == []
     assert sorted(said["role"]) == [f"fpga.hybrid.{name}" for name in ROLES]
     modules = {path.stem for path in (ROOT / "plugins" / "modules").glob("*.py")}
@@ -77,6 +84,12 @@ def test_every_plugin_module_and_role_has_its_documentation(installed, tmp_path)
     assert documented == set(said["module"])
     assert all(entry["entry_points"] for entry in said["role"].values())
     assert len(said["filter"]) == len(list(filters())), "a filter without its documentation"
+
+
+def test_what_says_since_when_it_is_there_names_a_version_that_there_is(said):
+    docs = {f"{kind} {name}": entry["doc"] for kind in ("filter", "inventory", "module") for name, entry in said[kind].items()}
+    released = set(yaml.safe_load((ROOT / "changelogs" / "changelog.yaml").read_text())["releases"])
+    assert {name: doc.get("version_added") for name, doc in docs.items() if doc.get("version_added") not in released | {GALAXY["version"]}} == {}
 
 
 def filters():

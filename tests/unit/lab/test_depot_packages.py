@@ -183,7 +183,7 @@ def test_a_package_holds_its_files_as_root_owns_them(builder: debs.Builder) -> N
     assert entry[:3] == ["-rwxr-xr-x", "root/root", "4"]
 
 
-@pytest.mark.parametrize("name", ["xrt", "dkms", "aws-fpga"])
+@pytest.mark.parametrize("name", ["xrt", "dkms", "aws-fpga", "openvpn-as"])
 def test_a_stand_in_says_so_and_its_programs_can_be_run(builder: debs.Builder, tmp_path: Path, name: str) -> None:
     path = builder.build(SPECS[name])
     described = subprocess.run(["dpkg-deb", "--field", path, "Description"], capture_output=True, text=True, check=True).stdout

@@ -7,8 +7,10 @@ from __future__ import annotations
 import ast
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -92,3 +94,23 @@ def test_it_is_called_as_a_program_and_writes_down_how(tmp_path):
     again = call("ovpn-init", "--batch")
     assert (again.returncode, "delete this configuration" in again.stderr) == (1, True)
     assert AccessServer(tmp_path).verbs() == ["--host=vpn.example.org", "--batch"]
+
+
+def test_its_service_is_up_until_it_is_told_to_end_and_wants_a_configuration(tmp_path):
+    command = [sys.executable, access_server_double.__file__, "openvpnas", "--nodaemon"]
+    environment, server = {**os.environ, "LAB_OPENVPN_AS_ROOT": str(tmp_path)}, AccessServer(tmp_path)
+    refused = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert (refused.returncode, "run ovpn-init first" in refused.stderr) == (1, True)
+    server.run(["ovpn-init", "--batch"])
+    with subprocess.Popen(command, env=environment) as service:
+        end = time.monotonic() + 20
+        while server.run(["sacli", "status"])[0] and time.monotonic() < end:
+            time.sleep(0.02)
+        assert server.run(["sacli", "status"])[0] == 0
+        service.send_signal(signal.SIGTERM)
+        assert service.wait(20) == 0
+    assert server.run(["sacli", "status"])[0] == 1
+
+
+def test_the_administrators_password_is_printed_and_another_one_each_time(server):
+    assert len({server.run(["ovpn-init", "--batch", "--force"])[1] for _ in range(3)}) == 3

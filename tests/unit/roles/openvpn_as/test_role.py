@@ -33,6 +33,9 @@ PLAY = """
         public: true
       vars: {openvpn_as_connections: 4}
       when: cluster_vpn_role == 'openvpn_as'
+    - ansible.builtin.set_fact:
+        problems: "{{ __openvpn_as.problems }}"
+      when: cluster_vpn_role == 'openvpn_as'
     - ansible.builtin.setup: {gather_subset: ["!all", "!min", distribution]}
       when: cluster_vpn_role == 'openvpn_as'
     - ansible.builtin.include_role:
@@ -52,7 +55,7 @@ PLAY = """
           settings: "{{ __openvpn_as_settings }}"
           parts: "{{ dict(groups.on_prem | zip(groups.on_prem | map('extract', hostvars, 'part'))) }}"
           unit: "{{ cluster_vpn_server_unit }}"
-          problems: "{{ __openvpn_as.problems }}"
+          problems: "{{ problems }}"
           installed: "{{ __openvpn_as_installed.packages }}"
 """
 #: The tutorial's tables, in its own words.
