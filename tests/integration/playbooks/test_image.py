@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from datetime import datetime, timezone
 from pathlib import Path
@@ -228,7 +229,7 @@ def test_an_instance_that_is_lost_half_way_is_ended_and_nothing_stays(builder: B
     assert not builder.record.exists()
 
 
-@pytest.mark.parametrize("action", ["RunInstances"])
+@pytest.mark.parametrize("action", ["RunInstances", "CreateImage"])
 def test_what_aws_refuses_half_way_leaves_nothing(builder: Builder, monkeypatch: pytest.MonkeyPatch, action: str) -> None:
     builder.site.cloud.fault("error", action=action, code="InsufficientInstanceCapacity", message="none left today")
     code, said = builder.build(monkeypatch)
@@ -236,3 +237,14 @@ def test_what_aws_refuses_half_way_leaves_nothing(builder: Builder, monkeypatch:
     assert "none left today" in said
     assert "No image was made, and what was started for it is removed" in said
     assert (builder.left(), builder.images(), list(builder.keys.iterdir())) == (NOTHING, [], [])
+
+
+def test_check_mode_says_what_would_be_done_and_writes_nothing(builder: Builder, monkeypatch: pytest.MonkeyPatch) -> None:
+    killed_build(builder)
+    older_images(builder, 3)
+    builder.site.cloud.forget_calls()
+    code, said = builder.build(monkeypatch, "--check", image_keep=1)
+    assert code == 0, said
+    assert builder.site.cloud.calls(writes=True) == []
+    for task in ("End its instance", "Start the instance", "Remove all but the newest"):
+        assert re.search(rf"{task}[^\[]*\] \*+ (?:[^*]*)changed: \[localhost\]", said), task
