@@ -10,12 +10,14 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from ansible.module_utils.testing import patch_module_args
+from botocore.exceptions import ClientError
 
 if TYPE_CHECKING:
     from lab.cloud.server import Cloud
@@ -44,6 +46,13 @@ all:
     control_plane: {hosts: {cp1: {}}}
     vpn_server: {hosts: {cp1: {}}}
 """
+
+
+def denied(act: Callable[[], object]) -> str:
+    """What AWS says to a call that the caller has no right to."""
+    with pytest.raises(ClientError, match="not authorized") as error:
+        act()
+    return str(error.value)
 
 
 class Site:
