@@ -106,6 +106,7 @@ class Builder:
             "ansible_ssh_executable": str(self.site.folder / "ssh"),
         }
         done = self.site.play("image", *options, credentials=credentials, **{**given, **variables})
+        (Path("/tmp/i7a-prof.out").write_text(done.stdout + done.stderr))
         return done.returncode, " ".join((done.stdout + done.stderr).split())
 
     # --- what is there
