@@ -19,6 +19,8 @@ import pytest
 from ansible.module_utils.testing import patch_module_args
 from botocore.exceptions import ClientError
 
+from tests.unit.playbook_site import HASTE
+
 if TYPE_CHECKING:
     from lab.cloud.server import Cloud
 
@@ -77,7 +79,7 @@ class Site:
         return self._ansible_playbook("-i", "localhost,", "-c", "local", "-e", f"ansible_python_interpreter={sys.executable}", "tasks.yml", folder=self.folder)
 
     def _ansible_playbook(self, *arguments: str, folder: Path, credentials: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-        own = {"ANSIBLE_NOCOLOR": "1", "no_proxy": "127.0.0.1", "PWD": str(folder)}
+        own = {"ANSIBLE_NOCOLOR": "1", "no_proxy": "127.0.0.1", "PWD": str(folder), **HASTE}
         environment = {**os.environ, **self.cloud.environment(credentials), **own}
         command = [str(Path(sys.executable).parent / "ansible-playbook"), *arguments]
         return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -81,12 +81,8 @@ ON_WHAT_IS_THERE: dict[str, Callable[[Builder, Things, Things], object]] = {
     "ec2:CreateImage": lambda by, its, _ours: by.ec2.create_image(InstanceId=its.instance, Name="new", **specified(OURS, *IMAGED)),
     "ec2:DeregisterImage": lambda by, its, _ours: by.ec2.deregister_image(ImageId=its.image),
     "ec2:DeleteSnapshot": lambda by, its, _ours: by.ec2.delete_snapshot(SnapshotId=its.snapshot),
-    "ec2:RunInstances with a key pair": lambda by, its, ours: by.run(
-        Things(its.key, ours.group, ours.instance, ours.image, ours.snapshot), specified(OURS, *STARTED)
-    ),
-    "ec2:RunInstances with a security group": lambda by, its, ours: by.run(
-        Things(ours.key, its.group, ours.instance, ours.image, ours.snapshot), specified(OURS, *STARTED)
-    ),
+    "ec2:RunInstances with a key pair": lambda by, its, ours: by.run(replace(ours, key=its.key), specified(OURS, *STARTED)),
+    "ec2:RunInstances with a security group": lambda by, its, ours: by.run(replace(ours, group=its.group), specified(OURS, *STARTED)),
 }
 #: Action -> what is made with the tag of a build; allowed with ours, denied with others' and with none.
 ON_WHAT_IS_MADE: dict[str, Callable[[Builder, Things, str], object]] = {

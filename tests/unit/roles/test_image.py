@@ -60,7 +60,9 @@ def test_what_no_ami_can_be_made_with_is_refused_before_aws_is_asked(site, optio
     assert "Look for the image to begin with" not in said
 
 
-@pytest.mark.parametrize("root", [{}, {"image_root": ""}, {"image_root": "/"}, {"image_root": "/.."}, {"image_root": "relative/folder"}, {"image_root": "/nowhere/at/all"}])
+@pytest.mark.parametrize(
+    "root", [{}, {"image_root": ""}, {"image_root": "/"}, {"image_root": "/.."}, {"image_root": "relative/folder"}, {"image_root": "/nowhere/at/all"}]
+)
 def test_what_is_no_folder_of_an_image_is_refused(site, root):
     said = told(site.run(PLAYS, **root))
     assert f"image_root: found {root.get('image_root') or 'none'}, expected the absolute path of a folder with an unpacked Debian or Ubuntu" in said
