@@ -141,6 +141,7 @@ def runner(cloud_process: Cloud, awx: Awx, tmp_path_factory: pytest.TempPathFact
         "awx_project_url": "https://git.example.org/fpga.hybrid.git",
         "awx_image": "registry.example.org/fpga-hybrid:1",
         "awx_templates": ["verify"],
+        "image_base": image,  # Debian has none in this AWS
         "preflight_minimum": {"cpus": 1, "memory": MEMORY, "disk": 1},
         "cluster_mirrors": {"debian": {"url": "https://mirror.example.org/debian", "username": "site", "password": "{{ vault_mirror_password }}"}},
     }
