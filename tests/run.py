@@ -57,8 +57,6 @@ UNITS = (
 )
 #: What takes minutes, and aws_fpga, whose installation the instances' image of `make evaluate` goes through anyway.
 SLOW_SCENARIOS = ("aws_fpga", "fpga_device_plugin", "kubeadm", "openvpn", "openvpn_as", "xrt")
-#: Playbooks whose tests take minutes: awx.yml, and image.yml in AWS.
-SLOW_PLAYBOOKS = tuple(f"tests/integration/playbooks/test_{name}.py" for name in ("awx", "awx_jobs", "image"))
 NEWEST_ROOT = CACHE / "debian-13-root"
 #: The steps that measure coverage, and the least that they have to reach together, in percent.
 MEASURED, COVERAGE = ("unit", "aws", "playbooks_aws"), 90
@@ -245,14 +243,14 @@ def aws() -> None:
 
 
 def playbooks_aws() -> None:
-    """Playbooks and modules against the lab's AWS."""
-    print(f"in `make test-all` only, to keep this short: {', '.join(SLOW_PLAYBOOKS)}")
-    pytest("playbooks_aws", "tests/integration/playbooks", "-n", "2", *(f"--ignore={path}" for path in SLOW_PLAYBOOKS))
+    """Playbooks and modules against the lab's AWS; every job template as AWX runs it, and awx.yml against a double of AWX."""
+    print("in `make test-all` only, because they take minutes: builds of an AMI, and all of awx.yml's objects twice over (step playbooks_slow)")
+    pytest("playbooks_aws", "tests/integration/playbooks", "-n", "2", "-m", "not slow")
 
 
 def playbooks_slow() -> None:
-    """An AMI of the lab's AWS; awx.yml against a double of AWX, and every job template as AWX runs it, by ansible-runner."""
-    pytest("playbooks_slow", *SLOW_PLAYBOOKS, "-n", "2")
+    """Builds of an AMI in the lab's AWS; all that awx.yml makes, twice, in a double of AWX."""
+    pytest("playbooks_slow", "tests/integration/playbooks", "-n", "2", "-m", "slow")
 
 
 def admission() -> None:

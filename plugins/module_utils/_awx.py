@@ -15,6 +15,8 @@ from ansible_collections.fpga.hybrid.plugins.module_utils._problems import Probl
 
 #: Kinds of credentials whose types AWX brings (awx/main/models/credential).
 BUILT_IN_TYPES = {"machine": "Machine", "vault": "Vault", "controller": "Red Hat Ansible Automation Platform", "scm": "Source Control"}
+#: A kind of the same type as another, with other rights -> that other one, which does where it is not given.
+INSTEAD = {"aws_image": "aws"}
 #: Where a project of each kind has its playbooks and its inventory file. The root's is the one beside which AWX finds collections/.
 PLAYBOOK_FOLDERS = {"site": "", "collection": "playbooks/"}
 INVENTORY_FILES = {"site": "inventory/cluster.hybrid.yml", "collection": "cluster.hybrid.yml"}
@@ -59,7 +61,7 @@ class Catalogue:
     workflows: Mapping[str, Mapping[str, Any]]
 
     def type_name(self, kind: str) -> str:
-        return BUILT_IN_TYPES.get(kind) or str(self.credential_types[kind]["name"])
+        return BUILT_IN_TYPES.get(kind) or str(self.credential_types[INSTEAD.get(kind, kind)]["name"])
 
 
 def problems(catalogue: Catalogue, settings: Settings) -> list[Problem]:
@@ -75,7 +77,7 @@ def problems(catalogue: Catalogue, settings: Settings) -> list[Problem]:
         )
         if not getattr(settings, name)
     ]
-    known = [*BUILT_IN_TYPES, *catalogue.credential_types]
+    known = [*BUILT_IN_TYPES, *catalogue.credential_types, *INSTEAD]
     for kind, credential in settings.credentials.items():
         if kind not in known:
             found.append(Problem("", "awx_credentials", f"{kind}", f"kinds out of {', '.join(known)}", "Mend its name."))
@@ -92,7 +94,8 @@ def objects(catalogue: Catalogue, settings: Settings) -> dict[str, list[Item]]:
     names = [name for name in catalogue.templates if is_made(name, catalogue.templates[name], settings)]
     workflows = [*_chains(catalogue, settings, names), *_approvals(catalogue, settings, names)]
     own = {"image": settings.name("execution environment"), "project": settings.name("project"), "inventory": settings.prefix}
-    credentials = {kind: credential["name"] for kind, credential in settings.credentials.items()}
+    given = {kind: credential["name"] for kind, credential in settings.credentials.items()}
+    credentials = {**{kind: given[other] for kind, other in INSTEAD.items() if other in given}, **given}
     return {
         "organizations": [{"name": organization, "galaxy_credentials": settings.galaxy_credentials}] if settings.make_organization else [],
         "credential_types": [dict(kind) for kind in catalogue.credential_types.values()],

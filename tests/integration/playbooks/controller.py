@@ -10,12 +10,16 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from ansible.module_utils.testing import patch_module_args
+from botocore.exceptions import ClientError
+
+from tests.unit.playbook_site import HASTE
 
 if TYPE_CHECKING:
     from lab.cloud.server import Cloud
@@ -46,6 +50,13 @@ all:
 """
 
 
+def denied(act: Callable[[], object]) -> str:
+    """What AWS says to a call that the caller has no right to."""
+    with pytest.raises(ClientError, match="not authorized") as error:
+        act()
+    return str(error.value)
+
+
 class Site:
     def __init__(self, cloud: Cloud, folder: Path) -> None:
         self.cloud, self.folder = cloud, folder
@@ -68,7 +79,7 @@ class Site:
         return self._ansible_playbook("-i", "localhost,", "-c", "local", "-e", f"ansible_python_interpreter={sys.executable}", "tasks.yml", folder=self.folder)
 
     def _ansible_playbook(self, *arguments: str, folder: Path, credentials: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-        own = {"ANSIBLE_NOCOLOR": "1", "no_proxy": "127.0.0.1", "PWD": str(folder)}
+        own = {"ANSIBLE_NOCOLOR": "1", "no_proxy": "127.0.0.1", "PWD": str(folder), **HASTE}
         environment = {**os.environ, **self.cloud.environment(credentials), **own}
         command = [str(Path(sys.executable).parent / "ansible-playbook"), *arguments]
         return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)

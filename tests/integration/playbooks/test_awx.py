@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration.playbooks.awx_double import PASSWORD, Awx, Refused, check_injectors, check_survey
+from tests.unit.playbook_site import HASTE
 from tests.unit.site import BIN, HOSTS, POOL, ROOT, inventory
 
 PLAYBOOKS = [f"{folder}{path.name}" for path in sorted((ROOT / "playbooks").glob("*.yml")) for folder in ("", "playbooks/")]
@@ -40,7 +41,7 @@ class Controller:
 
     def run(self, awx: Awx | None, *options: str, **variables: object) -> subprocess.CompletedProcess[str]:
         (self.folder / "vars.json").write_text(json.dumps({**GIVEN, **variables}))
-        own = {"ANSIBLE_NOCOLOR": "1", "PWD": str(self.folder), **(awx.environment() if awx else {})}
+        own = {"ANSIBLE_NOCOLOR": "1", "PWD": str(self.folder), **HASTE, **(awx.environment() if awx else {})}
         environment = {**{name: value for name, value in os.environ.items() if not name.startswith("CONTROLLER_")}, **own}
         command = [str(BIN / "ansible-playbook"), "-i", str(self.folder / "site.yml"), "-e", f"@{self.folder / 'vars.json'}", "playbooks/awx.yml", *options]
         return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
@@ -67,6 +68,7 @@ def changes(output: str) -> int:
     return int(found)
 
 
+@pytest.mark.slow
 def test_it_makes_everything_and_a_second_run_changes_nothing(controller):
     with Awx(PLAYBOOKS) as awx:
         controller.does(awx)

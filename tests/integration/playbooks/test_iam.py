@@ -5,13 +5,11 @@
 from __future__ import annotations
 
 import json
-import re
 from typing import Any
 
 import pytest
-from botocore.exceptions import ClientError
 
-from tests.integration.playbooks.controller import ID, OTHER_ID, POOL, Site
+from tests.integration.playbooks.controller import ID, OTHER_ID, POOL, Site, denied
 
 FILES = sorted(f"{name}.{kind}.json" for name in ("autoscaler", "image", "instance", "inventory", "keeper", "pools") for kind in ("cloudformation", "policy"))
 
@@ -195,13 +193,6 @@ def hands(site: Site) -> Hands:
     make_things(site, OTHER_ID)
     profile = {**POOL, "instance_profile": "lab-instance"}
     return Hands(site, site.cloud.user("ann", site.policies(pools=[profile])["pools"]))
-
-
-def denied(act: Any) -> str:
-    with pytest.raises(ClientError) as error:
-        act()
-    assert re.search(r"not authorized", str(error.value)), error.value
-    return str(error.value)
 
 
 @pytest.mark.parametrize("action", ON_WHAT_IS_THERE)

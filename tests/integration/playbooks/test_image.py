@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from datetime import datetime, timezone
 from pathlib import Path
@@ -20,7 +21,7 @@ from moto.ec2.models import ec2_backends
 
 from tests.integration.playbooks.controller import ACCOUNT, ROOT, Site
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="the stand-in of an instance mounts, which wants root")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(os.geteuid() != 0, reason="the stand-in of an instance mounts, which wants root")]
 
 OF, UNTIL = "fpga.hybrid/image-of", "fpga.hybrid/image-until"
 CHECKED = {"packages": [], "programs": ["python3"], "runs": [], "units": [], "files": ["/etc/part"], "modules": [], "registries": []}
@@ -228,11 +229,30 @@ def test_an_instance_that_is_lost_half_way_is_ended_and_nothing_stays(builder: B
     assert not builder.record.exists()
 
 
-@pytest.mark.parametrize("action", ["RunInstances"])
-def test_what_aws_refuses_half_way_leaves_nothing(builder: Builder, monkeypatch: pytest.MonkeyPatch, action: str) -> None:
+@pytest.mark.parametrize(
+    ("action", "failed"),
+    [
+        ("RunInstances", "Start the instance: "),
+        ("CreateImage", "Make the AMI: Error registering/creating image: Failed to create image. What AWS said, module"),
+    ],
+)
+def test_what_aws_refuses_half_way_leaves_nothing(builder: Builder, monkeypatch: pytest.MonkeyPatch, action: str, failed: str) -> None:
     builder.site.cloud.fault("error", action=action, code="InsufficientInstanceCapacity", message="none left today")
+    monkeypatch.setenv("ANSIBLE_DISPLAY_TRACEBACK", "error")  # as the second one's message advises
     code, said = builder.build(monkeypatch)
     assert code != 0
+    assert failed in said
     assert "none left today" in said
     assert "No image was made, and what was started for it is removed" in said
     assert (builder.left(), builder.images(), list(builder.keys.iterdir())) == (NOTHING, [], [])
+
+
+def test_check_mode_says_what_would_be_done_and_writes_nothing(builder: Builder, monkeypatch: pytest.MonkeyPatch) -> None:
+    killed_build(builder)
+    older_images(builder, 3)
+    builder.site.cloud.forget_calls()
+    code, said = builder.build(monkeypatch, "--check", image_keep=1)
+    assert code == 0, said
+    assert builder.site.cloud.calls(writes=True) == []
+    for task in ("End its instance", "Start the instance", "Remove all but the newest"):
+        assert re.search(rf"{task}[^\[]*\] \*+ (?:[^*]*)changed: \[localhost\]", said), task

@@ -51,7 +51,10 @@ def steps(made, workflow):
     [
         ({"project_url": ""}, "awx_project_url: nothing; expected the address of a git repository"),
         ({"image": ""}, "awx_image: nothing; expected the name of an execution environment's image"),
-        ({"credentials": {"azure": {"name": "x"}}}, "awx_credentials: azure; expected kinds out of machine, vault, controller, scm, aws, vpn, secrets"),
+        (
+            {"credentials": {"azure": {"name": "x"}}},
+            "awx_credentials: azure; expected kinds out of machine, vault, controller, scm, aws, vpn, secrets, aws_image",
+        ),
         ({"credentials": {"aws": {"inputs": {}}}}, "awx_credentials.aws: no name; expected the name of a credential"),
         ({"templates": ["sites"]}, "awx_templates: sites; expected names out of preflight, site"),
     ],
@@ -92,6 +95,19 @@ def test_what_takes_something_away_waits_for_an_approval_and_gets_the_answers():
         assert steps(made, workflow["name"]) == {"approval": [name.removeprefix("lab ")], name.removeprefix("lab "): []}
         assert workflow["survey_spec"] == templates[name]["survey_spec"]
         assert workflow["ask_limit_on_launch"] == templates[name]["ask_limit_on_launch"], "a part of the cluster was meant, and all of it would go"
+
+
+@pytest.mark.parametrize(
+    ("given", "image"), [(["aws"], ["test-aws"]), (["aws", "aws_image"], ["test-aws_image"]), (["aws_image"], ["test-aws_image"]), ([], [])]
+)
+def test_images_are_made_with_a_key_of_their_own_or_with_the_pools(given, image):
+    """One of AWS' credentials only: AWX takes no two of a type."""
+    credentials = {kind: {"name": f"test-{kind}", "inputs": {"access_key": "A"}} for kind in given}
+    made = objects(CATALOGUE, replace(SETTINGS, credentials=credentials))
+    templates = {template["name"]: template["credentials"] for template in made["templates"]}
+    assert templates[SETTINGS.name("image")] == image
+    assert templates[SETTINGS.name("pools")] == [f"test-{kind}" for kind in given if kind == "aws"]
+    assert {credential["credential_type"] for credential in made["credentials"]} <= {"fpga.hybrid AWS"}
 
 
 def test_a_template_gets_those_of_its_credentials_that_there_are():
