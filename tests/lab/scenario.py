@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from lab import leftovers
 from lab.run import CommandError, run, wait_until
+from lab.settings import LabError
 from tests.lab.jobs import NAMESPACE, all_gone, instances, job_of, kubectl
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ def scenario(site: Site, *, launches: int, most: int = 1, again: tuple[str, ...]
             ended = time.monotonic()
             clear_jobs(site)
         all_gone(site)
-        wait_until(lambda: not traces(site), seconds=GONE_SECONDS, what="every trace of the instances gone", every=2)
+        nothing_left(site)
     if watch.failure:
         raise watch.failure
     launched = [one["InstanceId"] for one in site.launched()[before:]]
@@ -101,6 +102,13 @@ def scenario(site: Site, *, launches: int, most: int = 1, again: tuple[str, ...]
     doubled = {job: uids for job, uids in watch.pods.items() if len(uids) > 1 + again.count(job)}
     assert not doubled, f"jobs that were started more often than their hosts failed: {doubled}"
     healthy(site)
+
+
+def nothing_left(site: Site) -> None:
+    try:
+        wait_until(lambda: not traces(site), seconds=GONE_SECONDS, what="every trace of the instances gone", every=2)
+    except LabError as error:
+        raise LabError(f"{error}: {', '.join(traces(site))}") from None
 
 
 def clear_jobs(site: Site) -> None:
