@@ -244,12 +244,12 @@ def aws() -> None:
 
 def playbooks_aws() -> None:
     """Playbooks and modules against the lab's AWS; every job template as AWX runs it, and awx.yml against a double of AWX."""
-    print("in `make test-all` only, because they take minutes: builds of an AMI, and all of awx.yml's objects twice over (step playbooks_slow)")
+    print("in `make test-all` only, because they take minutes: builds of an AMI; all of awx.yml's objects, and its check mode (step playbooks_slow)")
     pytest("playbooks_aws", "tests/integration/playbooks", "-n", "2", "-m", "not slow")
 
 
 def playbooks_slow() -> None:
-    """Builds of an AMI in the lab's AWS; all that awx.yml makes, twice, in a double of AWX."""
+    """Builds of an AMI in the lab's AWS; all that awx.yml makes, twice, and its check mode, in a double of AWX."""
     pytest("playbooks_slow", "tests/integration/playbooks", "-n", "2", "-m", "slow")
 
 

@@ -94,6 +94,7 @@ def test_it_makes_everything_and_a_second_run_changes_nothing(controller):
         assert [secret for secret in (*SECRETS.values(), PASSWORD) if secret in again] == []
 
 
+@pytest.mark.slow
 def test_check_mode_changes_nothing_and_foresees_what_a_run_does(controller):
     """First where nothing is there, then where the declaration has lost its pools, so that a step of a workflow has to go."""
     with Awx(PLAYBOOKS) as awx:
