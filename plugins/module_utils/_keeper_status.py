@@ -41,8 +41,11 @@ class Pause:
 
     @property
     def is_fault(self) -> bool:
-        """Whether jobs wait for instances that nobody starts. What a person has suspended, a person knows of."""
-        return self.kind != HAND and (self.kind != FAILED_JOINS or self.firm)
+        """Whether jobs wait for instances that nobody starts.
+
+        What a person has suspended, a person knows of; and as many instances as were declared are what was asked for.
+        """
+        return self.kind == INSTANCE_HOURS or (self.kind == FAILED_JOINS and self.firm)
 
     def remedy(self, pool: str) -> str:
         """How launches go on."""

@@ -40,14 +40,17 @@ def fitted(document: Mapping[str, Any], lines: Sequence[str], sentence: tuple[st
             return text
         if lines:
             lines.pop(0)
-        else:
-            _halve(kept, sentence)
+        elif not _halve(kept, sentence):
+            return json.dumps({key: kept.get(key) for key in ("schema", "state", "node_name")}, separators=(",", ":"))
 
 
-def _halve(document: dict[str, Any], keys: tuple[str, ...]) -> None:
+def _halve(document: dict[str, Any], keys: tuple[str, ...]) -> bool:
+    """Whether there was anything to take away."""
     for key in keys[:-1]:
         document = document[key]
-    document[keys[-1]] = document[keys[-1]][: len(document[keys[-1]]) // 2]
+    former = document[keys[-1]]
+    document[keys[-1]] = former[: len(former) // 2]
+    return bool(former)
 
 
 def to_console(root: str, text: str) -> None:

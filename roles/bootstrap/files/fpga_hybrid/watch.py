@@ -39,7 +39,8 @@ NOTICE_PAUSE, API_PAUSE = 5.0, 10.0
 PATIENCE = 5.0
 #: Seconds until a report that could not be written is tried again.
 REPORT_PAUSE = 30.0
-#: Lines that go into a report.
+#: Characters of bootstrap's own sentence, and lines, that go into a report.
+FAILURE_SENTENCE = 1000
 KEPT = 20
 
 
@@ -234,7 +235,10 @@ class Watch:
             arguments = {"InstanceId": instance.id, "ShouldDecrementDesiredCapacity": True}
             answer = self._aws(instance).call("autoscaling", "TerminateInstanceInAutoScalingGroup", arguments, attempts=1)
         except AwsError as error:
-            found = orphan.refusal(error, max(1, self._attempts))
+            if state == "interrupted":
+                self._repeat("end", f"AWS does not end this instance before its time: {error}. Its group may put another in its place")
+                return orphan.FIRST_PAUSE
+            found = orphan.refusal(error, self._attempts)
             if self._said.get("end") != found.sentence:
                 self._said["end"] = found.sentence
                 self._tell(state, f"This instance could not end itself: {found.sentence}")
@@ -264,7 +268,7 @@ class Watch:
             **{key: declared.get(key) for key in ("cluster_name", "cluster_id", "pool")},
             "at": evidence.stamp(),
             "sentence": sentence,
-            "failure": status.get("failure"),
+            "failure": _shortened(status.get("failure")),
         }
 
     def _send(self) -> None:
@@ -342,6 +346,11 @@ class Watch:
             return
         self._said.pop("state", None)
         self._saved = document
+
+
+def _shortened(failure: object) -> Object | None:
+    """bootstrap's, whose sentence may be all that kubeadm said: the report's own must have its place."""
+    return {**failure, "sentence": str(failure.get("sentence") or "")[:FAILURE_SENTENCE]} if isinstance(failure, dict) else None
 
 
 def _read(path: str) -> str | None:

@@ -118,7 +118,7 @@ def _clients(clients: Sequence[Mapping[str, Any]]) -> Iterator[Expiry]:
         if client.get("not_after") and not client.get("revoked"):
             name = str(client["name"])
             remedy = "End that instance: its group starts another one, with a new certificate." if _INSTANCE.fullmatch(name) else BY_SITE
-            yield Expiry(f"vpn/{name}", f"The VPN certificate of {name}", seconds(client["not_after"]), remedy)
+            yield Expiry(f"vpn/clients/{name}", f"The VPN certificate of {name}", seconds(client["not_after"]), remedy)
 
 
 def revocation_list(answer: Mapping[str, Any]) -> Expiry | None:

@@ -61,7 +61,7 @@ from fpga_hybrid_keeper.plan import (
     make_plan,
 )
 from fpga_hybrid_keeper.settings import PROGRAM, Options, Settings, SettingsError, options, read
-from fpga_hybrid_keeper.upkeep import Upkeep
+from fpga_hybrid_keeper.upkeep import Upkeep, is_due
 
 DONE, INCOMPLETE, USAGE, BUSY = 0, 1, 2, 75
 #: Seconds between looks while a node is awaited; between looks for instances that are in none of our groups; that a pass may go on to act.
@@ -86,16 +86,17 @@ class Trial:
 
     def __init__(self, name: str, log: Log, first_pause: float) -> None:
         self._name, self._log, self._first = name, log, first_pause
-        self._failures, self._not_before, self._kind = 0, 0.0, ""
+        self._failures, self._pause, self._kind = 0, 0.0, ""
+        self._tried: float | None = None
         self.trouble = ""
 
     def is_due(self, now: float) -> bool:
-        return now >= self._not_before
+        return is_due(self._tried, now, self._pause)
 
     def failed(self, error: Exception, now: float) -> None:
         sentence, kind = _sentence(error), _kind(error)
         pause = min(LONGEST_PAUSE, self._first * 2**self._failures) * random.uniform(0.8, 1.0)  # noqa: S311 - so that keepers do not come back together
-        self._failures, self._not_before = min(self._failures + 1, 10), now + pause
+        self._failures, self._tried, self._pause = min(self._failures + 1, 10), now, pause
         if kind != self._kind:
             self._log.say(f"{self._name}: {sentence} It is tried again, at least every {LONGEST_PAUSE:.0f} s.")
         self._kind, self.trouble = kind, self._log.masked(sentence)
@@ -103,7 +104,7 @@ class Trial:
     def succeeded(self, now: float, pause: float) -> None:
         if self.trouble:
             self._log.say(f"{self._name}: works again, after {self._failures} failures")
-        self._failures, self._not_before, self._kind, self.trouble = 0, now + pause, "", ""
+        self._failures, self._tried, self._pause, self._kind, self.trouble = 0, now, pause, "", ""
 
 
 @dataclass
@@ -121,6 +122,7 @@ class Keeper:
         self.aws = Trial("AWS", log, settings.interval)
         self.kubernetes = Trial("Kubernetes", log, EAGER)
         self.disk = Trial("record and status", log, settings.interval)
+        self.daily = Trial("upkeep", log, settings.interval)
         self.evidence = Trial("failure parameters", log, settings.interval)
         self.groups: Mapping[str, Group] = {}
         self.trials: dict[tuple[str, str], Trial] = {}
@@ -128,7 +130,8 @@ class Keeper:
         self.plan: Plan | None = None
         self.stop = threading.Event()
         self.upkeep = Upkeep(settings, log, edges.authority, edges.kubernetes, clock())
-        self._everywhere, self._status, self._written = 0.0, "", 0.0
+        self._everywhere: float | None = None
+        self._status, self._written = "", 0.0
         self._ready: frozenset[str] = frozenset()
 
     @property
@@ -198,7 +201,7 @@ class Keeper:
         return World(cloud, nodes)
 
     def _look_at_aws(self, now: float) -> Cloud | None:
-        everywhere = now - self._everywhere >= EVERYWHERE
+        everywhere = is_due(self._everywhere, now, EVERYWHERE)
         try:
             cloud = self.edges.aws.look({*self.record.live, *brakes.alive(self.record)}, everywhere, self._steady())
         except FAILURES as error:
@@ -348,7 +351,7 @@ class Keeper:
     @property
     def troubles(self) -> dict[str, str]:
         found = {"aws": self.aws.trouble, "kubernetes": self.kubernetes.trouble, "disk": self.disk.trouble, "account": self.notes.get("", "")}
-        found["failures"] = self.evidence.trouble
+        found |= {"failures": self.evidence.trouble, "upkeep": self.daily.trouble}
         found |= {f"{name}: {words}": trial.trouble for (name, words), trial in self.trials.items()}
         return {name: trouble for name, trouble in found.items() if trouble}
 
@@ -379,7 +382,7 @@ class Keeper:
     def _write_status(self, now: float) -> None:
         status = self.status()
         text = json.dumps(status, sort_keys=True)
-        if text != self._status or now - self._written > STATUS_AGE:
+        if text != self._status or is_due(self._written, now, STATUS_AGE):
             _files.write(self.status_path, _files.File(json.dumps({**status, "looked": brakes.stamp(now)}, indent=1) + "\n", 0o644))
             self._status, self._written = text, now
 
@@ -391,10 +394,20 @@ class Keeper:
         awaited = any(is_awaited(entry) for name, entry in self.record.live.items() if name not in self.record.failed or entry.absent)
         return min(EAGER, self.settings.interval) if awaited else self.settings.interval * CALM
 
+    def _keep_up(self) -> None:
+        """A disk that fails, or a defect there, is no reason for instances to wait."""
+        now = self.clock()
+        try:
+            self.upkeep.one_pass(now, self.status())
+        except Exception as error:
+            self.daily.failed(error, now)
+        else:
+            self.daily.succeeded(now, 0)
+
     def run(self, alive: Callable[[], None], is_outdated: Callable[[], bool]) -> None:
         while not self.stop.is_set() and not is_outdated():
             self.one_pass(alive)
-            self.upkeep.one_pass(self.clock(), self.status())
+            self._keep_up()
             alive()
             self.stop.wait(self.pause)
 

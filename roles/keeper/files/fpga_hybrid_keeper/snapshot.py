@@ -37,7 +37,6 @@ RESERVE = 256 << 20
 DIGEST = hashlib.sha256().digest_size
 UNFINISHED = ".unfinished-"
 MOMENT = "%Y-%m-%dT%H%M%SZ"
-_NAME = re.compile(r"\d{4}-\d\d-\d\dT\d{6}Z")
 
 
 class SnapshotError(Exception):
@@ -180,6 +179,14 @@ class Kept:
         return self.folder / "copied"
 
 
+def _moment(name: str) -> float | None:
+    """Of a folder's name; None of what is none of ours."""
+    try:
+        return datetime.strptime(name, MOMENT).replace(tzinfo=timezone.utc).timestamp()
+    except ValueError:
+        return None
+
+
 class Snapshots:
     """name: what the archives are called, before the moment. sources: what is saved beside etcd, {name in the archive: file or folder here}."""
 
@@ -192,8 +199,8 @@ class Snapshots:
             names = sorted(os.listdir(self._folder))
         except FileNotFoundError:
             return []
-        found = [(name, next((self._folder / name).glob("*.tar.gz"), None)) for name in names if _NAME.fullmatch(name)]
-        return [Kept(datetime.strptime(name, MOMENT).replace(tzinfo=timezone.utc).timestamp(), path) for name, path in found if path]
+        found = [(name, next((self._folder / name).glob("*.tar.gz"), None)) for name in names]
+        return [Kept(moment, path) for name, path in found if path and (moment := _moment(name)) is not None]
 
     def newest(self, now: float) -> Kept | None:
         """One from the future, made while the clock was wrong, says nothing of today."""

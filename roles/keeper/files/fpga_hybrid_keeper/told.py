@@ -40,7 +40,7 @@ HELP = {
     "pool_running": "Instances of a pool that run",
     "pool_paused": "Why a pool starts no instances, always 1",
     "pool_failed_joins": "Instances of a pool that lately did not join",
-    "today_instances": "Instances started today, in UTC",
+    "today_instances": "Instances that ran today, in UTC",
     "today_instance_hours": "Hours that instances have run today, in UTC",
     "today_cost": "What they cost today, in the currency of price_per_hour",
     "snapshot_timestamp_seconds": "When the newest snapshot was made",
@@ -132,7 +132,7 @@ class CommandError(Exception):
 
 def run(argv: Sequence[str], data: str, timeout: float) -> None:
     """A user's command, with all that it starts ended when its time is over. However much it says, only its last words are kept."""
-    name = os.path.basename(argv[0])
+    name, text = os.path.basename(argv[0]), data.encode(errors="replace")
     try:
         process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, bufsize=0, start_new_session=True)
     except OSError as error:
@@ -143,7 +143,7 @@ def run(argv: Sequence[str], data: str, timeout: float) -> None:
         # A command need not read: one that takes nothing in does not hold us up.
         os.set_blocking(process.stdin.fileno(), False)
         with suppress(OSError):
-            process.stdin.write(data.encode())
+            process.stdin.write(text)
         with suppress(OSError):
             process.stdin.close()
         said = _last_words(process, timeout)

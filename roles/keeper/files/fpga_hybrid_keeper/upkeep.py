@@ -12,6 +12,7 @@ import os
 import threading
 import traceback
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from functools import partial
@@ -145,7 +146,9 @@ class Upkeep:
         self._files = Files(own.kubernetes, own.kubelet)
         self._told = Told(os.path.join(settings.state, "told.json"))
         self._told.load()
-        self._newest: Kept | None = self.snapshots.newest(now)
+        self._newest: Kept | None = None
+        with suppress(OSError):  # then one is made, which says what is wrong with the folder
+            self._newest = self.snapshots.newest(now)
         self.renewal = Chore("renewal of the VPN's revocation list", log)
         self.inspection = Chore("look at the VPN's certificates", log)
         self.reading = Chore("look at the control plane's certificates", log)
@@ -243,7 +246,10 @@ class Upkeep:
             chore.do(action, now)
 
     def _renew(self) -> str:
-        return "; ".join(self._authority.renew())
+        changes = self._authority.renew()
+        if changes:
+            self.inspection.renew()  # its date is another one now
+        return "; ".join(changes)
 
     def _inspect(self) -> None:
         answer = self._authority.overview()

@@ -177,10 +177,10 @@ LIST = {
 
 def test_what_the_authority_has_is_known_but_not_what_is_revoked():
     found = {one.name: one for one in of_authority(LIST)}
-    assert set(found) == {"vpn/ca", "vpn/server", "vpn/worker1", "vpn/i-0123456789abcdef0"}
-    assert found["vpn/worker1"].ends == END.timestamp()
-    assert "site.yml" in found["vpn/worker1"].remedy
-    assert "End that instance" in found["vpn/i-0123456789abcdef0"].remedy
+    assert set(found) == {"vpn/ca", "vpn/server", "vpn/clients/worker1", "vpn/clients/i-0123456789abcdef0"}
+    assert found["vpn/clients/worker1"].ends == END.timestamp()
+    assert "site.yml" in found["vpn/clients/worker1"].remedy
+    assert "End that instance" in found["vpn/clients/i-0123456789abcdef0"].remedy
     assert revocation_list(LIST).ends == seconds("2027-05-01T00:00:00Z") == 1809129600
 
 
