@@ -235,10 +235,9 @@ class Watch:
             arguments = {"InstanceId": instance.id, "ShouldDecrementDesiredCapacity": True}
             answer = self._aws(instance).call("autoscaling", "TerminateInstanceInAutoScalingGroup", arguments, attempts=1)
         except AwsError as error:
-            if state == "interrupted":
-                self._repeat("end", f"AWS does not end this instance before its time: {error}. Its group may put another in its place")
-                return orphan.FIRST_PAUSE
             found = orphan.refusal(error, self._attempts)
+            if state == "interrupted":
+                found = orphan.Refusal(f"{error}. EC2 ends it all the same, and its group may start another in its place.", found.pause)
             if self._said.get("end") != found.sentence:
                 self._said["end"] = found.sentence
                 self._tell(state, f"This instance could not end itself: {found.sentence}")

@@ -21,6 +21,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from typing import Any, Union
 
+from ansible_collections.fpga.hybrid.plugins.module_utils._keeper_status import plain, stamp
 from fpga_hybrid_keeper.plan import (
     ENROLLED,
     GONE,
@@ -46,8 +47,8 @@ from fpga_hybrid_keeper.plan import (
 
 FAILED_JOINS, INSTANCES, HOURS, HAND = "failed_joins", "instances", "instance_hours", "hand"
 
-#: States of a failure parameter. Only the first is a failed join: the others are an end that somebody else has brought.
-FAILED, INTERRUPTED, ORPHANED = "failed", "interrupted", "orphaned"
+#: State of a failure parameter that tells of a failed join. Any other is of an end that somebody else has brought.
+FAILED = "failed"
 #: Kinds of bootstrap's failures that are none of a join: it goes on at the next start, or another one is at work.
 UNFINISHED = ("interrupted", "busy")
 #: What bootstrap says when the node is there and does not get ready.
@@ -77,10 +78,10 @@ def read_evidence(text: str) -> Evidence:
         document = json.loads(text)
         failure = document.get("failure") or {}
         state, status = str(document.get("state") or FAILED), failure.get("status")
-        kind, sentence = (" ".join(str(failure.get(key) or "").split())[:length] for key, length in (("kind", 40), ("sentence", 600)))
-    except (ValueError, AttributeError):
+        kind, sentence = (plain(failure.get(key) or "")[:length] for key, length in (("kind", 40), ("sentence", 600)))
+    except (ValueError, AttributeError, RecursionError):
         return Evidence(FAILED, "unknown", None, "its failure parameter cannot be read")
-    return Evidence(state[:40], kind or "unknown", status if isinstance(status, int) else None, sentence or "it gave no reason")
+    return Evidence(plain(state)[:40], kind or "unknown", status if isinstance(status, int) else None, sentence or "it gave no reason")
 
 
 Step = Union[Suspend, Resume, Keep, End]
@@ -174,7 +175,7 @@ class _Planner:
             return None
         if told is not None and (told.kind == NOT_READY or told.state != FAILED):
             return FailedJoin(entry.pool, known.at if known else self.now, told.state, told.kind, told.status, told.sentence)
-        if known is not None and known.kind in (NOT_READY, INCOMPLETE):
+        if known is not None and (known.state != FAILED or known.kind in (NOT_READY, INCOMPLETE)):
             return known
         if not self._has_ended(name, entry):
             return None
@@ -187,7 +188,8 @@ class _Planner:
         return self.nodes is not None and (entry.phase == LAPSED or entry.absent > 1 or (instance is not None and instance.state not in LIVE))
 
     def _counted(self, group: Group) -> dict[str, FailedJoin]:
-        since = max(self.now - self.rules.window, self.record.resumed.get(group.name, 0.0))
+        # A resumption from the future, before the clock was set back, is not a pardon for all that comes.
+        since = max(self.now - self.rules.window, min(self.now, self.record.resumed.get(group.name, 0.0)))
         return {name: one for name, one in self.record.failed.items() if one.pool == group.pool and one.state == FAILED and one.at > since}
 
     def _on_their_way(self, group: Group) -> set[str]:
@@ -261,7 +263,8 @@ class _Planner:
         """Another reason than the one on record, which may have passed meanwhile."""
         if (wanted.kind, wanted.firm) != (brake.kind, brake.firm):
             return self._set(group, replace(wanted, set_at=brake.set_at))
-        return self._set(group, replace(brake, lifting=False)) if brake.lifting else brake
+        current = replace(brake, why=wanted.why, lifting=False)
+        return brake if current == brake else self._set(group, current)
 
     def _set(self, group: Group, brake: Brake | None) -> Brake | None:
         others = {name: one for name, one in self.record.brakes.items() if name != group.name}
@@ -414,7 +417,8 @@ def report(groups: Mapping[str, Group], record: Record, prices: Mapping[str, flo
             "hours": round(sum(day.hours.values()), 2),
             "cost": round(sum(one or 0.0 for one in cost), 2) if None not in cost else None,
         },
-        "warnings": [f"Pool {pool} is paused: {one['paused']['why']}" for pool, one in pools.items() if one["paused"]],
+        # As many instances as were declared are no reason to warn anybody.
+        "warnings": [f"Pool {pool} is paused: {one['paused']['why']}" for pool, one in pools.items() if one["paused"] and one["paused"]["kind"] != INSTANCES],
     }
 
 
@@ -431,7 +435,3 @@ def _pool(group: Group, record: Record, price: float | None, masked: Callable[[s
         ],
         "kept": [{"instance": name, "until": stamp(one.until)} for name, one in record.kept.items() if one.pool == group.pool],
     }
-
-
-def stamp(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")

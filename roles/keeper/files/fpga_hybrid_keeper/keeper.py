@@ -21,6 +21,7 @@ from types import FrameType
 from typing import Any
 
 from ansible_collections.fpga.hybrid.plugins.module_utils import _files
+from ansible_collections.fpga.hybrid.plugins.module_utils._keeper_status import stamp
 from ansible_collections.fpga.hybrid.plugins.module_utils._kubeadm import KubeadmError, ca_cert_hashes
 from fpga_hybrid.aws import AwsError
 from fpga_hybrid.bundle import BundleError, JoinBundle, encode, encode_refusal
@@ -336,7 +337,7 @@ class Keeper:
             self.edges.kubernetes.delete_node(action.node)
 
     def _keep(self, action: Keep) -> None:
-        self.edges.aws.keep(action.instance, action.kept.group, brakes.stamp(action.kept.until))
+        self.edges.aws.keep(action.instance, action.kept.group, stamp(action.kept.until))
         self._revoke(action.instance)
         self.edges.aws.delete(action.instance)
         self.edges.kubernetes.forget_token(action.instance)
@@ -360,7 +361,7 @@ class Keeper:
         instances = {
             name: {
                 **{key: value for key, value in vars(entry).items() if key in ("phase", "pool", "vpn_address", "reason", "complete") and value != ""},
-                "since": brakes.stamp(entry.since),
+                "since": stamp(entry.since),
                 **({"note": self.notes[name]} if self.notes.get(name) else {}),
             }
             for name, entry in self.record.entries.items()
@@ -383,7 +384,7 @@ class Keeper:
         status = self.status()
         text = json.dumps(status, sort_keys=True)
         if text != self._status or is_due(self._written, now, STATUS_AGE):
-            _files.write(self.status_path, _files.File(json.dumps({**status, "looked": brakes.stamp(now)}, indent=1) + "\n", 0o644))
+            _files.write(self.status_path, _files.File(json.dumps({**status, "looked": stamp(now)}, indent=1) + "\n", 0o644))
             self._status, self._written = text, now
 
     # --- again and again ----------------------------------------------------------------------------------------------------------------
@@ -450,7 +451,7 @@ def _details(action: Action, address: str) -> str:
     if isinstance(action, Refuse):
         return f": {action.reason}"
     if isinstance(action, Keep):
-        return f": until {brakes.stamp(action.kept.until)}, out of group {action.kept.group}, its certificate revoked"
+        return f": until {stamp(action.kept.until)}, out of group {action.kept.group}, its certificate revoked"
     if isinstance(action, Reap):
         parts = [*(["certificate"] if action.certificate else []), *(["Node object"] if action.node else []), *(["join bundle"] if action.secret else [])]
         return f": {', '.join(parts) or 'nothing was left'}"

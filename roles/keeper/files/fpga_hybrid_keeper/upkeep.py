@@ -14,11 +14,11 @@ import traceback
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
 from functools import partial
 from typing import Any, Protocol
 
 from ansible_collections.fpga.hybrid.plugins.module_utils import _files
+from ansible_collections.fpga.hybrid.plugins.module_utils._keeper_status import stamp
 from fpga_hybrid.kube import KubeError
 from fpga_hybrid.run import Log
 from fpga_hybrid_keeper import told
@@ -173,13 +173,13 @@ class Upkeep:
         ends = min(self._expiries, key=lambda one: one.ends, default=None)
         return {
             "snapshot": {
-                "last": _moment(newest.moment) if newest else None,
+                "last": stamp(newest.moment) if newest else None,
                 "path": str(newest.path) if newest else "",
                 "trouble": self.snapshot.trouble or self.carrying.trouble,
             },
-            "revocation_list": {"next_update": _moment(crl.ends) if crl else None, "trouble": self.renewal.trouble},
+            "revocation_list": {"next_update": stamp(crl.ends) if crl else None, "trouble": self.renewal.trouble},
             "certificates": {
-                "first_end": _moment(ends.ends) if ends else None,
+                "first_end": stamp(ends.ends) if ends else None,
                 "what": ends.what if ends else "",
                 "trouble": " ".join(filter(None, (self.reading.trouble, self.inspection.trouble))),
             },
@@ -294,7 +294,3 @@ class Upkeep:
             text = told.metrics(status, ends, now)
             self.writing.do(lambda: _files.write(self._own.metrics_file, _files.File(text, 0o644)), now)
             self._metrics = (now, lasting)
-
-
-def _moment(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -519,7 +519,7 @@ def test_while_the_api_server_does_not_say_what_runs_here_an_interrupted_instanc
 
 @pytest.mark.parametrize(
     ("answer", "words"),
-    [(DENIED, "playbook iam.yml writes it"), (MIN_SIZE, "lower min_size (pools.yml), and it ends itself"), (THROTTLED, "Rate exceeded")],
+    [(DENIED, "AccessDenied"), (MIN_SIZE, "violate group's min size"), (THROTTLED, "Rate exceeded")],
     ids=["denied", "min size", "throttled"],
 )
 def test_an_interrupted_instance_that_aws_does_not_end_says_so_once_and_asks_again_after_pauses(node, answer, words):
