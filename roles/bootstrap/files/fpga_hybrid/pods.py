@@ -74,5 +74,10 @@ def of_the_host(pods: Iterable[Object]) -> set[str]:
 
 
 def is_over(pod: Object) -> bool:
-    """Its work has ended, or it has been told to go."""
-    return (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed") or bool((pod.get("metadata") or {}).get("deletionTimestamp"))
+    """Its work has ended."""
+    return (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed")
+
+
+def is_leaving(pod: Object) -> bool:
+    """It has been told to go, and has its grace period for that: it may be saving its work."""
+    return bool((pod.get("metadata") or {}).get("deletionTimestamp"))

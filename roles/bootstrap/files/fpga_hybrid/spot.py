@@ -61,10 +61,10 @@ class Interruption:
     def __init__(self, notice: Notice, node: str, end: float, say: Callable[[str], None]) -> None:
         """end: when it goes, by the monotonic clock."""
         self.notice, self._node, self._end, self._say = notice, node, end, say
-        self._cordoned = False
+        self._cordoned = self._is_late = False
         self._evicted: set[str] = set()
         self._last_words: dict[str, str] = {}
-        #: Nothing more is done. is_clear: the last look found no pod here that is not the host's own.
+        #: Its end has come. is_clear: the last look found no pod here that is not the host's own, not even one on its way out.
         self.is_done = False
         self.is_clear = False
 
@@ -76,24 +76,28 @@ class Interruption:
                 api.merge_patch(f"/api/v1/nodes/{self._node}", {"spec": {"unschedulable": True}})
                 self._cordoned = True
                 self._say(f"cordoned Node {self._node}")
-            waiting = [pod for pod in api.pods_of(self._node) if not pods.belongs_to_the_host(pod) and not pods.is_over(pod)]
-            self.is_clear = not waiting
+            here = [pod for pod in api.pods_of(self._node) if not pods.belongs_to_the_host(pod) and not pods.is_over(pod)]
+            self.is_clear = not here
+            waiting = [pod for pod in here if not pods.is_leaving(pod)]
         except KubeError as error:
             self._repeat("the API server", str(error))
             waiting = []
-        left = [pod for pod in waiting if not self._evict(api, pod, self._end - now)]
-        if self._end - now <= TOO_LATE:
-            self.is_done = True
-            for pod in left:
-                self._say(f"left {_name(pod)} where it is: {self._last_words.get(_name(pod), 'there is no time to evict it')}")
+        left = self._end - now
+        if left > TOO_LATE:
+            for pod in waiting:
+                self._evict(api, pod, left)
+        elif not self._is_late:
+            # From now on it is only seen whether those that were told go in time.
+            self._is_late = True
+            for pod in waiting:
+                if _uid(pod) not in self._evicted:
+                    self._say(f"left {_name(pod)} where it is: {self._last_words.get(_name(pod), 'there is no time to evict it')}")
+        self.is_done = left <= 0
 
-    def _evict(self, api: Api, pod: Mapping[str, Any], left: float) -> bool:
-        """Whether nothing is left to do about it."""
-        name, uid = _name(pod), str(pod["metadata"].get("uid") or "")
+    def _evict(self, api: Api, pod: Mapping[str, Any], left: float) -> None:
+        name, uid = _name(pod), _uid(pod)
         if uid in self._evicted:
-            return True
-        if left <= TOO_LATE:
-            return False
+            return
         own = (pod.get("spec") or {}).get("terminationGracePeriodSeconds")
         # A pod that takes longer would be ended by the power: so it is told, and in time.
         grace = int(left - TOO_LATE / 2)
@@ -103,10 +107,9 @@ class Interruption:
             pass
         except KubeError as error:
             self._repeat(name, str(error))
-            return False
+            return
         self._evicted.add(uid)
         self._say(f"evicted {name}")
-        return True
 
     def _repeat(self, name: str, words: str) -> None:
         """Says it when it is new."""
@@ -117,3 +120,7 @@ class Interruption:
 
 def _name(pod: Mapping[str, Any]) -> str:
     return f"pod {pod['metadata']['namespace']}/{pod['metadata']['name']}"
+
+
+def _uid(pod: Mapping[str, Any]) -> str:
+    return str(pod["metadata"].get("uid") or "")

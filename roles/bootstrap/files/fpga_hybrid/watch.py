@@ -136,7 +136,7 @@ class Watch:
         """Its group would replace what EC2 takes, beside the instance that the autoscaler starts for the evicted pods: so an empty one goes by itself."""
         now = self._monotonic()
         if now >= self._next_end:
-            self._next_end = now + self._ask_for_the_end("interrupted")
+            self._next_end = now + self._ask_for_the_end("interrupted", longest=orphan.FIRST_PAUSE)
 
     # --- the API server -------------------------------------------------------------------------------------------------------------------
 
@@ -224,8 +224,8 @@ class Watch:
         self._next_end = now + self._ask_for_the_end("orphaned") * random.uniform(0.8, 1.2)  # noqa: S311 - a site that went dark has several instances
         self._save()
 
-    def _ask_for_the_end(self, state: str) -> float:
-        """Seconds until it is worth asking again. state: of the report where AWS will not."""
+    def _ask_for_the_end(self, state: str, longest: float = orphan.RARE_PAUSE) -> float:
+        """Seconds until it is worth asking again. state: of the report where AWS will not, after which it is asked again within the longest pause."""
         instance = self._instance()
         if instance is None:
             return orphan.FIRST_PAUSE
@@ -238,7 +238,7 @@ class Watch:
             if self._said.get("end") != found.sentence:
                 self._said["end"] = found.sentence
                 self._tell(state, f"This instance could not end itself: {found.sentence}")
-            return found.pause
+            return min(found.pause, longest)
         activity = answer.get("Activity")
         self._repeat("end", f"AWS ends this instance: {(activity.get('Description') if isinstance(activity, dict) else '') or 'no more was said'}")
         return orphan.RARE_PAUSE

@@ -189,4 +189,6 @@ def test_what_belongs_to_the_host_is_a_daemonsets_or_a_static_pod():
 def test_a_pod_whose_work_has_ended_is_over(phase, over):
     pod = pod_object("job", "n", JOB, phase=phase)
     assert pods.is_over(pod) is over
-    assert pods.is_over({**pod, "metadata": {**pod["metadata"], "deletionTimestamp": "2026-11-26T10:00:00Z"}})
+    assert not pods.is_leaving(pod)
+    leaving = {**pod, "metadata": {**pod["metadata"], "deletionTimestamp": "2026-11-26T10:00:00Z"}}
+    assert (pods.is_leaving(leaving), pods.is_over(leaving)) == (True, over)

@@ -446,6 +446,119 @@ def test_a_notice_that_cannot_be_read_is_one_all_the_same(node):
     assert evicted(node) == ["job"]
 
 
+def interrupted(life: Life, action: str = "terminate") -> None:
+    """It has had its notice, and one look since; its job has been told to go and has not gone yet."""
+    life.world.api.pods = [pod_object("job", INSTANCE, JOB), pod_object("proxy", INSTANCE, SET, owner="DaemonSet")]
+    life.passes(20)
+    notice(life, action=action)
+    life.passes(5)
+
+
+def empties(life: Life) -> None:
+    """What is left are the host's own."""
+    life.world.api.pods = [pod for pod in life.world.api.pods if pod["metadata"]["name"] == "proxy"]
+
+
+def test_an_interrupted_instance_makes_its_group_smaller_once_all_its_pods_have_gone_and_not_before(node):
+    interrupted(node)
+    assert evicted(node) == ["job"]
+    node.passes(60)
+    assert node.ends() == [], "an evicted pod is still saving its work"
+    empties(node)
+    node.passes(5)
+    (request,) = node.ends()
+    fields = dict(part.split("=") for part in request["body"].split("&"))
+    assert (fields["InstanceId"], fields["ShouldDecrementDesiredCapacity"]) == (INSTANCE, "true")
+    assert f"AWS ends this instance: Terminating EC2 instance: {INSTANCE}" in node.said()
+    node.passes(60)
+    assert len(node.ends()) == 1
+    assert node.report()["state"] == "interrupted"
+
+
+def test_an_interrupted_instance_without_a_job_goes_at_once(node):
+    node.passes(20)
+    notice(node)
+    node.passes(5)
+    assert len(node.ends()) == 1
+    assert node.world.api.nodes[INSTANCE]["spec"]["unschedulable"] is True, "first, so that nothing comes"
+
+
+def test_pods_that_need_almost_all_of_the_two_minutes_are_waited_for_too(node):
+    interrupted(node)
+    node.passes(95)
+    assert node.ends() == []
+    empties(node)
+    node.passes(10)
+    assert len(node.ends()) == 1
+
+
+@pytest.mark.parametrize("action", ["stop", "hibernate"])
+def test_what_ec2_only_stops_is_not_ended(node, action):
+    interrupted(node, action)
+    assert evicted(node) == ["job"]
+    empties(node)
+    node.passes(200)
+    assert node.ends() == []
+    assert node.report()["state"] == "interrupted"
+
+
+def test_while_a_budget_keeps_a_pod_its_instance_does_not_end_itself(node):
+    node.world.api.budgets = {"job"}
+    interrupted(node)
+    node.passes(200)
+    assert (evicted(node), node.ends()) == ([], [])
+
+
+def test_while_the_api_server_does_not_say_what_runs_here_an_interrupted_instance_does_not_end_itself(node):
+    node.passes(20)
+    node.world.api.fails = 0
+    notice(node)
+    node.passes(115)
+    assert node.ends() == []
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [(DENIED, "playbook iam.yml writes it"), (MIN_SIZE, "lower min_size (pools.yml), and it ends itself"), (THROTTLED, "Rate exceeded")],
+    ids=["denied", "min size", "throttled"],
+)
+def test_an_interrupted_instance_that_aws_does_not_end_says_so_once_and_asks_again_after_pauses(node, answer, words):
+    node.world.aws.forget()
+    node.world.aws.answer(*answer)
+    interrupted(node)
+    empties(node)
+    node.passes(5)
+    assert len(node.ends()) == 1
+    node.passes(25)
+    assert len(node.ends()) == 1, "not at each look"
+    node.passes(30)
+    assert len(node.ends()) in (2, 3)
+    report = node.report()
+    assert report["state"] == "interrupted"
+    assert report["sentence"].startswith("This instance could not end itself: ")
+    assert words in report["sentence"]
+    assert node.console().count(words) == 1
+    asked = len(node.ends())
+    node.world.aws.forget()
+    node.world.aws.answer(200, ENDED)
+    node.passes(35)
+    assert len(node.ends()) == asked + 1
+    assert "AWS ends this instance" in node.said()
+    assert node.report()["state"] == "interrupted"
+
+
+def test_an_interruption_is_over_when_its_end_has_come(node):
+    """EC2 may be late; then it is EC2's to say."""
+    node.world.aws.forget()
+    node.world.aws.answer(*DENIED)
+    interrupted(node)
+    empties(node)
+    node.passes(120)
+    asked = len(node.ends())
+    node.passes(600)
+    assert len(node.ends()) == asked
+
+
 def test_a_rebalance_recommendation_is_told_once_and_nothing_is_done(node):
     node.world.api.pods = [pod_object("job", INSTANCE, JOB)]
     node.step = 5.0
