@@ -5,7 +5,7 @@
 A brake is one thing only: process Launch of a pool's group is suspended. No instance is ended by it and no job is touched. Three things set one:
 
 - failed joins: `most` of a pool within `window` seconds. Only a person lifts it (pools.yml -e resume=<pool>). After a first failure, no more instances are
-  let in at a time than could fail without being too many: until they have joined, the pool waits, and goes on by itself.
+  let in at a time than could fail without being too many: until they have joined and are of use, the pool waits, and goes on by itself.
 - the ceiling on instances at the same time, and the one on instance-hours in a UTC day, over all pools of the cluster. These lift themselves.
 
 Auto Scaling holds on to the desired capacity while Launch is suspended. What the autoscaler has asked for then and did not get, it takes back after its
@@ -191,10 +191,11 @@ class _Planner:
         return {name: one for name, one in self.record.failed.items() if one.pool == group.pool and one.state == FAILED and one.at > since}
 
     def _on_their_way(self, group: Group) -> set[str]:
-        """Of which nobody knows yet whether they join."""
+        """Of which nobody knows yet whether they join, and are of use then."""
         entries = self.record.entries
         named = group.instances | {name for name, entry in self.record.live.items() if entry.pool == group.pool}
-        return {name for name in named if name not in self.record.failed and (name not in entries or entries[name].phase not in (JOINED, GONE))}
+        known = {*self.record.failed, *(name for name in named & set(entries) if entries[name].complete or not entries[name].is_live)}
+        return named - known
 
     # --- what runs ----------------------------------------------------------------------------------------------------------------------
 
@@ -230,8 +231,9 @@ class _Planner:
             if self.now - brake.set_at < self.rules.grace:
                 self._note(brake)
                 return
+            if not brake.lifting:  # else it was keeper's own, by a run that did not get to its end, and says nothing about failures
+                self.record = replace(self.record, resumed={**self.record.resumed, group.name: self.now})
             brake = self._set(group, None)
-            self.record = replace(self.record, resumed={**self.record.resumed, group.name: self.now})
         elif brake is not None and not brake.set_at and group.suspended:
             brake = self._set(group, replace(brake, set_at=self.now))  # by a run that did not get to its end
         wanted = self._wanted(group)
@@ -241,27 +243,25 @@ class _Planner:
                 f"To lift it: pools.yml -e resume={group.pool}"
             )
             return
-        if brake is not None and not (brake.firm and brake.set_at):
+        if brake is not None and wanted is not None and not (brake.firm and brake.set_at):
             brake = self._revised(group, brake, wanted)
         if brake is None:
             if wanted is not None:
                 self._note(wanted)
                 yield Suspend(group.name, wanted)
             return
-        if not brake.set_at:
-            yield Suspend(group.name, brake)
-        elif wanted is None and not brake.firm:
+        if wanted is None and not (brake.firm and brake.set_at):
             yield Resume(group.name, group.pool)
             return
+        if not brake.set_at:
+            yield Suspend(group.name, brake)
         self._note(brake)
 
-    def _revised(self, group: Group, brake: Brake, wanted: Brake | None) -> Brake | None:
+    def _revised(self, group: Group, brake: Brake, wanted: Brake) -> Brake | None:
         """Another reason than the one on record, which may have passed meanwhile."""
-        if wanted is None:
-            return brake if brake.set_at else self._set(group, None)  # what was begun only is not needed any more
         if (wanted.kind, wanted.firm) != (brake.kind, brake.firm):
             return self._set(group, replace(wanted, set_at=brake.set_at))
-        return brake
+        return self._set(group, replace(brake, lifting=False)) if brake.lifting else brake
 
     def _set(self, group: Group, brake: Brake | None) -> Brake | None:
         others = {name: one for name, one in self.record.brakes.items() if name != group.name}
@@ -319,9 +319,11 @@ class _Planner:
         return entry is not None and entry.phase in (ENROLLED, LAPSED, REFUSED) and instance is not None and instance.state in LIVE
 
     def _end(self) -> Iterator[Step]:
+        members = {name for group in self.cloud.groups.values() for name in group.instances}
         for name, one in self.record.kept.items():
             self.notes[name] = f"{self.notes.get(name, 'did not join')} It is kept for a look until {stamp(one.until)}, then it is ended."
-            if one.settled and self.now >= one.until and self._may_be_kept(name):
+            # One that its group still has is not ended by keeper: the group would start another one.
+            if self.now >= one.until and name not in members and self._may_be_kept(name):
                 yield End(name)
 
 
@@ -356,11 +358,13 @@ def paused(group: Group, record: Record) -> Brake | None:
 
 
 def begun(record: Record, step: Step) -> Record:
-    """Before it: a suspension that is not on record would be somebody else's, and never be lifted."""
+    """Before it: a suspension that is not on record would be somebody else's, and never be lifted; a resumption would be a person's, and forgive failures."""
     if isinstance(step, Suspend):
         return replace(record, brakes={**record.brakes, step.group: step.brake})
     if isinstance(step, Keep):
         return replace(record, kept={**record.kept, step.instance: step.kept})
+    if isinstance(step, Resume):
+        return replace(record, brakes={**record.brakes, step.group: replace(record.brakes[step.group], lifting=True)})
     return record
 
 

@@ -163,7 +163,7 @@ class Life:
 class Brake:
     """Of a group: why its process Launch is suspended (brakes.py). firm: only a person lifts it.
 
-    set_at: when it was suspended, 0 while that has only begun. lifted_at: when keeper has resumed it, 0 before.
+    set_at: when it was suspended, 0 while that has only begun. lifting: keeper's own resumption has begun. lifted_at: when keeper has resumed it, 0 before.
     """
 
     pool: str
@@ -172,6 +172,7 @@ class Brake:
     since: float
     firm: bool = True
     set_at: float = 0.0
+    lifting: bool = False
     lifted_at: float = 0.0
 
 

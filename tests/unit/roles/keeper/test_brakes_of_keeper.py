@@ -4,12 +4,20 @@
 
 from __future__ import annotations
 
+import re
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from fpga_hybrid.aws import DeniedError
-from fpga_hybrid_keeper.keeper import LONGEST_PAUSE
+from fpga_hybrid_keeper import record as records
+from fpga_hybrid_keeper.brakes import stamp
+from fpga_hybrid_keeper.keeper import LONGEST_PAUSE, Keeper
+from fpga_hybrid_keeper.plan import Cloud
 from tests.unit.roles.keeper.site import BOARD, ID, Site
 
 
@@ -138,6 +146,64 @@ def test_a_spot_notice_and_an_orphans_end_are_no_failed_joins(site, state):
     assert site.failures() == set()
 
 
+def comes_without_boards(site: Site, keeper) -> str:
+    """As from an image without the device plugin: it joins, the job does not fit, and the autoscaler ends it as idle."""
+    (name,) = site.scale(1)
+    site.after(keeper)
+    site.joins(name)
+    goes_on(site, keeper, 3)
+    site.scale(0)
+    site.joins(name, ready=False)
+    goes_on(site, keeper)
+    assert name not in site.api.nodes
+    return name
+
+
+def test_three_nodes_that_came_without_their_boards_and_were_ended_pause_their_pool(site):
+    keeper = site.keeper()
+    names = []
+    for _turn in range(3):
+        assert not site.suspended()
+        names.append(comes_without_boards(site, keeper))
+    assert site.suspended()
+    assert site.scale(1) == []
+    pool = site.status()["pools"]["f2"]
+    assert (pool["paused"]["kind"], pool["paused"]["firm"]) == ("failed_joins", True)
+    assert [(one["instance"], one["kind"], one["status"]) for one in pool["failed_joins"]] == [(name, "incomplete", None) for name in names]
+    assert "Does its image have the device plugin?" in pool["paused"]["why"]
+    assert all(site.record()[name]["phase"] == "gone" for name in names), "and nothing is left of them"
+
+
+def test_nodes_that_gave_their_boards_once_and_were_ended_are_no_failed_joins(site):
+    keeper = site.keeper()
+    for _turn in range(3):
+        (name,) = site.scale(1)
+        site.after(keeper)
+        site.joins(name, given={BOARD: "1"})
+        site.after(keeper)
+        site.joins(name, given={BOARD: "0"})
+        site.after(keeper)
+        site.scale(0)
+        site.joins(name, ready=False)
+        goes_on(site, keeper)
+    assert not site.suspended()
+    assert site.status()["pools"]["f2"]["failed_joins"] == []
+
+
+def test_after_two_failures_a_node_that_has_not_given_its_boards_yet_keeps_a_fourth_from_starting(site):
+    keeper = site.keeper()
+    loses(site, keeper, told=True)
+    loses(site, keeper, told=True)
+    (name,) = site.scale(1)
+    site.after(keeper)
+    site.joins(name)
+    goes_on(site, keeper, 3)
+    assert site.scale(2) == [name]
+    site.joins(name, given={BOARD: "1"})
+    site.after(keeper)
+    assert len(site.scale(2)) == 2
+
+
 # --- ceilings ---------------------------------------------------------------------------------------------------------------------------
 
 
@@ -203,44 +269,267 @@ def test_at_the_ceiling_on_hours_nothing_starts_before_the_next_day_and_a_restar
 # --- mishaps of keeper itself -----------------------------------------------------------------------------------------------------------
 
 
-def test_a_denied_suspension_is_told_and_tried_again_until_it_is_done(site, capsys):
-    keeper = site.keeper()
-    site.cloud.fault("deny", action="SuspendProcesses")
-    for _turn in range(3):
-        loses(site, keeper, told=True)
-    capsys.readouterr()
-    for _pass in range(4):
-        assert not site.after(keeper, LONGEST_PAUSE)
-    assert capsys.readouterr().err.count("SuspendProcesses") <= 1
-    assert "SuspendProcesses" in site.status()["troubles"]["pool f2: suspension of its launches"]
-    site.cloud.lift()
-    site.after(keeper, LONGEST_PAUSE)
-    assert site.suspended()
+class Killed(BaseException):
+    """No handler of the program's has a chance."""
 
 
-@pytest.mark.parametrize("after", [False, True], ids=["before the call", "after the call"])
-def test_killed_between_record_and_suspension_the_next_keeper_ends_what_was_begun(site, monkeypatch, after):
+@contextmanager
+def killed(monkeypatch: pytest.MonkeyPatch, keeper: Keeper, at: str) -> Iterator[None]:
+    """What is done meanwhile ends at a step: before or after an action of AWS' API, or before another part of keeper's is asked."""
+    when, _space, what = at.partition(" ")
+    aws, authority, kubernetes = keeper.edges.aws._aws, keeper.edges.authority, keeper.edges.kubernetes
+    subject, method = {"revocation": (authority, "revoke"), "token": (kubernetes, "forget_token"), "record": (records, "save")}.get(what, (aws, "call"))
+    act = getattr(subject, method)
+
+    def acts(*arguments: Any, **options: Any) -> Any:
+        concerns = subject is not aws or arguments[1] == what
+        if subject is records:  # the one that follows upon the action, not the one before it
+            concerns = any(one.settled for one in arguments[1].kept.values())
+        if concerns and when == "before":
+            raise Killed
+        answer = act(*arguments, **options)
+        if concerns:
+            raise Killed
+        return answer
+
+    with monkeypatch.context() as patch:
+        patch.setattr(subject, method, acts)
+        with pytest.raises(Killed):
+            yield
+
+
+@pytest.mark.parametrize("at", ["before SuspendProcesses", "after SuspendProcesses"])
+def test_killed_between_record_and_suspension_the_next_keeper_ends_what_was_begun(site, monkeypatch, at):
     keeper = site.keeper()
     loses(site, keeper, told=True)
     loses(site, keeper, told=True)
-    act = keeper.edges.aws.suspend
-
-    class Killed(BaseException):
-        pass
-
-    def killed(group: str) -> None:
-        if after:
-            act(group)
-        raise Killed
-
-    monkeypatch.setattr(keeper.edges.aws, "suspend", killed)
-    with pytest.raises(Killed):
+    with killed(monkeypatch, keeper, at):
         loses(site, keeper, told=True)
+    assert set(site.keeper().record.brakes) == {"lab-f2"}, "on record before it is done"
     site.scale(0)
     keeper = site.keeper()
     goes_on(site, keeper, 3)
     assert site.suspended()
     assert site.status()["pools"]["f2"]["paused"]["kind"] == "failed_joins"
+
+
+@pytest.mark.parametrize("stale", [False, True], ids=["AWS says so", "AWS does not say so yet"])
+@pytest.mark.parametrize("at", ["before SuspendProcesses", "after SuspendProcesses"])
+def test_a_suspension_that_was_begun_and_is_not_needed_any_more_is_taken_back(site, monkeypatch, at, stale):
+    site.write_config(limits={"instances": 1, "instance_hours_per_day": None})
+    site.now = launched(site)
+    keeper = site.keeper()
+    site.scale(1)
+    with killed(monkeypatch, keeper, at):
+        site.after(keeper)
+    site.scale(0)
+    keeper = site.keeper()
+    look = keeper.edges.aws.look
+    if stale:
+        with monkeypatch.context() as patch:
+            patch.setattr(keeper.edges.aws, "look", lambda *arguments: as_before(look(*arguments)))
+            site.after(keeper)
+    goes_on(site, keeper)
+    assert not site.suspended()
+    assert site.status()["pools"]["f2"]["paused"] is None
+    assert keeper.record.brakes == {}
+
+
+def as_before(cloud: Cloud) -> Cloud:
+    """What AWS says shortly after a suspension may be what was before it."""
+    return replace(cloud, groups={name: replace(group, suspended=False) for name, group in cloud.groups.items()})
+
+
+@pytest.mark.parametrize("at", ["before ResumeProcesses", "after ResumeProcesses"])
+def test_killed_between_record_and_resumption_launches_go_on_and_no_failure_is_forgiven(site, monkeypatch, at):
+    """A resumption that keeper did not remember would be taken for a person's, after which counting begins anew."""
+    keeper = site.keeper()
+    loses(site, keeper, told=True)
+    loses(site, keeper, told=True)
+    (name,) = site.scale(1)
+    goes_on(site, keeper, 4)
+    assert site.suspended(), "no fourth one while the third is on its way"
+    site.joins(name, given={BOARD: "1"})
+    with killed(monkeypatch, keeper, at):
+        site.after(keeper)
+    keeper = site.keeper()
+    goes_on(site, keeper)
+    assert not site.suspended()
+    assert (keeper.record.brakes, keeper.record.resumed) == ({}, {})
+    site.scale(2)
+    site.after(keeper)
+    (second,) = set(site.parameters())
+    site.fails(second)
+    site.after(keeper)
+    assert site.suspended(), "the third failure"
+
+
+@pytest.mark.parametrize(
+    "at",
+    [
+        "before CreateTags",
+        "before DetachInstances",
+        "after DetachInstances",
+        "before revocation",
+        "before DeleteParameter",
+        "before token",
+        "before record",
+        "after record",
+    ],
+)
+def test_killed_between_two_steps_of_keeping_one_for_a_look_the_next_keeper_ends_it_the_same_way_and_keeps_no_other(site, monkeypatch, at):
+    site.write_config(keep_failed={"f2": 1})
+    keeper = site.keeper()
+    (name,) = site.scale(1)
+    site.after(keeper)
+    site.fails(name)
+    with killed(monkeypatch, keeper, at):
+        site.after(keeper)
+    until = stamp(site.keeper().record.kept[name].until)
+    keeper = site.keeper()
+    goes_on(site, keeper, 3)
+    assert (group_of(site)["DesiredCapacity"], group_of(site)["Instances"]) == (0, [])
+    assert kept_until(site, name) == until
+    assert site.status()["pools"]["f2"]["kept"] == [{"instance": name, "until": until}]
+    assert site.clients()[name]["revoked"]
+    assert (site.parameters(), site.api.secrets, site.failures()) == ({}, {}, {name})
+    assert site.status()["healthy"]
+    (second,) = site.scale(1)
+    site.after(keeper)
+    site.fails(second)
+    goes_on(site, keeper, 2)
+    assert kept_until(site, second) is None
+    site.scale(0)
+    site.now += 7200
+    goes_on(site, site.keeper())
+    assert site.instance(name)["State"]["Name"] == "terminated"
+    assert (site.failures(), site.record()[name]["phase"], site.status()["pools"]["f2"]["kept"]) == (set(), "gone", [])
+
+
+@pytest.mark.parametrize("at", ["before TerminateInstances", "after TerminateInstances"])
+def test_killed_at_the_end_of_one_that_was_kept_the_next_keeper_ends_it(site, monkeypatch, at):
+    keeper, name = keeps_one(site)
+    site.now += 7200
+    with killed(monkeypatch, keeper, at):
+        site.after(keeper)
+    goes_on(site, site.keeper())
+    assert site.instance(name)["State"]["Name"] == "terminated"
+    assert site.record()[name]["phase"] == "gone"
+
+
+def test_one_that_is_out_of_its_group_is_ended_at_its_time_also_if_not_all_was_done_that_belongs_to_it(site, monkeypatch):
+    """Nobody else would end it."""
+    site.write_config(keep_failed={"f2": 1})
+    keeper = site.keeper()
+    (name,) = site.scale(1)
+    site.after(keeper)
+    site.fails(name)
+    site.cloud.fault("deny", action="DeleteParameter")
+    goes_on(site, keeper, 2)
+    assert not keeper.record.kept[name].settled
+    site.now += 7200
+    site.after(keeper)
+    assert site.instance(name)["State"]["Name"] in ("shutting-down", "terminated")
+
+
+def test_one_that_could_not_leave_its_group_is_not_ended_because_the_group_would_start_another(site):
+    site.write_config(keep_failed={"f2": 1})
+    keeper = site.keeper()
+    (name,) = site.scale(1)
+    site.after(keeper)
+    site.fails(name)
+    site.cloud.fault("deny", action="DetachInstances")
+    goes_on(site, keeper, 2)
+    site.now += 7200
+    goes_on(site, keeper)
+    assert [one["InstanceId"] for one in group_of(site)["Instances"]] == [name]
+    assert site.instance(name)["State"]["Name"] == "running"
+
+
+def group_of(site: Site) -> dict[str, Any]:
+    return dict(site.cloud.client("autoscaling").describe_auto_scaling_groups(AutoScalingGroupNames=["lab-f2"])["AutoScalingGroups"][0])
+
+
+def kept_until(site: Site, name: str) -> str | None:
+    return next((tag["Value"] for tag in site.instance(name)["Tags"] if tag["Key"] == "fpga.hybrid/kept-until"), None)
+
+
+def keeps_one(site: Site) -> tuple[Keeper, str]:
+    site.write_config(keep_failed={"f2": 1})
+    keeper = site.keeper()
+    (name,) = site.scale(1)
+    site.after(keeper)
+    site.fails(name)
+    site.after(keeper)
+    assert keeper.record.kept[name].settled
+    return keeper, name
+
+
+def wants_suspension(site: Site) -> tuple[Keeper, str]:
+    keeper = site.keeper()
+    loses(site, keeper, told=True)
+    site.scale(2)
+    return keeper, "pool f2: suspension of its launches"
+
+
+def wants_resumption(site: Site) -> tuple[Keeper, str]:
+    keeper, _about = wants_suspension(site)
+    goes_on(site, keeper, 2)
+    assert site.suspended()
+    for name in site.parameters():
+        site.joins(name, given={BOARD: "1"})
+    return keeper, "pool f2: resumption of its launches"
+
+
+def wants_detachment(site: Site) -> tuple[Keeper, str]:
+    site.write_config(keep_failed={"f2": 1})
+    keeper = site.keeper()
+    (name,) = site.scale(1)
+    site.after(keeper)
+    site.fails(name)
+    return keeper, f"{name}: keeping it for a look"
+
+
+def wants_end(site: Site) -> tuple[Keeper, str]:
+    keeper, name = keeps_one(site)
+    site.now += 7200
+    return keeper, f"{name}: its end after it was kept for a look"
+
+
+OTHER = {"fpga.hybrid/cluster-id": ID, "fpga.hybrid/pool": "other", "k8s.io/cluster-autoscaler/lab": "owned"}
+
+
+@pytest.mark.parametrize(("kind", "said"), [("throttle", r"Rate exceeded|RequestLimitExceeded"), ("deny", "not authorized")], ids=["throttled", "denied"])
+@pytest.mark.parametrize(
+    ("action", "wants"),
+    [
+        ("SuspendProcesses", wants_suspension),
+        ("ResumeProcesses", wants_resumption),
+        ("DetachInstances", wants_detachment),
+        ("TerminateInstances", wants_end),
+    ],
+)
+def test_what_aws_does_not_do_is_told_once_and_tried_again_and_nothing_else_waits_for_it(site, capsys, monkeypatch, action, wants, kind, said):
+    site.make_group("lab-other", OTHER)
+    keeper, about = wants(site)
+    monkeypatch.setattr(keeper.edges.aws._aws, "_sleep", lambda seconds: None)
+    site.cloud.fault(kind, action=action)
+    capsys.readouterr()
+    assert not site.after(keeper)
+    assert re.search(said, site.status()["troubles"][about]), site.status()["troubles"]
+    (other,) = site.scale(1, "lab-other")
+    for _pass in range(4):
+        assert not site.after(keeper, LONGEST_PAUSE)
+    assert set(site.status()["troubles"]) == {about}
+    assert other in site.parameters(), "another pool's instance is enrolled meanwhile"
+    assert not site.suspended("lab-other")
+    log = capsys.readouterr().err
+    assert len([line for line in log.splitlines() if line.startswith(f"{about}: ") and "It is tried again" in line]) == 1, log
+    site.cloud.lift()
+    site.cloud.forget_calls()
+    assert site.after(keeper, LONGEST_PAUSE)
+    assert action in {call["action"] for call in site.cloud.calls(writes=True) if call["status"] == 200}
+    assert f"{about}, done" in capsys.readouterr().err
 
 
 def test_failure_parameters_that_cannot_be_read_stop_nothing_else(site):
