@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -147,6 +148,14 @@ class Hands:
         found = self._site.cloud.client("ec2").describe_security_groups(Filters=[{"Name": "group-name", "Values": [name]}])
         return str(found["SecurityGroups"][0]["GroupId"])
 
+    def instance(self, name: str, *, kept: bool = False) -> str:
+        """Of the group called so; kept: with the tag that says so, whoever has given it."""
+        asg = self._site.cloud.client("autoscaling")
+        found = str(asg.describe_auto_scaling_groups(AutoScalingGroupNames=[name])["AutoScalingGroups"][0]["Instances"][0]["InstanceId"])
+        if kept:
+            self._site.cloud.client("ec2").create_tags(Resources=[found], Tags=[keep_tag()])
+        return found
+
     def make_group(self, name: str, template: str, cluster_id: str) -> None:
         values = {"AvailabilityZones": ["us-east-1a"], "LaunchTemplate": {"LaunchTemplateName": template, "Version": "1"}}
         group_tags = [{**tag, "PropagateAtLaunch": True} for tag in tags(cluster_id)]
@@ -247,6 +256,95 @@ def test_an_instance_ends_itself_with_a_smaller_group_and_none_of_another_cluste
     denied(lambda: own.set_desired_capacity(AutoScalingGroupName=OURS, DesiredCapacity=0))
     own.terminate_instance_in_auto_scaling_group(InstanceId=running[OURS], **options)
     assert [group["DesiredCapacity"] for group in asg.describe_auto_scaling_groups(AutoScalingGroupNames=[OURS, THEIRS])["AutoScalingGroups"]] == [0, 1]
+
+
+# ---- keeper, which is on the control plane and holds its keys there
+
+
+@pytest.fixture
+def keeper(site: Site) -> Hands:
+    """With an instance in each group; cluster, group and instance are called alike."""
+    for cluster_id, name in ((ID, OURS), (OTHER_ID, THEIRS)):
+        make_things(site, cluster_id)
+        site.cloud.client("autoscaling").set_desired_capacity(AutoScalingGroupName=name, DesiredCapacity=1)
+    return Hands(site, site.cloud.user("keeper", site.policies()["keeper"]))
+
+
+def keep_tag(name: str = "fpga.hybrid/kept-until") -> dict[str, str]:
+    return {"Key": name, "Value": "2026-11-26T14:00:00Z"}
+
+
+#: Action -> what keeper does to things of a name; allowed on ours, denied on theirs.
+OF_KEEPER = {
+    "autoscaling:SuspendProcesses": lambda hands, name: hands.asg.suspend_processes(AutoScalingGroupName=name, ScalingProcesses=["Launch"]),
+    "autoscaling:ResumeProcesses": lambda hands, name: hands.asg.resume_processes(AutoScalingGroupName=name, ScalingProcesses=["Launch"]),
+    "autoscaling:DetachInstances": lambda hands, name: hands.asg.detach_instances(
+        AutoScalingGroupName=name, InstanceIds=[hands.instance(name)], ShouldDecrementDesiredCapacity=True
+    ),
+    "ec2:CreateTags": lambda hands, name: hands.ec2.create_tags(Resources=[hands.instance(name)], Tags=[keep_tag()]),
+    "ec2:TerminateInstances": lambda hands, name: hands.ec2.terminate_instances(InstanceIds=[hands.instance(name, kept=True)]),
+}
+
+
+@pytest.mark.parametrize("action", OF_KEEPER)
+def test_keeper_stops_keeps_and_ends_nothing_of_another_cluster(keeper: Hands, action: str) -> None:
+    assert action in denied(lambda: OF_KEEPER[action](keeper, THEIRS))
+    OF_KEEPER[action](keeper, OURS)
+
+
+def test_keeper_ends_no_instance_that_is_not_kept_for_a_look(keeper: Hands) -> None:
+    name = keeper.instance(OURS)
+    assert "ec2:TerminateInstances" in denied(lambda: keeper.ec2.terminate_instances(InstanceIds=[name]))
+    keeper.ec2.create_tags(Resources=[name], Tags=[keep_tag()])
+    keeper.ec2.terminate_instances(InstanceIds=[name])
+
+
+def test_keeper_gives_an_instance_no_other_tag_and_cannot_make_another_clusters_its_own(keeper: Hands) -> None:
+    for name, tag in ((OURS, keep_tag("fpga.hybrid/cluster-id")), (OURS, keep_tag("Name")), (THEIRS, tags(ID)[0])):
+        assert "ec2:CreateTags" in denied(lambda name=name, tag=tag: keeper.ec2.create_tags(Resources=[keeper.instance(name)], Tags=[tag]))  # type: ignore[misc]
+
+
+def test_keeper_can_neither_start_an_instance_nor_move_a_group(keeper: Hands) -> None:
+    denied(lambda: keeper.ec2.run_instances(MinCount=1, MaxCount=1, LaunchTemplate={"LaunchTemplateName": OURS}))
+    denied(lambda: keeper.asg.set_desired_capacity(AutoScalingGroupName=OURS, DesiredCapacity=2))
+    denied(lambda: keeper.asg.terminate_instance_in_auto_scaling_group(InstanceId=keeper.instance(OURS), ShouldDecrementDesiredCapacity=True))
+
+
+@pytest.mark.parametrize(
+    ("parameter", "read", "removed", "written"),
+    [
+        ("/fpga-hybrid/lab/failures/i-1", True, True, False),
+        ("/fpga-hybrid/lab/nodes/i-1", False, True, True),
+        ("/fpga-hybrid/lab/i-1", False, False, False),
+        ("/fpga-hybrid/lab2/failures/i-1", False, False, False),
+        ("/fpga-hybrid/other/nodes/i-1", False, False, False),
+        ("/production/password", False, False, False),
+    ],
+)
+def test_keeper_reads_what_failed_removes_and_writes_bundles_and_knows_no_other_parameter(
+    site: Site, keeper: Hands, parameter: str, read: bool, removed: bool, written: bool
+) -> None:
+    put = {"Name": parameter, "Value": "x", "Type": "SecureString"}
+
+    def judged(action: str, allowed: bool, act: Callable[[], object]) -> None:
+        if allowed:
+            act()
+        else:
+            assert action in denied(act)
+
+    assert "ssm:PutParameter" in denied(lambda: keeper.ssm.put_parameter(**put, Tags=tags(OTHER_ID)))
+    judged("ssm:PutParameter", written, lambda: keeper.ssm.put_parameter(**put, Tags=tags(ID)))
+    if not written:
+        site.cloud.client("ssm").put_parameter(**put)
+    judged("ssm:GetParameters", read, lambda: keeper.ssm.get_parameters(Names=[parameter]))
+    judged("ssm:DeleteParameter", removed, lambda: keeper.ssm.delete_parameter(Name=parameter))
+    assert "ssm:GetParameter" in denied(lambda: keeper.ssm.get_parameter(Name=parameter))
+
+
+def test_no_condition_of_keepers_policy_is_without_such_a_case(site: Site) -> None:
+    own_test = {"ssm:AddTagsToResource", "ssm:PutParameter"}
+    conditional = {action for statement in site.policies()["keeper"]["Statement"] if "Condition" in statement for action in statement["Action"]}
+    assert conditional == {*OF_KEEPER, *own_test}
 
 
 def test_the_only_role_that_is_made_is_auto_scalings_own(hands: Hands) -> None:
