@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: node_pool_resume
 short_description: Lets a node pool start instances again
-version_added: 0.2.0
+version_added: 0.9.0
 description:
   - Resumes process C(Launch) of the pool's Auto Scaling group, which keeper suspends after failed joins or at a ceiling, or somebody by hand.
   - Nothing else of the group is changed. Instances that it still lacks for its desired capacity are started at once.

@@ -197,7 +197,7 @@ class _Planner:
         entries = self.record.entries
         named = group.instances | {name for name, entry in self.record.live.items() if entry.pool == group.pool}
         known = {*self.record.failed, *(name for name in named & set(entries) if entries[name].complete or not entries[name].is_live)}
-        return named - known
+        return set(named) - known
 
     # --- what runs ----------------------------------------------------------------------------------------------------------------------
 
