@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from lab.evaluate import Site
 
 LIVE = ("pending", "running")
-STATUS = "/var/lib/fpga-hybrid/keeper/status.json"
+STATUS, RECORD = "/var/lib/fpga-hybrid/keeper/status.json", "/var/lib/fpga-hybrid/keeper/record.json"
 PARAMETERS = "/fpga-hybrid/lab"
 #: Holds the on-prem board for as long as scenarios are played, so that every other job needs an instance.
 OCCUPANT = "on-prem"
@@ -80,6 +80,7 @@ def alive(site: Site, ec2: Any = None) -> list[str]:
 @contextmanager
 def scenario(site: Site, *, launches: int, most: int = 1, again: tuple[str, ...] = ()) -> Iterator[Watch]:
     """launches: instances that AWS may start at all; most: that may live at the same time; again: jobs that lose a pod with its host."""
+    forget_failures(site)
     before, started = len(site.launched()), time.monotonic()
     with Watch(site) as watch:
         try:
@@ -109,6 +110,13 @@ def nothing_left(site: Site) -> None:
         wait_until(lambda: not traces(site), seconds=GONE_SECONDS, what="every trace of the instances gone", every=2)
     except LabError as error:
         raise LabError(f"{error}: {', '.join(traces(site))}") from None
+
+
+def forget_failures(site: Site) -> None:
+    """Failed joins of former scenarios would count in this one."""
+    with without_unit(site, "fpga-hybrid-keeper.service"):
+        record = json.loads(site.control_plane("cat", RECORD))
+        site.put(RECORD, json.dumps({**record, "failed": {}}))
 
 
 def clear_jobs(site: Site) -> None:

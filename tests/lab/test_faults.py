@@ -346,8 +346,8 @@ def evidence(site: Site, instance: str) -> str:
 
 
 def paused(site: Site) -> dict[str, str]:
-    """Pools that are paused, and the kind of brake."""
-    return {name: pool["paused"]["kind"] for name, pool in keeper_status(site)["pools"].items() if pool["paused"]}
+    """Pools that are paused until a person resumes them, or somebody else's hand does, and the kind of brake."""
+    return {name: pool["paused"]["kind"] for name, pool in keeper_status(site)["pools"].items() if pool["paused"] and pool["paused"]["firm"]}
 
 
 def resume(site: Site, pool: str) -> None:

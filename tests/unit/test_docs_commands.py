@@ -28,6 +28,8 @@ ELSEWHERE = {
         ("kubectl", "journalctl", "systemctl", "cat", "curl", "grep", "ip"), "looks at a cluster or host: tests/lab runs most of them on the lab's"
     ),
     "/opt/fpga-hybrid/bin/fpga-hybrid-vpn": "tests/unit/roles/test_openvpn_authority.py",
+    "/opt/fpga-hybrid/bin/fpga-hybrid-keeper": "tests/unit/roles/keeper/test_shown.py",
+    **dict.fromkeys(("sha256sum", "tar", "python3"), "a snapshot's: tests/integration/admission/test_keeper.py checks, unpacks and restores one"),
     "aws": "asks AWS, where nothing of this has been yet",
     "jq": "reads files that programs here write, whose keys the tests of those programs know",
     "ssh": "the lab's hosts, as every run of Ansible on them",
@@ -101,7 +103,7 @@ def test_the_commands_are_found():
 def test_a_line_of_indented_code_is_a_command_that_somebody_answers_for_or_a_setting_or_output(doc):
     unknown = []
     for line in re.findall(r"^ {4}(\S.*)$", re.sub(r"^```.*?^```$", "", DOCS[doc], flags=re.MULTILINE | re.DOTALL), re.MULTILINE):
-        known = line.split()[0] in PROGRAMS or re.match(r"\w+: |#|\[ERROR\]|UDP port |-$|\d", line)
+        known = line.split()[0] in PROGRAMS or re.match(r"\w+: |#|\[ERROR\]|UDP port |-$|\d|/var/lib/[^ ]+$", line)
         unknown += [] if known else [line]
     assert unknown == []
 
