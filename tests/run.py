@@ -56,7 +56,7 @@ UNITS = (
     *(f"module_utils/test_{name}.py" for name in ("node_pool_run", "node_template", "pools_preflight", "quantity")),
 )
 #: What takes minutes, and aws_fpga, whose installation the instances' image of `make evaluate` goes through anyway.
-SLOW_SCENARIOS = ("aws_fpga", "fpga_device_plugin", "kubeadm", "openvpn", "openvpn_as", "xrt")
+SLOW_SCENARIOS = ("aws_fpga", "fpga_device_plugin", "inaccel", "kubeadm", "openvpn", "openvpn_as", "xrt")
 NEWEST_ROOT = CACHE / "debian-13-root"
 #: The steps that measure coverage, and the least that they have to reach together, in percent.
 MEASURED, COVERAGE = ("unit", "aws", "playbooks_aws"), 90
@@ -402,7 +402,7 @@ ONLY: dict[str, str] = {}
 
 #: What mostly waits, for hosts that boot and times that pass; what only computes; and where each of these is asked for, the one runs beside the other.
 WAITING = (evaluate, faults)
-BESIDE = (ruff, mypy, yamllint, ansible_lint, documentation, sanity, sanity_newest)
+BESIDE = (*LINT, sanity, sanity_newest, aws, admission)
 
 
 @dataclass(frozen=True)
