@@ -235,7 +235,7 @@ class Watch:
             arguments = {"InstanceId": instance.id, "ShouldDecrementDesiredCapacity": True}
             answer = self._aws(instance).call("autoscaling", "TerminateInstanceInAutoScalingGroup", arguments, attempts=1)
         except AwsError as error:
-            found = orphan.refusal(error, self._attempts)
+            found = orphan.refusal(error, max(1, self._attempts))
             if state == "interrupted":
                 found = orphan.Refusal(f"{error}. EC2 ends it all the same, and its group may start another in its place.", found.pause)
             if self._said.get("end") != found.sentence:

@@ -293,7 +293,7 @@ def test_a_warning_stands_in_table_and_report_and_fails_nothing():
     assert "\nold pod, i-0a, alice/work: found runs for 26 h: a pod by itself in namespace alice. Is it still wanted?" in table
     report = json.loads(verify.render_json("t", "now", lines))
     assert (report["passed"], report["failed"], report["warnings"]) == (1, 2, 7)
-    assert verify.failed_names(lines) == "pool f1, pool f4"
+    assert verify.failed_names(lines) == "pool f1, pool f3"
 
 
 def test_failures_come_before_warnings_below_the_table():
