@@ -402,7 +402,7 @@ ONLY: dict[str, str] = {}
 
 #: What mostly waits, for hosts that boot and times that pass; what only computes; and where each of these is asked for, the one runs beside the other.
 WAITING = (evaluate, faults)
-BESIDE = (*LINT, sanity, sanity_newest, aws, admission)
+BESIDE = (*LINT, aws, playbooks_aws, admission, sanity, sanity_newest)
 
 
 @dataclass(frozen=True)
