@@ -17,6 +17,7 @@ import re
 import shutil
 import signal
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -90,6 +91,8 @@ class Tools:
     _locks: dict[int, asyncio.Lock] = field(default_factory=dict)
     _stuck: dict[int, asyncio.subprocess.Process] = field(default_factory=dict)
     _changing: set[int] = field(default_factory=set)
+    #: By slot, how often it has begun to change: a change may come and go while another slot's tool runs.
+    _changes: Counter[int] = field(default_factory=Counter)
 
     async def alone(self, slot: int, what: str, work: Callable[[], Awaitable[T]]) -> T:
         """Does something with a slot that nobody else uses meanwhile, in bounded time. Raises ImageError."""
@@ -142,6 +145,7 @@ class Tools:
     @contextlib.contextmanager
     def _change(self, slot: int) -> Iterator[None]:
         self._changing.add(slot)
+        self._changes[slot] += 1
         try:
             yield
         finally:
@@ -150,13 +154,16 @@ class Tools:
     async def _run(self, slot: int, tool: str, *options: str) -> str:
         """A tool's output. Raises ImageError if it fails though no other slot changed meanwhile."""
         while True:
-            others = self._changing - {slot}
+            others, before = self._changing - {slot}, self._changes_of_others(slot)
             try:
                 return await self._run_once(slot, tool, *options)
             except ImageError:
-                if not others | (self._changing - {slot}):
+                if not others and self._changes_of_others(slot) == before:
                     raise
             await asyncio.sleep(PAUSE)
+
+    def _changes_of_others(self, slot: int) -> int:
+        return sum(self._changes.values()) - self._changes[slot]
 
     async def _run_once(self, slot: int, tool: str, *options: str) -> str:
         program = shutil.which(tool, path=self.search_path)

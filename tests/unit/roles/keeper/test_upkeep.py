@@ -227,8 +227,8 @@ def test_the_vpns_authority_comes_back_from_a_snapshot_and_goes_on(house, tmp_pa
     house.site.run([*house.settings().vpn, "issue", "worker1"])
     house.start(saved={"fpga-hybrid/vpn": str(house.site.vpn)})
     house.after()
-    with tarfile.open(snapshots(house)[0]) as archive:
-        archive.extractall(tmp_path / "out", filter="data")
+    (tmp_path / "out").mkdir()
+    subprocess.run(["tar", "--extract", "--gzip", "--file", snapshots(house)[0], "--directory", tmp_path / "out"], check=True)  # as docs/restore.md has it
     restored = [*house.settings().vpn[:-1], str(tmp_path / "out" / "fpga-hybrid" / "vpn")]
     _code, before, _err = house.site.run([*house.settings().vpn, "list"])
     _code, after, _err = house.site.run([*restored, "list"])
