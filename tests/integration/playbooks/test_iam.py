@@ -87,6 +87,8 @@ def test_every_granted_action_is_used_and_no_other_is_needed(site: Site) -> None
             ec2.authorize_security_group_ingress(GroupId=group[0]["GroupId"], IpProtocol="tcp", FromPort=22, ToPort=22, CidrIp="0.0.0.0/0")
         assert "could not" not in site.does("pools", credentials=credentials, **step)
     assert ec2.describe_security_groups(Filters=[{"Name": "group-name", "Values": ["lab-nodes"]}])["SecurityGroups"][0]["IpPermissions"] == []
+    cloud.client("autoscaling").suspend_processes(AutoScalingGroupName="lab-f2-6xlarge", ScalingProcesses=["Launch"])  # as keeper's brakes do
+    site.does("pools", credentials=credentials, resume="f2-6xlarge", **steps[-1])
     site.does("pools", credentials=credentials, state="absent", **steps[-1])
     by_role = [call for call in cloud.calls() if call["identity"] == "arn:aws:sts::123456789012:assumed-role/lab-pools/ann"]
     assert {action for call in by_role for action in call["authorised"]} == actions(granted["pools"])
