@@ -6,7 +6,7 @@ from __future__ import annotations
 
 
 class ModuleDocFragment:
-    """read_only: of those that look, and change nothing."""
+    """read_only: of those that look, and change nothing. aws: of those that talk to AWS."""
 
     READ_ONLY = r"""
 attributes:
@@ -16,4 +16,12 @@ attributes:
   diff_mode:
     support: none
     description: Changes nothing.
+"""
+
+    AWS = r"""
+attributes:
+  action_group:
+    description: Use C(group/fpga.hybrid.aws) in C(module_defaults) to set defaults for this module and those of amazon.aws.
+    support: full
+    membership: [fpga.hybrid.aws]
 """

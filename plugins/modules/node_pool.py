@@ -49,16 +49,13 @@ options:
       - The only account that may be written to. Credentials of another are refused.
     type: str
 extends_documentation_fragment:
+  - fpga.hybrid.attributes.aws
   - fpga.hybrid.node_pool.cluster
   - fpga.hybrid.node_pool.pools
   - amazon.aws.common.modules
   - amazon.aws.region.modules
   - amazon.aws.boto3
 attributes:
-  action_group:
-    description: Use C(group/fpga.hybrid.aws) in C(module_defaults) to set defaults for this module and those of amazon.aws.
-    support: full
-    membership: [fpga.hybrid.aws]
   check_mode:
     description: Reads and checks everything, and writes nothing.
     support: full

@@ -25,14 +25,11 @@ options:
     type: str
     required: true
 extends_documentation_fragment:
+  - fpga.hybrid.attributes.aws
   - amazon.aws.common.modules
   - amazon.aws.region.modules
   - amazon.aws.boto3
 attributes:
-  action_group:
-    description: Use C(group/fpga.hybrid.aws) in C(module_defaults) to set defaults for this module and those of amazon.aws.
-    support: full
-    membership: [fpga.hybrid.aws]
   check_mode:
     description: Says whether it would resume the process.
     support: full

@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -13,7 +12,6 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from fpga_hybrid_keeper.cluster import secret_name
-from lab import leftovers
 from lab.run import CommandError, run, wait_until
 from lab.settings import LabError
 from tests.lab.jobs import NAMESPACE, all_gone, instances, job_of, kubectl
@@ -65,10 +63,8 @@ class Watch:
         self.samples += 1
 
     def _count_pods(self) -> None:
-        words = ["podman", "exec", "fpga-hybrid-cp1", *leftovers.KUBECTL, "--request-timeout=5s", "get", "pods", "-n", NAMESPACE, "-o", "json"]
-        done = subprocess.run(words, capture_output=True, text=True, check=False)
-        if done.returncode == 0:  # else the control plane is what the scenario takes away
-            for pod in json.loads(done.stdout)["items"]:
+        with suppress(CommandError):  # the control plane may be what the scenario takes away
+            for pod in json.loads(kubectl(self.site, "--request-timeout=5s", "get", "pods", "-n", NAMESPACE, "-o", "json"))["items"]:
                 if pod["spec"].get("nodeName"):
                     self.pods.setdefault(job_of(pod), set()).add(pod["metadata"]["uid"])
 

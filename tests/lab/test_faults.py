@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from lab import lifecycle
+from lab.cloud.account import key_file
+from lab.hosts import container
 from lab.run import CommandError, run, wait_until
 from lab.settings import LabError
 from tests.lab.jobs import NAMESPACE, RESOURCE, instances, kubectl, occupy, run_somewhere, submit, succeed, where
@@ -139,17 +141,13 @@ def test_keeper_that_cannot_ask_aws_or_asks_another_account_takes_nothing_away(s
         kept = site.control_plane("cat", "/etc/fpga-hybrid/keeper.aws")
         stranger = site.cloud.admin_of("999999999999")
         site.cloud.lift(fault)
-        site.put("/etc/fpga-hybrid/keeper.aws", credentials(stranger))
+        site.put("/etc/fpga-hybrid/keeper.aws", key_file(stranger))
         try:
             wait_until(lambda: "999999999999" in keeper_status(site)["troubles"].get("aws", ""), seconds=90, what="keeper's word of the account", every=1)
             time.sleep(25)  # two looks
             assert instances() == [node]
         finally:
             site.put("/etc/fpga-hybrid/keeper.aws", kept)
-
-
-def credentials(keys: dict[str, str]) -> str:
-    return "[default]\n" + "".join(f"{name} = {value}\n" for name, value in keys.items())
 
 
 @slow
@@ -222,7 +220,7 @@ echo $killed
 def test_keeper_killed_between_each_two_of_its_writes_ends_what_it_began(site: Site) -> None:
     with scenario(site, launches=1):
         site.control_plane("rm", "-f", "/run/killer.end")
-        killer = subprocess.Popen(["podman", "exec", "fpga-hybrid-cp1", "sh", "-c", KILLER], stdout=subprocess.PIPE, text=True)
+        killer = subprocess.Popen(["podman", "exec", container.by_name("cp1").container, "sh", "-c", KILLER], stdout=subprocess.PIPE, text=True)
         try:
             submit(site, "survivor", 10)
             instance = run_somewhere(site, "survivor", seconds=300)["survivor"]
@@ -324,8 +322,8 @@ def test_an_instance_whose_clock_is_ten_minutes_off_says_so(site: Site) -> None:
 
 def skew(site: Site, instance: str) -> None:
     library = libfaketime()
-    container = site.cars.hosts()[instance].container
-    run("podman", "cp", library, f"{container}:/usr/local/lib/libfaketime.so.1")
+    host = site.cars.hosts()[instance].container
+    run("podman", "cp", library, f"{host}:/usr/local/lib/libfaketime.so.1")
     drop_in = "/etc/systemd/system/fpga-hybrid-bootstrap.service.d"
     settings = '[Service]\nEnvironment=LD_PRELOAD=/usr/local/lib/libfaketime.so.1 "FAKETIME=-10m" FAKETIME_DONT_FAKE_MONOTONIC=1\n'
     on(

@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from typing import Any, Union
 
-from ansible_collections.fpga.hybrid.plugins.module_utils._keeper_status import plain, stamp
+from ansible_collections.fpga.hybrid.plugins.module_utils._keeper_status import FAILED_JOINS, HAND, INSTANCE_HOURS, INSTANCES, plain, stamp
 from fpga_hybrid_keeper.plan import (
     ENROLLED,
     GONE,
@@ -44,8 +44,6 @@ from fpga_hybrid_keeper.plan import (
     Rules,
     Suspend,
 )
-
-FAILED_JOINS, INSTANCES, HOURS, HAND = "failed_joins", "instances", "instance_hours", "hand"
 
 #: State of a failure parameter that tells of a failed join. Any other is of an end that somebody else has brought.
 FAILED = "failed"
@@ -287,7 +285,7 @@ class _Planner:
             return Brake(pool, INSTANCES, why, self.now, firm=False)
         if rules.hours and sum(today(self.record, self.now).hours.values()) >= rules.hours:
             why = f"{rules.hours} instance-hours have been used today, which is the cluster's ceiling (cluster_cloud_limits.instance_hours_per_day)."
-            return Brake(pool, HOURS, f"{why} It goes on at midnight UTC.", self.now, firm=False)
+            return Brake(pool, INSTANCE_HOURS, f"{why} It goes on at midnight UTC.", self.now, firm=False)
         if rules.most and failures and len(failures) + len(waiting) >= rules.most:
             why = (
                 f"{len(failures)} of its instances failed to join within {minutes}, and {len(waiting)} are on their way; {rules.most} failures would be too "

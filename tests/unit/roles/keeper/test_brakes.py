@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from fpga_hybrid_keeper import brakes
 from fpga_hybrid_keeper import record as records
-from fpga_hybrid_keeper.brakes import FAILED, FAILED_JOINS, HAND, HOURS, INSTANCES, Evidence, read_evidence
+from fpga_hybrid_keeper.brakes import FAILED, FAILED_JOINS, HAND, INSTANCE_HOURS, INSTANCES, Evidence, read_evidence
 from fpga_hybrid_keeper.plan import (
     ENROLLED,
     JOINED,
@@ -156,7 +156,7 @@ def test_a_ceiling_that_is_reached_after_another_brake_changes_what_is_told_and_
     brake = Brake("f2", INSTANCES, "why", NOON - 60, firm=False, set_at=NOON - 60)
     lives = {name_of(1): Life("f2", NOON - 7200)}
     found = plan(cloud(group=replace(GROUP, suspended=True)), Record(lives=lives, brakes={"lab-f2": brake}), rules=replace(RULES, hours=1))
-    assert (found.steps, found.record.brakes["lab-f2"].kind) == ((), HOURS)
+    assert (found.steps, found.record.brakes["lab-f2"].kind) == ((), INSTANCE_HOURS)
 
 
 @pytest.mark.parametrize("text", ["", "[]", "null", '{"failure": 1}', '"x"', '{"state": 5, "failure": {"status": "x", "sentence": ["a"]}}'])
@@ -178,7 +178,7 @@ def test_records_of_older_keepers_are_read():
 
 
 def test_what_the_brakes_remember_survives_the_disk():
-    brake = Brake("f2", HOURS, "why", NOON, firm=False, set_at=NOON)
+    brake = Brake("f2", INSTANCE_HOURS, "why", NOON, firm=False, set_at=NOON)
     record = Record("1", "r", {}, failures(1), {"i": Life("f2", 1.0, 2.0)}, {"lab-f2": brake}, {"lab-f2": 3.0}, {"i": brakes.Kept("f2", "lab-f2", NOON)})
     assert records.from_json(records.to_json(record, "x"), "x", "record.json") == record
 

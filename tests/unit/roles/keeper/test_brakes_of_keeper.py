@@ -33,6 +33,15 @@ def loses(site: Site, keeper, *, told: bool) -> str:
     return name
 
 
+def third_try(site: Site, keeper) -> str:
+    """The instance that is on its way after two that failed."""
+    loses(site, keeper, told=True)
+    loses(site, keeper, told=True)
+    (name,) = site.scale(1)
+    site.after(keeper)
+    return name
+
+
 def goes_on(site: Site, keeper, passes: int = 8) -> None:
     for _pass in range(passes):
         site.after(keeper)
@@ -61,10 +70,7 @@ def test_three_failed_joins_suspend_the_launches_of_their_pool_and_no_fourth_ins
 
 def test_the_third_failure_stops_launches_while_its_instance_still_runs(site):
     keeper = site.keeper()
-    loses(site, keeper, told=True)
-    loses(site, keeper, told=True)
-    (name,) = site.scale(1)
-    site.after(keeper)
+    name = third_try(site, keeper)
     site.fails(name)
     site.after(keeper)
     assert site.suspended()
@@ -73,10 +79,7 @@ def test_the_third_failure_stops_launches_while_its_instance_still_runs(site):
 
 def test_while_the_third_try_is_on_its_way_no_fourth_starts_and_when_it_joins_the_pool_goes_on(site):
     keeper = site.keeper()
-    loses(site, keeper, told=True)
-    loses(site, keeper, told=True)
-    (name,) = site.scale(1)
-    site.after(keeper)
+    name = third_try(site, keeper)
     assert site.scale(2) == [name]
     site.joins(name, given={BOARD: "1"})
     site.after(keeper)
@@ -192,10 +195,7 @@ def test_nodes_that_gave_their_boards_once_and_were_ended_are_no_failed_joins(si
 
 def test_after_two_failures_a_node_that_has_not_given_its_boards_yet_keeps_a_fourth_from_starting(site):
     keeper = site.keeper()
-    loses(site, keeper, told=True)
-    loses(site, keeper, told=True)
-    (name,) = site.scale(1)
-    site.after(keeper)
+    name = third_try(site, keeper)
     site.joins(name)
     goes_on(site, keeper, 3)
     assert site.scale(2) == [name]
