@@ -63,11 +63,18 @@ def unpack_collections(venv: Path, lock: Path, downloads: Path) -> None:
     shutil.rmtree(downloads)
 
 
+def install(venv: Path, packages: Path) -> None:
+    """The lock is complete: nothing is resolved. pip would refuse the lock as soon as a package that another one wants with an extra has a newer release."""
+    pip = (venv / "bin" / "pip", "--quiet", "--disable-pip-version-check")
+    subprocess.run([*pip, "install", "--no-deps", "--require-hashes", "-r", packages], check=True)
+    subprocess.run([*pip, "check"], check=True)
+
+
 def build(venv: Path, packages: Path, collections: Path) -> None:
     """Make the environment in place; the marker comes last, so that what a killed run left is made anew."""
     shutil.rmtree(venv, ignore_errors=True)
     subprocess.run([sys.executable, "-m", "venv", venv], check=True)
-    subprocess.run([venv / "bin" / "pip", "install", "--quiet", "--disable-pip-version-check", "--require-hashes", "-r", packages], check=True)
+    install(venv, packages)
     unpack_collections(venv, collections, venv / "downloads")
     (venv / ".complete").touch()
 

@@ -55,7 +55,7 @@ def make(root: Path) -> None:
         shutil.copy(CERTIFICATES, root / str(CERTIFICATES).lstrip("/"))
     shutil.copy(LOCK, root / "lock.txt")
     in_root(root, "python3", "-m", "venv", "/venv")
-    in_root(root, "/venv/bin/pip", "install", "--quiet", "--disable-pip-version-check", "--require-hashes", "-r", "/lock.txt")
+    in_root(root, "/venv/bin/pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", "--require-hashes", "-r", "/lock.txt")
     (root / ".complete").write_text(definition())
 
 
