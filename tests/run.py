@@ -212,12 +212,13 @@ def objections(output: str) -> list[str]:
     return [line for line in said if not re.search(rf"\.py:\d+:\d+: ({'|'.join(FORMATTERS)}) ", line)]
 
 
-def pytest(step: str, *arguments: str) -> None:
+def pytest(step: str, *arguments: str, environment: dict[str, str] | None = None) -> None:
     JUNIT.mkdir(parents=True, exist_ok=True)
     (JUNIT / f"{step}.xml").unlink(missing_ok=True)
     only = ("-k", ONLY[step]) if step in ONLY else ()
     measured = ("--cov", "--cov-report=") if step in MEASURED and not only else ()
-    run("pytest", "-q", f"--junitxml={JUNIT / step}.xml", *arguments, *only, *measured, environment={"COVERAGE_FILE": str(covered_by(step))})
+    variables = {"COVERAGE_FILE": str(covered_by(step)), **(environment or {})}
+    run("pytest", "-q", f"--junitxml={JUNIT / step}.xml", *arguments, *only, *measured, environment=variables)
 
 
 def covered_by(step: str) -> Path:
@@ -345,6 +346,11 @@ def faults_slow() -> None:
     pytest("faults_slow", "tests/lab/test_faults.py", "-m", "lab and slow")
 
 
+def faults_unprotected() -> None:
+    """Every mishap without what keeps it from doing harm, one thing switched off at a time: each is expected to fail. Takes more than an hour."""
+    pytest("faults_unprotected", "tests/lab/test_faults.py", "-m", "lab", "-rx", "--xfail-tb", "--tb=line", environment={"FPGA_HYBRID_UNPROTECTED": "1"})
+
+
 def bench_site() -> None:
     run(sys.executable, "tests/bench/site.py")
 
@@ -393,9 +399,10 @@ LAB = (lab_hosts, check_fresh, make_lab, make_lab_again, lab_tests, evaluate, fa
 CI = (*LAB, *QUICK)
 BENCHES = (bench_site, bench_bootstrap, bench_device_plugin)
 ALL = (*CI, ansible_units, importer, docsite, playbooks_slow, molecule_slow, lab_tests_slow, faults_slow, *BENCHES, machine_clean)
-STEPS = {step.__name__: step for step in ALL}
+#: By name only: it shows that tests can fail, once for each of them.
+STEPS = {step.__name__: step for step in (*ALL, faults_unprotected)}
 #: Steps whose tests have a row each in the table of results.
-TOLD_ONE_BY_ONE = ("lab_tests", "lab_tests_slow", "faults", "faults_slow")
+TOLD_ONE_BY_ONE = ("lab_tests", "lab_tests_slow", "faults", "faults_slow", "faults_unprotected")
 #: A step that was asked for in part -> the word, for pytest's -k or in a scenario's name.
 ONLY: dict[str, str] = {}
 
@@ -474,7 +481,8 @@ def record(done: Sequence[Result]) -> None:
     rows = []
     for result in done:
         if result.name in TOLD_ONE_BY_ONE and (junit := JUNIT / f"{result.name}.xml").exists():
-            rows += results.of_pytest(junit.read_text(encoding="utf-8"), when, commit)
+            how = ", without its protection" if result.name == "faults_unprotected" else ""
+            rows += results.of_pytest(junit.read_text(encoding="utf-8"), when, commit, how)
         if result.name not in ONLY:
             rows.append(results.Row(result.name, "failed" if result.error else "passed", result.seconds, when, commit))
     results.write(RESULTS, rows)

@@ -1,0 +1,196 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What keeps each mishap from doing harm, switched off: a scenario that passes all the same proves nothing.
+
+`tests/run.py faults_unprotected` plays every scenario without its protection, and expects each to fail.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from lab.settings import LabError
+from tests.lab.jobs import all_gone, kubectl
+from tests.lab.scenario import alive, clear_jobs, groups, nothing_left, on
+from tests.lab.site import ROOT
+
+if TYPE_CHECKING:
+    from lab.evaluate import Site
+
+    Switch = Callable[[Site], AbstractContextManager[object]]
+
+LIBRARY = "/opt/fpga-hybrid/lib"
+
+
+def protected_by(what: str, *switches: Switch) -> pytest.MarkDecorator:
+    """Of a scenario: what makes it pass, and how that is switched off for as long as a context lasts."""
+    return pytest.mark.protection(what, switches)
+
+
+def replaced(text: str, old: str, new: str, where: object) -> str:
+    if text.count(old) != 1:
+        raise LabError(f"{where}: found {text.count(old)} times what is to be switched off; expected once: {old}")
+    return text.replace(old, new)
+
+
+@dataclass(frozen=True)
+class Edit:
+    """source: where it stands in this checkout, which is what a playbook runs."""
+
+    source: str
+    old: str
+    new: str
+
+    @contextmanager
+    def __call__(self, site: Site) -> Iterator[None]:
+        kept = self.read(site)
+        self.write(site, replaced(kept, self.old, self.new, self.source))
+        try:
+            yield
+        finally:
+            self.write(site, kept)
+
+    def read(self, _site: Site) -> str:
+        return (ROOT / self.source).read_text(encoding="utf-8")
+
+    def write(self, _site: Site, text: str) -> None:
+        (ROOT / self.source).write_text(text, encoding="utf-8")
+
+
+@dataclass(frozen=True)
+class ControlPlaneEdit(Edit):
+    """path: of the installed file; then: the command after which it counts."""
+
+    path: str
+    then: tuple[str, ...] = ()
+
+    def read(self, site: Site) -> str:
+        return site.control_plane("cat", self.path)
+
+    def write(self, site: Site, text: str) -> None:
+        site.put(self.path, text)
+        if self.then:
+            site.control_plane(*self.then)
+
+
+@dataclass(frozen=True)
+class InstanceEdit(Edit):
+    """On each instance as it starts. unit: what is started anew."""
+
+    unit: str
+
+    @contextmanager
+    def __call__(self, site: Site) -> Iterator[None]:
+        path = f"{LIBRARY}/fpga_hybrid/{Path(self.source).name}"
+        program = (
+            "import sys; path, old, new = sys.argv[1:]; text = open(path).read(); assert text.count(old) == 1; open(path, 'w').write(text.replace(old, new))"
+        )
+        command = shlex.join(("python3", "-c", program, path, self.old, self.new))
+        with on_each_instance(site, f"{command} && systemctl restart --no-block {self.unit}"):
+            yield
+
+
+def of_keeper(module: str, old: str, new: str) -> Edit:
+    """It starts itself anew when one of its files is another."""
+    return ControlPlaneEdit(f"roles/keeper/files/fpga_hybrid_keeper/{module}.py", old, new, f"{LIBRARY}/fpga_hybrid_keeper/{module}.py")
+
+
+def of_bootstrap(module: str, old: str, new: str) -> Edit:
+    return InstanceEdit(f"roles/bootstrap/files/fpga_hybrid/{module}.py", old, new, "fpga-hybrid-bootstrap")
+
+
+def of_watch(old: str, new: str) -> Edit:
+    return InstanceEdit("roles/bootstrap/files/fpga_hybrid/watch.py", old, new, "fpga-hybrid-watch")
+
+
+def by_commands(off: tuple[str, ...], again: tuple[str, ...]) -> Switch:
+    """Commands of the control plane's host."""
+
+    @contextmanager
+    def switch(site: Site) -> Iterator[None]:
+        site.control_plane(*off)
+        try:
+            yield
+        finally:
+            site.control_plane(*again)
+
+    return switch
+
+
+def of_instances_by(script: str) -> Switch:
+    return lambda site: on_each_instance(site, script)
+
+
+@contextmanager
+def on_each_instance(site: Site, script: str) -> Iterator[None]:
+    """A shell command, as soon as an instance runs: it waits for keeper then, and not long."""
+    ended = threading.Event()
+
+    def watch() -> None:
+        done: set[str] = set()
+        while not ended.wait(0.1):
+            for instance in set(site.cars.hosts()) - done:
+                with suppress(LabError, KeyError):
+                    on(site, instance, script)
+                    done.add(instance)
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+def of_the_cluster(kind: str, name: str) -> Switch:
+    """An object, which is not there meanwhile."""
+
+    @contextmanager
+    def switch(site: Site) -> Iterator[None]:
+        kept: dict[str, Any] = json.loads(kubectl(site, "get", kind, name, "-o", "json"))
+        kubectl(site, "delete", kind, name)
+        kept["metadata"] = {key: kept["metadata"].get(key) for key in ("name", "labels", "annotations")}
+        try:
+            yield
+        finally:
+            kubectl(site, "create", "-f", "-", stdin=json.dumps(kept))
+
+    return switch
+
+
+@contextmanager
+def suspended(site: Site, pool: str) -> Iterator[None]:
+    """Launches of a pool, by hand."""
+    asg, group = site.cloud.own_client("autoscaling"), f"lab-{pool}"
+    asg.suspend_processes(AutoScalingGroupName=group, ScalingProcesses=["Launch"])
+    try:
+        yield
+    finally:
+        asg.resume_processes(AutoScalingGroupName=group, ScalingProcesses=["Launch"])
+
+
+def put_right(site: Site) -> None:
+    """After a scenario that failed, as it should: nothing of it is left for the next one."""
+    site.cloud.lift()
+    clear_jobs(site)
+    asg = site.cloud.own_client("autoscaling")
+    for pool in groups(site):
+        asg.set_desired_capacity(AutoScalingGroupName=f"lab-{pool}", DesiredCapacity=0)
+        asg.resume_processes(AutoScalingGroupName=f"lab-{pool}", ScalingProcesses=["Launch"])
+    if instances := alive(site):
+        site.cloud.own_client("ec2").terminate_instances(InstanceIds=instances)
+    site.ansible("ansible-playbook", "playbooks/pools.yml", credentials=site.users["pools"])
+    all_gone(site)
+    with suppress(LabError):  # what a broken keeper left is for the mended one, which may need a second look
+        nothing_left(site)
+    nothing_left(site)
