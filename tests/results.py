@@ -22,9 +22,8 @@ that runs on the lab. Seconds are of a machine with {cores} cores and compare wi
 | step or test | result | seconds | when (UTC) | commit |
 |---|---|---|---|---|
 """
-ROW = re.compile(
-    r"^\| (?P<name>.+?) \| (?P<result>passed|failed|failed as expected|skipped[^|]*?) \| (?P<seconds>[\d.]+) \| (?P<when>\S+ \S+) \| (?P<commit>\S+) \|$"
-)
+RESULT = r"passed|failed|failed as expected|skipped[^|]*?"
+ROW = re.compile(rf"^\| (?P<name>.+?) \| (?P<result>{RESULT}) \| (?P<seconds>[\d.]+) \| (?P<when>\S+ \S+) \| (?P<commit>\S+) \|$")
 
 
 @dataclass(frozen=True)
