@@ -542,6 +542,50 @@ def test_a_job_survives_a_vpn_server_that_is_down_for_minutes(site: Site, minute
         succeed(site, "steadfast", seconds=300)
 
 
+# --- keeper itself
+
+
+@slow
+@protected_by("a calm keeper looks seldom", of_keeper("keeper", "self.settings.interval * CALM", "EAGER"))
+def test_keeper_takes_little_while_there_is_nothing_to_do(site: Site) -> None:
+    """With an instance at work, and without one."""
+    with scenario(site, launches=1):
+        submit(site, "calm", 100)
+        run_somewhere(site, "calm")
+        time.sleep(15)  # it tells the address, and forgets the bundle
+        with_one = usage_of_keeper(site)
+        succeed(site, "calm")
+    without = usage_of_keeper(site)
+    for usage in (with_one, without):
+        print(usage)
+        assert usage["MiB at most"] < 80
+        assert usage["% of a core"] < 1
+        assert usage["AWS calls in 10 s"] <= 2
+
+
+def usage_of_keeper(site: Site, seconds: int = 60) -> dict[str, float]:
+    """Memory is its peak since keeper has begun, as far as the kernel tells it of the process itself."""
+
+    def shown(key: str) -> int:
+        return int(site.control_plane("systemctl", "show", "--value", f"--property={key}", KEEPER_UNIT))
+
+    def peak() -> float:
+        status = site.control_plane("cat", f"/proc/{shown('MainPID')}/status")
+        return int(re.findall(r"VmHWM:\s+(\d+) kB", status)[0]) / 1024
+
+    def calls() -> int:
+        return sum("user/keeper" in call["identity"] for call in site.cloud.calls())
+
+    began, processor, asked = time.monotonic(), shown("CPUUsageNSec"), calls()
+    time.sleep(seconds)
+    took = time.monotonic() - began
+    return {
+        "MiB at most": round(peak(), 1),
+        "% of a core": round((shown("CPUUsageNSec") - processor) / took / 1e7, 2),
+        "AWS calls in 10 s": round((calls() - asked) / took * 10, 2),
+    }
+
+
 # --- many at once
 
 
