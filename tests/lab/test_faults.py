@@ -61,6 +61,7 @@ slow = pytest.mark.slow  # all but the five that are played fastest
 
 VPN_SERVER = "openvpn-server@fpga-hybrid.service"
 KEEPER_UNIT = "fpga-hybrid-keeper.service"
+KEEPER_DROP_IN = f"/etc/systemd/system/{KEEPER_UNIT}.d"
 KEEPER = "*:user/keeper"
 #: So that a scenario needs minutes where a site's cluster takes its time; the order of all times is that of the defaults.
 QUICK = {
@@ -592,12 +593,9 @@ def usage_of_keeper(site: Site, seconds: int = 60) -> dict[str, float]:
 @slow
 @protected_by(
     "systemd starts keeper again",
-    ControlPlaneEdit(
-        "roles/keeper/templates/keeper.service.j2",
-        "\nRestart=always\n",
-        "\nRestart=no\n",
-        f"/etc/systemd/system/{KEEPER_UNIT}",
-        then=("systemctl", "daemon-reload"),
+    by_commands(
+        ("sh", "-c", f"mkdir -p {KEEPER_DROP_IN} && printf '[Service]\\nRestart=no\\n' > {KEEPER_DROP_IN}/no-restart.conf && systemctl daemon-reload"),
+        ("sh", "-c", f"rm -r {KEEPER_DROP_IN} && systemctl daemon-reload"),
     ),
 )
 def test_two_scale_ups_of_five_while_keeper_restarts_give_ten_nodes(site: Site) -> None:
