@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from fpga_hybrid_keeper.cluster import secret_name
 from lab.run import CommandError, run, wait_until
 from lab.settings import LabError
-from tests.lab.jobs import NAMESPACE, all_gone, instances, job_of, kubectl
+from tests.lab.jobs import NAMESPACE, all_gone, instances, job_of, kubectl, occupy, run_somewhere
 
 if TYPE_CHECKING:
     from lab.evaluate import Site
@@ -24,8 +24,30 @@ STATUS, RECORD = "/var/lib/fpga-hybrid/keeper/status.json", "/var/lib/fpga-hybri
 PARAMETERS = "/fpga-hybrid/lab"
 #: Holds the on-prem board for as long as scenarios are played, so that every other job needs an instance.
 OCCUPANT = "on-prem"
+#: So that a scenario needs minutes where a site's cluster takes its time; the order of all times is that of the defaults.
+QUICK = {
+    "bootstrap_timeout": 140,
+    "autoscaler_max_node_provision_time": "150s",
+    "autoscaler_extra_args": {"initial-node-group-backoff-duration": "20s", "max-node-group-backoff-duration": "40s"},
+}
 #: Seconds from an instance's end to the last trace of it gone.
 GONE_SECONDS = 120
+
+
+@contextmanager
+def occupied_site() -> Iterator[Site]:
+    """The lab with its AWS and node pools, whose only board on-prem is taken."""
+    from lab import evaluate
+
+    with evaluate.site() as found:
+        try:
+            found.prepare(**QUICK)
+            kubectl(found, "delete", "jobs", "--all", "-n", NAMESPACE)  # of a run that was killed
+            occupy(found, OCCUPANT)
+            run_somewhere(found, OCCUPANT)
+            yield found
+        finally:
+            found.take_away()
 
 
 class Watch:
@@ -145,6 +167,13 @@ def keeper_status(site: Site) -> dict[str, Any]:
 def groups(site: Site) -> dict[str, dict[str, Any]]:
     found = site.cloud.own_client("autoscaling").describe_auto_scaling_groups()["AutoScalingGroups"]
     return {group["AutoScalingGroupName"].removeprefix("lab-"): group for group in found}
+
+
+def answers(site: Site) -> str:
+    try:
+        return kubectl(site, "get", "--raw", "/readyz")
+    except CommandError:
+        return ""
 
 
 def healthy(site: Site) -> None:

@@ -22,9 +22,9 @@ import pytest
 from lab import lifecycle
 from lab.cloud.account import key_file
 from lab.hosts import container
-from lab.run import CommandError, run, wait_until
+from lab.run import run, wait_until
 from lab.settings import LabError
-from tests.lab.jobs import NAMESPACE, RESOURCE, instances, kubectl, occupy, run_somewhere, submit, succeed, where
+from tests.lab.jobs import NAMESPACE, RESOURCE, instances, kubectl, run_somewhere, submit, succeed, where
 from tests.lab.protections import (
     ControlPlaneEdit,
     Edit,
@@ -40,11 +40,13 @@ from tests.lab.protections import (
     suspended,
 )
 from tests.lab.scenario import (
-    OCCUPANT,
+    QUICK,
+    answers,
     bring_keeper,
     first_instance,
     groups,
     keeper_status,
+    occupied_site,
     on,
     phase_of,
     reboot,
@@ -63,12 +65,6 @@ VPN_SERVER = "openvpn-server@fpga-hybrid.service"
 KEEPER_UNIT = "fpga-hybrid-keeper.service"
 KEEPER_DROP_IN = f"/etc/systemd/system/{KEEPER_UNIT}.d"
 KEEPER = "*:user/keeper"
-#: So that a scenario needs minutes where a site's cluster takes its time; the order of all times is that of the defaults.
-QUICK = {
-    "bootstrap_timeout": 140,
-    "autoscaler_max_node_provision_time": "150s",
-    "autoscaler_extra_args": {"initial-node-group-backoff-duration": "20s", "max-node-group-backoff-duration": "40s"},
-}
 ONE_BOARD, TWO_BOARDS = "f2-6xlarge", "f2-12xlarge"
 #: Every scenario without what makes it pass, so that it must fail.
 UNPROTECTED = os.environ.get("FPGA_HYBRID_UNPROTECTED") == "1"
@@ -78,17 +74,8 @@ LAUNCHES = 3
 
 @pytest.fixture(scope="module")
 def site() -> Iterator[Site]:
-    from lab import evaluate
-
-    with evaluate.site() as found:
-        try:
-            found.prepare(**QUICK)
-            kubectl(found, "delete", "jobs", "--all", "-n", NAMESPACE)  # of a run that was killed
-            occupy(found, OCCUPANT)
-            run_somewhere(found, OCCUPANT)
-            yield found
-        finally:
-            found.take_away()
+    with occupied_site() as found:
+        yield found
 
 
 @pytest.fixture(autouse=True)
@@ -255,13 +242,6 @@ def test_a_control_plane_that_restarts_during_a_scale_up_delays_it(site: Site) -
         wait_until(lambda: bool(answers(site)), seconds=180, what="the API server", every=2)
         run_somewhere(site, "restarted", seconds=240)
         succeed(site, "restarted")
-
-
-def answers(site: Site) -> str:
-    try:
-        return kubectl(site, "get", "--raw", "/readyz")
-    except CommandError:
-        return ""
 
 
 #: Ends keeper, and what it has called, by kill -9 whenever one of its files is another: its record, before and after each thing that it does, and the VPN
