@@ -54,6 +54,8 @@ NOT_READY = "not-ready"
 #: The kind of a failed join of which no word was left.
 SILENT = "never-joined"
 DAY = 86400.0
+#: Seconds that a group has to be missing in every look until its brake is forgotten: one answer may lack it.
+MISSED = 3600.0
 #: Of one that came and never was of use, as from an image without the device plugin.
 INCOMPLETE = "incomplete"
 #: Failed joins of a pool that the status shows.
@@ -118,15 +120,12 @@ class _Planner:
     def plan(self) -> Plan:
         self.record = replace(self.record, lives=self._lives())
         self.record = replace(self.record, failed={**self._unmet(), **self._failed()})
+        self.record = replace(self.record, brakes=dict(self._brakes()))
         steps = [step for group in self.cloud.groups.values() for step in self._group(group)]
         steps += [step for group in self.cloud.groups.values() for step in self._keep(group)]
         steps += self._end()
-        gone = set(self.record.brakes) - set(self.cloud.groups)
-        self.record = replace(
-            self.record,
-            brakes={name: brake for name, brake in self.record.brakes.items() if name not in gone},
-            resumed={name: moment for name, moment in self.record.resumed.items() if name in self.cloud.groups and self.now - moment <= self.rules.window},
-        )
+        resumed = {name: moment for name, moment in self.record.resumed.items() if self.now - moment <= self.rules.window}
+        self.record = replace(self.record, resumed=resumed)
         return Plan(tuple(steps), self.record, self.notes)
 
     # --- failed joins -------------------------------------------------------------------------------------------------------------------
@@ -219,6 +218,13 @@ class _Planner:
         return lives
 
     # --- brakes -------------------------------------------------------------------------------------------------------------------------
+
+    def _brakes(self) -> Iterator[tuple[str, Brake]]:
+        """But those whose groups have been removed. A suspension that keeper does not know for its own would never be lifted."""
+        for name, brake in self.record.brakes.items():
+            missed = 0.0 if name in self.cloud.groups else brake.missed or self.now
+            if not missed or self.now - missed <= MISSED:
+                yield name, replace(brake, missed=missed)
 
     def _group(self, group: Group) -> Iterator[Step]:
         brake = self.record.brakes.get(group.name)

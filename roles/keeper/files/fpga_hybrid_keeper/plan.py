@@ -164,6 +164,7 @@ class Brake:
     """Of a group: why its process Launch is suspended (brakes.py). firm: only a person lifts it.
 
     set_at: when it was suspended, 0 while that has only begun. lifting: keeper's own resumption has begun. lifted_at: when keeper has resumed it, 0 before.
+    missed: since when no look has shown its group, 0 while the last one did.
     """
 
     pool: str
@@ -174,6 +175,7 @@ class Brake:
     set_at: float = 0.0
     lifting: bool = False
     lifted_at: float = 0.0
+    missed: float = 0.0
 
 
 @dataclass(frozen=True)
