@@ -16,7 +16,7 @@ reached: what one call of the autoscaler starts beyond it runs, so a pool's max_
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from typing import Any, Union
@@ -29,6 +29,7 @@ from fpga_hybrid_keeper.plan import (
     LAPSED,
     LIVE,
     REFUSED,
+    Action,
     Brake,
     Cloud,
     End,
@@ -39,6 +40,7 @@ from fpga_hybrid_keeper.plan import (
     Kept,
     Life,
     Node,
+    Reap,
     Record,
     Resume,
     Rules,
@@ -58,6 +60,8 @@ DAY = 86400.0
 MISSED = 3600.0
 #: Of one that came and never was of use, as from an image without the device plugin.
 INCOMPLETE = "incomplete"
+#: Seconds from its end that what an instance said of its failure is to be read in. Then it is cleared away unread.
+UNREAD = 600.0
 #: Failed joins of a pool that the status shows.
 SHOWN = 10
 
@@ -402,10 +406,27 @@ def of_interest(record: Record, cloud: Cloud, rules: Rules, now: float) -> list[
 
 def _is_doubtful(name: str, entry: Entry, record: Record, cloud: Cloud, rules: Rules, now: float) -> bool:
     known, instance = record.failed.get(name), cloud.instances.get(name)
-    if (known is not None and known.kind != SILENT) or (entry.phase == JOINED and entry.complete):
+    if (known is not None and known.kind not in (SILENT, INCOMPLETE)) or (entry.phase == JOINED and entry.complete):
         return False
     ends = entry.absent > 0 or (instance is not None and instance.state not in LIVE)
     return ends or now - entry.since <= rules.lifetime
+
+
+def until_read(actions: Sequence[Action], unread: Collection[str], record: Record, now: float) -> tuple[tuple[Action, ...], dict[str, str]]:
+    """Without those that would clear away what an instance said of its failure before it was read. And what is to be known of them.
+
+    unread: of interest, and not read in this pass.
+    """
+    going, notes = [], {}
+    for action in actions:
+        if isinstance(action, Reap) and action.instance in unread:
+            waits = now - record.entries[action.instance].absent_since < UNREAD
+            then = "it is not cleared away before that" if waits else f"after {UNREAD / 60:.0f} minutes it is cleared away unread"
+            notes[action.instance] = f"its failure parameter could not be read, which says whether and why it did not join: {then}"
+            if waits:
+                continue
+        going.append(action)
+    return tuple(going), notes
 
 
 def report(groups: Mapping[str, Group], record: Record, prices: Mapping[str, float | None], now: float, masked: Callable[[str], str]) -> dict[str, Any]:

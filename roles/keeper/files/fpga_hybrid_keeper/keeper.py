@@ -174,18 +174,23 @@ class Keeper:
         if cloud is None or "" in plan.notes:
             return plan
         self.groups = cloud.groups
-        evidence = self._look_at_evidence(brakes.of_interest(plan.record, cloud, self.rules, now), now)
-        braking = brakes.make_plan(cloud, world.nodes, evidence, plan.record, self.rules, now)
-        return Plan((*braking.steps, *plan.actions), braking.record, {**plan.notes, **braking.notes})
+        asked = brakes.of_interest(plan.record, cloud, self.rules, now)
+        evidence = self._look_at_evidence(asked, now)
+        braking = brakes.make_plan(cloud, world.nodes, evidence or {}, plan.record, self.rules, now)
+        actions, waiting = brakes.until_read(plan.actions, asked if evidence is None else (), plan.record, now)
+        return Plan((*braking.steps, *actions), braking.record, {**plan.notes, **braking.notes, **waiting})
 
-    def _look_at_evidence(self, instances: Sequence[str], now: float) -> Mapping[str, Evidence]:
-        if not instances or not self.evidence.is_due(now):
+    def _look_at_evidence(self, instances: Sequence[str], now: float) -> Mapping[str, Evidence] | None:
+        """None where it could not be read."""
+        if not instances:
             return {}
+        if not self.evidence.is_due(now):
+            return None
         try:
             found = self.edges.aws.evidence(instances)
         except FAILURES as error:
             self.evidence.failed(error, now)
-            return {}
+            return None
         self.evidence.succeeded(now, 0)
         return found
 

@@ -15,7 +15,7 @@ import pytest
 
 from fpga_hybrid.aws import DeniedError
 from fpga_hybrid_keeper import record as records
-from fpga_hybrid_keeper.brakes import stamp
+from fpga_hybrid_keeper.brakes import UNREAD, stamp
 from fpga_hybrid_keeper.keeper import LONGEST_PAUSE, Keeper
 from fpga_hybrid_keeper.plan import Cloud
 from tests.unit.roles.keeper.site import BOARD, ID, Site
@@ -540,6 +540,42 @@ def test_failure_parameters_that_cannot_be_read_stop_nothing_else(site):
     assert not site.after(keeper)
     assert "GetParameters" in site.status()["troubles"]["failures"]
     assert name in site.parameters()
+
+
+@pytest.mark.parametrize("joins", [False, True], ids=["a failed join", "a spot notice to a node without boards"])
+def test_what_an_instance_said_of_its_failure_is_not_cleared_away_before_it_was_read(site, joins):
+    keeper = site.keeper()
+    (name,) = site.scale(1)
+    site.after(keeper)
+    if joins:
+        site.joins(name)
+        site.after(keeper)
+    site.cloud.fault("deny", action="GetParameters")
+    site.fails(name, state="interrupted" if joins else "failed")
+    site.scale(0)
+    if joins:
+        site.joins(name, ready=False)
+    goes_on(site, keeper, 12)
+    assert site.failures() == {name}
+    assert "its failure parameter could not be read" in site.status()["instances"][name]["note"]
+    site.cloud.lift()
+    site.after(keeper, LONGEST_PAUSE)
+    goes_on(site, keeper, 2)
+    assert [one["kind"] for one in site.status()["pools"]["f2"]["failed_joins"]] == ([] if joins else ["vpn"])
+    assert (site.failures(), site.record()[name]["phase"]) == (set(), "gone")
+
+
+def test_after_ten_minutes_it_is_cleared_away_unread_which_is_said(site, capsys):
+    keeper = site.keeper()
+    (name,) = site.scale(1)
+    site.after(keeper)
+    site.cloud.fault("deny", action="GetParameters")
+    site.fails(name)
+    site.scale(0)
+    goes_on(site, keeper, 12)
+    site.after(keeper, UNREAD)
+    assert (site.failures(), site.record()[name]["phase"]) == (set(), "gone")
+    assert "after 10 minutes it is cleared away unread" in capsys.readouterr().err
 
 
 def test_with_the_credentials_of_another_account_nothing_is_suspended_or_resumed(site, monkeypatch):
