@@ -332,10 +332,16 @@ class _Planner:
     def _end(self) -> Iterator[Step]:
         members = {name for group in self.cloud.groups.values() for name in group.instances}
         for name, one in self.record.kept.items():
-            self.notes[name] = f"{self.notes.get(name, 'did not join')} It is kept for a look until {stamp(one.until)}, then it is ended."
+            if _is_out(name, one, members):
+                self.notes[name] = f"{self.notes.get(name, 'did not join')} It is kept for a look until {stamp(one.until)}, then it is ended."
             # One that its group still has is not ended by keeper: the group would start another one.
             if self.now >= one.until and name not in members and self._may_be_kept(name):
                 yield End(name)
+
+
+def _is_out(name: str, kept: Kept, members: Collection[str]) -> bool:
+    """Until then its group may end it at any time, and nobody is told that it is kept."""
+    return kept.settled or name not in members
 
 
 def day_of(now: float) -> float:
@@ -450,6 +456,7 @@ def report(groups: Mapping[str, Group], record: Record, prices: Mapping[str, flo
 def _pool(group: Group, record: Record, price: float | None, masked: Callable[[str], str]) -> dict[str, Any]:
     brake = paused(group, record)
     failures = sorted((one.at, name, one) for name, one in record.failed.items() if one.pool == group.pool and one.state == FAILED)
+    kept = [(name, one) for name, one in record.kept.items() if one.pool == group.pool and _is_out(name, one, group.instances)]
     return {
         "group": group.name,
         "running": sum(life.pool == group.pool and not life.end for life in record.lives.values()),
@@ -458,5 +465,5 @@ def _pool(group: Group, record: Record, price: float | None, masked: Callable[[s
         "failed_joins": [
             {"instance": name, "at": stamp(at), "kind": one.kind, "status": one.status, "sentence": masked(one.sentence)} for at, name, one in failures[-SHOWN:]
         ],
-        "kept": [{"instance": name, "until": stamp(one.until)} for name, one in record.kept.items() if one.pool == group.pool],
+        "kept": [{"instance": name, "until": stamp(one.until)} for name, one in kept],
     }

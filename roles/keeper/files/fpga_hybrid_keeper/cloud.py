@@ -172,14 +172,14 @@ class AwsEdge:
         self._aws.call("autoscaling", "ResumeProcesses", {"AutoScalingGroupName": group, "ScalingProcesses": [LAUNCH]})
 
     def keep(self, instance: str, group: str, until: str) -> None:
-        """Tagged first: whoever finds it outside of its group, then finds why. No instance comes in its place."""
-        self._aws.call("ec2", "CreateTags", {"Resources": [instance], "Tags": [{"Key": KEPT_TAG, "Value": until}]})
+        """No instance comes in its place. Tagged when it is out: one that its group still has may be ended at any time, whatever its tag says."""
         params = {"AutoScalingGroupName": group, "InstanceIds": [instance], "ShouldDecrementDesiredCapacity": True}
         try:
             self._aws.call("autoscaling", "DetachInstances", params, attempts=1)
         except AwsError as error:
             if error.code != "ValidationError" or "is not part of" not in error.message:
                 raise
+        self._aws.call("ec2", "CreateTags", {"Resources": [instance], "Tags": [{"Key": KEPT_TAG, "Value": until}]})
 
     def end(self, instance: str) -> None:
         try:

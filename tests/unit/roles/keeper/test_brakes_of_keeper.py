@@ -626,6 +626,25 @@ def test_the_first_failed_instance_of_a_pool_is_kept_for_a_look_and_ended_at_its
     assert site.record()[name]["phase"] == "gone"
 
 
+def test_that_one_is_kept_is_told_when_it_is_out_of_its_group_and_not_before(site, capsys):
+    site.write_config(keep_failed={"f2": 1})
+    keeper = site.keeper()
+    (name,) = site.scale(1)
+    site.after(keeper)
+    site.fails(name)
+    site.cloud.fault("deny", action="DetachInstances")
+    goes_on(site, keeper, 3)
+    assert (kept_until(site, name), site.status()["pools"]["f2"]["kept"]) == (None, [])
+    assert "It is kept for a look" not in capsys.readouterr().err
+    assert "DetachInstances" in site.status()["troubles"][f"{name}: keeping it for a look"]
+    site.cloud.lift()
+    site.after(keeper, LONGEST_PAUSE)
+    site.after(keeper)
+    until = stamp(keeper.record.kept[name].until)
+    assert (kept_until(site, name), site.status()["pools"]["f2"]["kept"]) == (until, [{"instance": name, "until": until}])
+    assert f"It is kept for a look until {until}" in capsys.readouterr().err
+
+
 def test_an_instance_that_is_not_kept_cannot_be_ended_with_keepers_rights(site):
     (name,) = site.scale(1)
     with pytest.raises(DeniedError):
