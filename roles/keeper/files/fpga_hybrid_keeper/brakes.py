@@ -326,8 +326,12 @@ class _Planner:
             yield Keep(candidates[0], Kept(group.pool, group.name, self.now + self.rules.kept))
 
     def _may_be_kept(self, name: str) -> bool:
-        entry, instance = self.record.entries.get(name), self.cloud.instances.get(name)
-        return entry is not None and entry.phase in (ENROLLED, LAPSED, REFUSED) and instance is not None and instance.state in LIVE
+        entry = self.record.entries.get(name)
+        return entry is not None and entry.phase in (ENROLLED, LAPSED, REFUSED) and self._runs(name)
+
+    def _runs(self, name: str) -> bool:
+        instance = self.cloud.instances.get(name)
+        return instance is not None and instance.state in LIVE
 
     def _end(self) -> Iterator[Step]:
         members = {name for group in self.cloud.groups.values() for name in group.instances}
@@ -335,7 +339,7 @@ class _Planner:
             if _is_out(name, one, members):
                 self.notes[name] = f"{self.notes.get(name, 'did not join')} It is kept for a look until {stamp(one.until)}, then it is ended."
             # One that its group still has is not ended by keeper: the group would start another one.
-            if self.now >= one.until and name not in members and self._may_be_kept(name):
+            if self.now >= one.until and name not in members and self._runs(name):
                 yield End(name)
 
 

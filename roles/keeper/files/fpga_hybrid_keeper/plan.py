@@ -496,7 +496,8 @@ class _Planner:
     def _nodes(self, nodes: Mapping[str, Node]) -> Iterator[Action]:
         for name, entry in self.record.live.items():
             node = self._node_of(name, entry, nodes) if entry.has_certificate else None
-            if node is None:
+            # One that joins after all, while it is taken out of its group and of the VPN, becomes no node that jobs could go to.
+            if node is None or name in self.record.kept:
                 continue
             known = entry
             if known.phase in (ENROLLED, LAPSED):

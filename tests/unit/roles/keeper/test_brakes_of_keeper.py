@@ -18,7 +18,7 @@ from fpga_hybrid_keeper import record as records
 from fpga_hybrid_keeper.brakes import UNREAD, stamp
 from fpga_hybrid_keeper.keeper import LONGEST_PAUSE, Keeper
 from fpga_hybrid_keeper.plan import Cloud
-from tests.unit.roles.keeper.site import BOARD, ID, Site
+from tests.unit.roles.keeper.site import BOARD, ID, TAINT, Site
 
 
 def loses(site: Site, keeper, *, told: bool) -> str:
@@ -643,6 +643,30 @@ def test_that_one_is_kept_is_told_when_it_is_out_of_its_group_and_not_before(sit
     until = stamp(keeper.record.kept[name].until)
     assert (kept_until(site, name), site.status()["pools"]["f2"]["kept"]) == (until, [{"instance": name, "until": until}])
     assert f"It is kept for a look until {until}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("at", ["before revocation", "after record"], ids=["before its certificate is revoked", "as it is told"])
+def test_one_that_joins_while_it_is_taken_out_of_its_group_gets_no_jobs_and_ends_as_if_it_had_not(site, monkeypatch, at):
+    """It said that it had failed, and joined all the same: without its group nobody but keeper ends it, and without the VPN it is no node."""
+    site.write_config(keep_failed={"f2": 1})
+    keeper = site.keeper()
+    (name,) = site.scale(1)
+    site.after(keeper)
+    site.fails(name)
+    with killed(monkeypatch, keeper, at):
+        site.after(keeper)
+    site.joins(name, given={BOARD: "1"})
+    keeper = site.keeper()
+    goes_on(site, keeper, 2)
+    assert site.api.taints(name) == [TAINT["key"]]
+    assert site.clients()[name]["revoked"]
+    assert (site.parameters(), site.api.secrets) == ({}, {})
+    assert [one["instance"] for one in site.status()["pools"]["f2"]["kept"]] == [name]
+    site.joins(name, given={BOARD: "1"}, ready=False)
+    site.now += 7200
+    goes_on(site, keeper)
+    assert site.instance(name)["State"]["Name"] == "terminated"
+    assert (site.api.nodes, site.failures(), site.record()[name]["phase"]) == ({}, set(), "gone")
 
 
 def test_an_instance_that_is_not_kept_cannot_be_ended_with_keepers_rights(site):
