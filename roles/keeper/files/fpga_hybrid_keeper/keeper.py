@@ -369,7 +369,7 @@ class Keeper:
     @property
     def troubles(self) -> dict[str, str]:
         found = {"aws": self.aws.trouble, "kubernetes": self.kubernetes.trouble, "disk": self.disk.trouble, "account": self.notes.get("", "")}
-        found |= {"failures": self.evidence.trouble or self.left.trouble, "upkeep": self.daily.trouble}
+        found |= {"failures": self.evidence.trouble or self.left.trouble, "upkeep": self.daily.trouble or self.upkeep.standing}
         found |= {f"{name}: {words}": trial.trouble for (name, words), trial in self.trials.items()}
         return {name: trouble for name, trouble in found.items() if trouble}
 
