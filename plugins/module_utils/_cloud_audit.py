@@ -30,7 +30,7 @@ GOES_BY_ITSELF = (INSTANCE, VOLUME, INTERFACE, GROUP)
 #: On a failed instance that keeper has taken out of its group: until when (ISO 8601, UTC).
 KEPT_TAG = "fpga.hybrid/kept-until"
 #: Below the cluster's prefix.
-CLAIM, NODES = "cluster", "nodes"
+CLAIM, NODES, FAILURES = "cluster", "nodes", "failures"
 
 
 @dataclass(frozen=True)
@@ -221,7 +221,7 @@ def _parameter(name: str, instances: Collection[str], alive: Collection[str], de
     orphan = "" if alive or declared.groups else "there are no pools"
     if not below:
         orphan = f"it lies outside of {declared.ssm_prefix}"
-    elif below[0] == NODES and below[-1] not in instances:
+    elif below[0] in (NODES, FAILURES) and below[-1] not in instances:
         orphan = "its instance has gone"
     return Resource(PARAMETER, name, "", "", orphan)
 

@@ -26,6 +26,8 @@ SNAPSHOT = "arn:{partition}:ec2:{region}::snapshot/*"
 PARAMETERS = "arn:{partition}:ssm:{region}:{account}:parameter{ssm_prefix}/*"
 #: Join bundles, each named after its instance; and what instances say of why they did not join.
 BUNDLES, EVIDENCE = (f"arn:{{partition}}:ssm:{{region}}:{{account}}:parameter{{ssm_prefix}}/{folder}/*" for folder in ("nodes", "failures"))
+#: ssm:GetParametersByPath is judged by the path that it names, not by what is below it.
+EVIDENCE_FOLDER = EVIDENCE.removesuffix("/*")
 QUOTAS = "arn:{partition}:servicequotas:{region}:{account}:ec2/*"
 SERVICE_LINKED_ROLE = "arn:{partition}:iam::{account}:role/aws-service-role/autoscaling.amazonaws.com/AWSServiceRoleForAutoScaling"
 
@@ -195,6 +197,7 @@ KEEPER = Identity(
         # Without a condition on tags: of a parameter that is gone already, AWS would say denied instead of not found.
         Grant("RemoveJoinBundlesAndEvidence", ("ssm:DeleteParameter",), (BUNDLES, EVIDENCE)),
         Grant("ReadEvidence", ("ssm:GetParameters",), (EVIDENCE,)),
+        Grant("FindEvidence", ("ssm:GetParametersByPath",), (EVIDENCE_FOLDER,)),
         Grant("StopLaunchesAndKeepFailedOnes", ("autoscaling:DetachInstances", "autoscaling:ResumeProcesses", "autoscaling:SuspendProcesses"), (GROUP,), OURS),
         Grant("EndWhatWasKept", ("ec2:TerminateInstances",), (INSTANCE,), {**OURS, "StringLike": {"aws:ResourceTag/fpga.hybrid/kept-until": "?*"}}),
     ),

@@ -341,6 +341,7 @@ def test_keeper_reads_what_failed_removes_and_writes_bundles_and_knows_no_other_
     judged("ssm:GetParameters", read, lambda: keeper.ssm.get_parameters(Names=[parameter]))
     judged("ssm:DeleteParameter", removed, lambda: keeper.ssm.delete_parameter(Name=parameter))
     assert "ssm:GetParameter" in denied(lambda: keeper.ssm.get_parameter(Name=parameter))
+    judged("ssm:GetParametersByPath", read, lambda: keeper.ssm.get_parameters_by_path(Path=parameter.rpartition("/")[0]))
 
 
 def test_no_condition_of_keepers_policy_is_without_such_a_case(site: Site) -> None:

@@ -16,7 +16,7 @@ reached: what one call of the autoscaler starts beyond it runs, so a pool's max_
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from typing import Any, Union
@@ -29,6 +29,7 @@ from fpga_hybrid_keeper.plan import (
     LAPSED,
     LIVE,
     REFUSED,
+    Action,
     Brake,
     Cloud,
     End,
@@ -39,6 +40,7 @@ from fpga_hybrid_keeper.plan import (
     Kept,
     Life,
     Node,
+    Reap,
     Record,
     Resume,
     Rules,
@@ -54,8 +56,12 @@ NOT_READY = "not-ready"
 #: The kind of a failed join of which no word was left.
 SILENT = "never-joined"
 DAY = 86400.0
+#: Seconds that a group has to be missing in every look until its brake is forgotten: one answer may lack it.
+MISSED = 3600.0
 #: Of one that came and never was of use, as from an image without the device plugin.
 INCOMPLETE = "incomplete"
+#: Seconds from its end that what an instance said of its failure is to be read in. Then it is cleared away unread.
+UNREAD = 600.0
 #: Failed joins of a pool that the status shows.
 SHOWN = 10
 
@@ -118,15 +124,12 @@ class _Planner:
     def plan(self) -> Plan:
         self.record = replace(self.record, lives=self._lives())
         self.record = replace(self.record, failed={**self._unmet(), **self._failed()})
+        self.record = replace(self.record, brakes=dict(self._brakes()))
         steps = [step for group in self.cloud.groups.values() for step in self._group(group)]
         steps += [step for group in self.cloud.groups.values() for step in self._keep(group)]
         steps += self._end()
-        gone = set(self.record.brakes) - set(self.cloud.groups)
-        self.record = replace(
-            self.record,
-            brakes={name: brake for name, brake in self.record.brakes.items() if name not in gone},
-            resumed={name: moment for name, moment in self.record.resumed.items() if name in self.cloud.groups and self.now - moment <= self.rules.window},
-        )
+        resumed = {name: moment for name, moment in self.record.resumed.items() if self.now - moment <= self.rules.window}
+        self.record = replace(self.record, resumed=resumed)
         return Plan(tuple(steps), self.record, self.notes)
 
     # --- failed joins -------------------------------------------------------------------------------------------------------------------
@@ -219,6 +222,13 @@ class _Planner:
         return lives
 
     # --- brakes -------------------------------------------------------------------------------------------------------------------------
+
+    def _brakes(self) -> Iterator[tuple[str, Brake]]:
+        """But those whose groups have been removed. A suspension that keeper does not know for its own would never be lifted."""
+        for name, brake in self.record.brakes.items():
+            missed = 0.0 if name in self.cloud.groups else brake.missed or self.now
+            if not missed or self.now - missed <= MISSED:
+                yield name, replace(brake, missed=missed)
 
     def _group(self, group: Group) -> Iterator[Step]:
         brake = self.record.brakes.get(group.name)
@@ -316,16 +326,26 @@ class _Planner:
             yield Keep(candidates[0], Kept(group.pool, group.name, self.now + self.rules.kept))
 
     def _may_be_kept(self, name: str) -> bool:
-        entry, instance = self.record.entries.get(name), self.cloud.instances.get(name)
-        return entry is not None and entry.phase in (ENROLLED, LAPSED, REFUSED) and instance is not None and instance.state in LIVE
+        entry = self.record.entries.get(name)
+        return entry is not None and entry.phase in (ENROLLED, LAPSED, REFUSED) and self._runs(name)
+
+    def _runs(self, name: str) -> bool:
+        instance = self.cloud.instances.get(name)
+        return instance is not None and instance.state in LIVE
 
     def _end(self) -> Iterator[Step]:
         members = {name for group in self.cloud.groups.values() for name in group.instances}
         for name, one in self.record.kept.items():
-            self.notes[name] = f"{self.notes.get(name, 'did not join')} It is kept for a look until {stamp(one.until)}, then it is ended."
+            if _is_out(name, one, members):
+                self.notes[name] = f"{self.notes.get(name, 'did not join')} It is kept for a look until {stamp(one.until)}, then it is ended."
             # One that its group still has is not ended by keeper: the group would start another one.
-            if self.now >= one.until and name not in members and self._may_be_kept(name):
+            if self.now >= one.until and name not in members and self._runs(name):
                 yield End(name)
+
+
+def _is_out(name: str, kept: Kept, members: Collection[str]) -> bool:
+    """Until then its group may end it at any time, and nobody is told that it is kept."""
+    return kept.settled or name not in members
 
 
 def day_of(now: float) -> float:
@@ -396,10 +416,27 @@ def of_interest(record: Record, cloud: Cloud, rules: Rules, now: float) -> list[
 
 def _is_doubtful(name: str, entry: Entry, record: Record, cloud: Cloud, rules: Rules, now: float) -> bool:
     known, instance = record.failed.get(name), cloud.instances.get(name)
-    if (known is not None and known.kind != SILENT) or (entry.phase == JOINED and entry.complete):
+    if (known is not None and known.kind not in (SILENT, INCOMPLETE)) or (entry.phase == JOINED and entry.complete):
         return False
     ends = entry.absent > 0 or (instance is not None and instance.state not in LIVE)
     return ends or now - entry.since <= rules.lifetime
+
+
+def until_read(actions: Sequence[Action], unread: Collection[str], record: Record, now: float) -> tuple[tuple[Action, ...], dict[str, str]]:
+    """Without those that would clear away what an instance said of its failure before it was read. And what is to be known of them.
+
+    unread: of interest, and not read in this pass.
+    """
+    going, notes = [], {}
+    for action in actions:
+        if isinstance(action, Reap) and action.instance in unread:
+            waits = now - record.entries[action.instance].absent_since < UNREAD
+            then = "it is not cleared away before that" if waits else f"after {UNREAD / 60:.0f} minutes it is cleared away unread"
+            notes[action.instance] = f"its failure parameter could not be read, which says whether and why it did not join: {then}"
+            if waits:
+                continue
+        going.append(action)
+    return tuple(going), notes
 
 
 def report(groups: Mapping[str, Group], record: Record, prices: Mapping[str, float | None], now: float, masked: Callable[[str], str]) -> dict[str, Any]:
@@ -423,6 +460,7 @@ def report(groups: Mapping[str, Group], record: Record, prices: Mapping[str, flo
 def _pool(group: Group, record: Record, price: float | None, masked: Callable[[str], str]) -> dict[str, Any]:
     brake = paused(group, record)
     failures = sorted((one.at, name, one) for name, one in record.failed.items() if one.pool == group.pool and one.state == FAILED)
+    kept = [(name, one) for name, one in record.kept.items() if one.pool == group.pool and _is_out(name, one, group.instances)]
     return {
         "group": group.name,
         "running": sum(life.pool == group.pool and not life.end for life in record.lives.values()),
@@ -431,5 +469,5 @@ def _pool(group: Group, record: Record, price: float | None, masked: Callable[[s
         "failed_joins": [
             {"instance": name, "at": stamp(at), "kind": one.kind, "status": one.status, "sentence": masked(one.sentence)} for at, name, one in failures[-SHOWN:]
         ],
-        "kept": [{"instance": name, "until": stamp(one.until)} for name, one in record.kept.items() if one.pool == group.pool],
+        "kept": [{"instance": name, "until": stamp(one.until)} for name, one in kept],
     }

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from datetime import datetime
+from itertools import islice
 from typing import Any
 
 from fpga_hybrid import imds
@@ -17,13 +18,15 @@ from fpga_hybrid_keeper.plan import CLUSTER_ID_TAG, OWNED_PREFIX, POOL_TAG, Clou
 
 LAUNCH = "Launch"
 GROUP_OF_INSTANCE = "aws:autoscaling:groupName"
+FAILURES = "failures"
 KEPT_TAG = "fpga.hybrid/kept-until"
 ADDRESS_TAG, ARN_TAG = "fpga.hybrid/vpn-address", "fpga.hybrid/instance-arn"
 PROMISE_PREFIX = f"{OWNED_PREFIX}node-template/resources/"
 #: EC2 API, DescribeInstances: values of a filter; Auto Scaling API: groups in a page.
 IDS_PER_CALL, GROUPS_PER_CALL, INSTANCES_PER_CALL = 200, 100, 1000
 #: Systems Manager API, GetParameters.
-PARAMETERS_PER_CALL = 10
+PARAMETERS_PER_CALL = 10  # and in a page of GetParametersByPath
+LEFT_AT_ONCE = 100
 #: Seconds that one answer may take, and after which a call is not tried again within a pass.
 TIMEOUT, PATIENCE = 5.0, 10.0
 
@@ -124,13 +127,19 @@ class AwsEdge:
                 found[str(parameter["Name"]).rpartition("/")[2]] = read_evidence(str(parameter.get("Value") or ""))
         return found
 
+    def left(self) -> frozenset[str]:
+        """Instances that have left evidence. Not all at once: an instance that was broken into may write as many as it likes."""
+        pages = self._aws.pages("ssm", "GetParametersByPath", {"Path": f"{self._prefix}/{FAILURES}", "MaxResults": PARAMETERS_PER_CALL})
+        names = (str(parameter["Name"]).rpartition("/")[2] for page in pages for parameter in page.get("Parameters") or [])
+        return frozenset(name for name in islice(names, LEFT_AT_ONCE) if imds.INSTANCE_ID.fullmatch(name))
+
     # --- writing ------------------------------------------------------------------------------------------------------------------------
 
     def parameter(self, instance: str) -> str:
         return f"{self._prefix}/nodes/{instance}"
 
     def _failure(self, instance: str) -> str:
-        return f"{self._prefix}/failures/{instance}"
+        return f"{self._prefix}/{FAILURES}/{instance}"
 
     def put(self, instance: str, arn: str, value: Encoded) -> None:
         """Never over one that is there: a parameter keeps the tags that it was made with, and they say who may read it."""
@@ -163,14 +172,14 @@ class AwsEdge:
         self._aws.call("autoscaling", "ResumeProcesses", {"AutoScalingGroupName": group, "ScalingProcesses": [LAUNCH]})
 
     def keep(self, instance: str, group: str, until: str) -> None:
-        """Tagged first: whoever finds it outside of its group, then finds why. No instance comes in its place."""
-        self._aws.call("ec2", "CreateTags", {"Resources": [instance], "Tags": [{"Key": KEPT_TAG, "Value": until}]})
+        """No instance comes in its place. Tagged when it is out: one that its group still has may be ended at any time, whatever its tag says."""
         params = {"AutoScalingGroupName": group, "InstanceIds": [instance], "ShouldDecrementDesiredCapacity": True}
         try:
             self._aws.call("autoscaling", "DetachInstances", params, attempts=1)
         except AwsError as error:
             if error.code != "ValidationError" or "is not part of" not in error.message:
                 raise
+        self._aws.call("ec2", "CreateTags", {"Resources": [instance], "Tags": [{"Key": KEPT_TAG, "Value": until}]})
 
     def end(self, instance: str) -> None:
         try:

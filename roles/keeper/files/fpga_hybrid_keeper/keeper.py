@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -67,6 +67,8 @@ from fpga_hybrid_keeper.upkeep import Upkeep, is_due
 DONE, INCOMPLETE, USAGE, BUSY = 0, 1, 2, 75
 #: Seconds between looks while a node is awaited; between looks for instances that are in none of our groups; that a pass may go on to act.
 EAGER, EVERYWHERE, BUDGET = 2.0, 60.0, 60.0
+#: Seconds between looks for failure parameters of instances that keeper never met.
+LEFT = 3600.0
 #: A look at rest is one call, and once a minute two: with this, two calls in ten seconds are not passed at an interval of five.
 CALM = 1.1
 #: Seconds between two tries at most, of what fails.
@@ -125,6 +127,7 @@ class Keeper:
         self.disk = Trial("record and status", log, settings.interval)
         self.daily = Trial("upkeep", log, settings.interval)
         self.evidence = Trial("failure parameters", log, settings.interval)
+        self.left = Trial("list of failure parameters", log, settings.interval)
         self.groups: Mapping[str, Group] = {}
         self.trials: dict[tuple[str, str], Trial] = {}
         self.notes: Mapping[str, str] = {}
@@ -171,18 +174,23 @@ class Keeper:
         if cloud is None or "" in plan.notes:
             return plan
         self.groups = cloud.groups
-        evidence = self._look_at_evidence(brakes.of_interest(plan.record, cloud, self.rules, now), now)
-        braking = brakes.make_plan(cloud, world.nodes, evidence, plan.record, self.rules, now)
-        return Plan((*braking.steps, *plan.actions), braking.record, {**plan.notes, **braking.notes})
+        asked = brakes.of_interest(plan.record, cloud, self.rules, now)
+        evidence = self._look_at_evidence(asked, now)
+        braking = brakes.make_plan(cloud, world.nodes, evidence or {}, plan.record, self.rules, now)
+        actions, waiting = brakes.until_read(plan.actions, asked if evidence is None else (), plan.record, now)
+        return Plan((*braking.steps, *actions), braking.record, {**plan.notes, **braking.notes, **waiting})
 
-    def _look_at_evidence(self, instances: Sequence[str], now: float) -> Mapping[str, Evidence]:
-        if not instances or not self.evidence.is_due(now):
+    def _look_at_evidence(self, instances: Sequence[str], now: float) -> Mapping[str, Evidence] | None:
+        """None where it could not be read."""
+        if not instances:
             return {}
+        if not self.evidence.is_due(now):
+            return None
         try:
             found = self.edges.aws.evidence(instances)
         except FAILURES as error:
             self.evidence.failed(error, now)
-            return {}
+            return None
         self.evidence.succeeded(now, 0)
         return found
 
@@ -210,6 +218,15 @@ class Keeper:
             return None
         self.aws.succeeded(now, self.settings.interval)
         self._everywhere = now if everywhere else self._everywhere
+        return self._with_left(cloud, now) if everywhere and self.left.is_due(now) else cloud
+
+    def _with_left(self, cloud: Cloud, now: float) -> Cloud:
+        try:
+            cloud = replace(cloud, left=self.edges.aws.left())
+        except FAILURES as error:
+            self.left.failed(error, now)
+        else:
+            self.left.succeeded(now, LEFT)
         return cloud
 
     def _steady(self) -> frozenset[str]:
@@ -352,7 +369,7 @@ class Keeper:
     @property
     def troubles(self) -> dict[str, str]:
         found = {"aws": self.aws.trouble, "kubernetes": self.kubernetes.trouble, "disk": self.disk.trouble, "account": self.notes.get("", "")}
-        found |= {"failures": self.evidence.trouble, "upkeep": self.daily.trouble}
+        found |= {"failures": self.evidence.trouble or self.left.trouble, "upkeep": self.daily.trouble or self.upkeep.standing}
         found |= {f"{name}: {words}": trial.trouble for (name, words), trial in self.trials.items()}
         return {name: trouble for name, trouble in found.items() if trouble}
 

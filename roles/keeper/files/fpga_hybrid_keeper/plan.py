@@ -64,13 +64,17 @@ class Instance:
 
 @dataclass(frozen=True)
 class Cloud:
-    """One look at AWS, whole. asked: the ids that were asked for by their names; what is missing among the answers is not there."""
+    """One look at AWS, whole. asked: the ids that were asked for by their names; what is missing among the answers is not there.
+
+    left: instances of which there is a failure parameter, whatever became of them; empty where nobody looked for any.
+    """
 
     account: str
     region: str
     groups: Mapping[str, Group] = field(default_factory=dict)
     instances: Mapping[str, Instance] = field(default_factory=dict)
     asked: frozenset[str] = frozenset()
+    left: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -164,6 +168,7 @@ class Brake:
     """Of a group: why its process Launch is suspended (brakes.py). firm: only a person lifts it.
 
     set_at: when it was suspended, 0 while that has only begun. lifting: keeper's own resumption has begun. lifted_at: when keeper has resumed it, 0 before.
+    missed: since when no look has shown its group, 0 while the last one did.
     """
 
     pool: str
@@ -174,6 +179,7 @@ class Brake:
     set_at: float = 0.0
     lifting: bool = False
     lifted_at: float = 0.0
+    missed: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -371,6 +377,7 @@ class _Planner:
             self.record = replace(self.record, account=cloud.account, region=cloud.region)
             self._note_absences(cloud)
             actions += self._newcomers(cloud)
+            self._note_left(cloud)
         if self.world.nodes is not None:
             actions += self._nodes(self.world.nodes)
             if cloud is not None and self._is_the_records(cloud):
@@ -454,6 +461,13 @@ class _Planner:
         self.record = self.record.with_entry(instance.id, replace(entry, complete=not any(map(_is_startup, node.taints))))
         return True
 
+    def _note_left(self, cloud: Cloud) -> None:
+        """Of those that came and went while nobody looked, only what they said of their failure is left. On record, they go as all others do."""
+        for name in sorted(cloud.left - set(self.record.entries)):
+            found, life = cloud.instances.get(name), self.record.lives.get(name)
+            if found is None or found.state not in LIVE:
+                self.record = self.record.with_entry(name, Entry(SEEN, self.now, pool=life.pool if life else ""))
+
     def _lapsed(self) -> Iterator[Action]:
         """A bundle whose token has ended is of no use to anybody but a thief."""
         for name, entry in self.record.live.items():
@@ -482,7 +496,8 @@ class _Planner:
     def _nodes(self, nodes: Mapping[str, Node]) -> Iterator[Action]:
         for name, entry in self.record.live.items():
             node = self._node_of(name, entry, nodes) if entry.has_certificate else None
-            if node is None:
+            # One that joins after all, while it is taken out of its group and of the VPN, becomes no node that jobs could go to.
+            if node is None or name in self.record.kept:
                 continue
             known = entry
             if known.phase in (ENROLLED, LAPSED):

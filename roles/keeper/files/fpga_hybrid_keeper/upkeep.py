@@ -32,6 +32,8 @@ from fpga_hybrid_keeper.told import CommandError
 RETRY, PATIENCE, LOOK = 600.0, 7200.0, 60.0
 #: Seconds that a user's command may take: to carry a snapshot away, to pass a warning on.
 CARRYING, PASSING = 1800.0, 60.0
+#: Seconds at one thing after which the thread stands still: everything that it does is bounded, by less.
+STANDING = CARRYING + 600.0
 #: Seconds after which metrics are written also if nothing has changed, and for which it is remembered that a warning was told.
 METRICS_AGE, REMEMBERED = 60.0, 2 * DAY
 
@@ -163,6 +165,9 @@ class Upkeep:
         self._fingerprint: tuple[tuple[str, int], ...] = ()
         self._looked: float | None = None
         self._is_busy: Callable[[], bool] = lambda: False
+        self._at, self._beats = "", 0
+        self._moved = (0, now)
+        self.standing = ""
         self._metrics: tuple[float | None, str] = (None, "")
         self._now = now
 
@@ -215,10 +220,25 @@ class Upkeep:
             self._looked = now
             if self._files.fingerprint() != self._fingerprint:
                 self.reading.renew()
-        if not self._is_busy():
+        is_busy = self._is_busy()
+        self._watch(now, is_busy)
+        if not is_busy:
             work = self._due(now, status)
             if work:
                 self._is_busy = self._start(lambda: self._do(work, now))
+
+    def _watch(self, now: float, is_busy: bool) -> None:
+        """Whether the thread moves on. Nobody can end one that does not."""
+        beats, since = self._moved
+        if not is_busy or beats != self._beats or now < since:
+            self._moved = (self._beats, now)
+            self.standing = ""
+        elif now - since > STANDING and not self.standing:
+            self.standing = (
+                f"upkeep stands still at this since {stamp(since)}: {self._at}. No snapshot is made and no warning told. "
+                "See what it waits for, then: systemctl restart fpga-hybrid-keeper"
+            )
+            self._log.say(self.standing)
 
     def _due(self, now: float, status: Mapping[str, Any]) -> list[tuple[Chore, Callable[[], str | None]]]:
         actions: list[tuple[Chore, Callable[[], str | None]]] = [
@@ -243,6 +263,7 @@ class Upkeep:
 
     def _do(self, work: list[tuple[Chore, Callable[[], str | None]]], now: float) -> None:
         for chore, action in work:
+            self._at, self._beats = chore.name, self._beats + 1
             chore.do(action, now)
 
     def _renew(self) -> str:

@@ -36,7 +36,7 @@ WHOLE = Found(
     volumes=[VOLUME],
     interfaces=[INTERFACE],
     security_groups=[SECURITY_GROUP],
-    parameters=["/fpga-hybrid/lab/cluster", "/fpga-hybrid/lab/nodes/i-1", "/fpga-hybrid/lab/failures/i-0"],
+    parameters=["/fpga-hybrid/lab/cluster", "/fpga-hybrid/lab/nodes/i-1", "/fpga-hybrid/lab/failures/i-1"],
     tagged=["arn:aws:ec2:us-east-1:1:instance/i-1", "arn:aws:ec2:us-east-1:1:volume/vol-gone", "arn:aws:ssm:us-east-1:1:parameter/fpga-hybrid/lab/cluster"],
 )
 DECLARED = Declared(frozenset({"lab-f2"}), "lab-nodes", "/fpga-hybrid/lab")
@@ -83,6 +83,7 @@ def test_a_working_pool_has_no_orphans_and_everything_is_listed_once():
         (replace(WHOLE, configurations=[{"LaunchConfigurationName": "lab-f2-0123456789ab"}]), "lab-f2-0123456789ab", "no group has it"),
         (replace(WHOLE, security_groups=[{**SECURITY_GROUP, "GroupId": "sg-2", "GroupName": "other"}]), "sg-2", "no pool needs it"),
         (replace(WHOLE, instances=[]), "/fpga-hybrid/lab/nodes/i-1", "its instance has gone"),
+        (replace(WHOLE, parameters=["/fpga-hybrid/lab/failures/i-0"]), "/fpga-hybrid/lab/failures/i-0", "its instance has gone"),
         (replace(WHOLE, parameters=["/elsewhere/x"]), "/elsewhere/x", "it lies outside of /fpga-hybrid/lab"),
         (replace(WHOLE, tagged=[SNAPSHOT]), SNAPSHOT, "this collection's playbooks make no such thing"),
     ],

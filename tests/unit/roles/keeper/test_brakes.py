@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from fpga_hybrid_keeper import brakes
 from fpga_hybrid_keeper import record as records
-from fpga_hybrid_keeper.brakes import FAILED, FAILED_JOINS, HAND, INSTANCE_HOURS, INSTANCES, Evidence, read_evidence
+from fpga_hybrid_keeper.brakes import FAILED, FAILED_JOINS, HAND, INSTANCE_HOURS, INSTANCES, MISSED, Evidence, read_evidence
 from fpga_hybrid_keeper.plan import (
     ENROLLED,
     JOINED,
@@ -140,6 +140,23 @@ def test_shortly_after_keepers_own_resumption_it_is_nobody_elses_suspension():
     late = plan(cloud(group=suspended), Record(brakes={"lab-f2": brake}), now=NOON + 60)
     assert "was suspended by somebody else" in late.notes["pool f2"]
     assert brakes.paused(suspended, late.record).kind == HAND
+
+
+def test_a_group_that_one_look_lacks_loses_neither_its_brake_nor_a_persons_word():
+    brake = Brake("f2", INSTANCES, "why", NOON - 600, firm=False, set_at=NOON - 600)
+    suspended, resumed = replace(GROUP, suspended=True), {"lab-f2": NOON - 900}
+    missing = plan(Cloud(ACCOUNT, REGION), Record(brakes={"lab-f2": brake}, resumed=resumed))
+    assert (missing.steps, set(missing.record.brakes), missing.record.resumed) == ((), {"lab-f2"}, resumed)
+    back = plan(cloud(group=suspended), missing.record, now=NOON + 7200)
+    assert back.steps == (Resume("lab-f2", "f2"),), "it is keeper's own, and lifts itself"
+    assert back.record.brakes == {"lab-f2": brake}
+
+
+def test_the_brake_of_a_group_that_was_removed_is_forgotten_after_an_hour_of_looks_without_it():
+    record = Record(brakes={"lab-f2": Brake("f2", FAILED_JOINS, "why", NOON - 86400, set_at=NOON - 86400)})
+    for now, remembered in ((NOON, True), (NOON + MISSED, True), (NOON + MISSED + 1, False)):
+        record = plan(Cloud(ACCOUNT, REGION), record, now=now).record
+        assert bool(record.brakes) == remembered
 
 
 def test_hours_are_those_of_the_utc_day_and_money_is_told_only_where_every_price_is_known():

@@ -15,10 +15,10 @@ import pytest
 
 from fpga_hybrid.aws import DeniedError
 from fpga_hybrid_keeper import record as records
-from fpga_hybrid_keeper.brakes import stamp
+from fpga_hybrid_keeper.brakes import UNREAD, stamp
 from fpga_hybrid_keeper.keeper import LONGEST_PAUSE, Keeper
 from fpga_hybrid_keeper.plan import Cloud
-from tests.unit.roles.keeper.site import BOARD, ID, Site
+from tests.unit.roles.keeper.site import BOARD, ID, TAINT, Site
 
 
 def loses(site: Site, keeper, *, told: bool) -> str:
@@ -542,6 +542,42 @@ def test_failure_parameters_that_cannot_be_read_stop_nothing_else(site):
     assert name in site.parameters()
 
 
+@pytest.mark.parametrize("joins", [False, True], ids=["a failed join", "a spot notice to a node without boards"])
+def test_what_an_instance_said_of_its_failure_is_not_cleared_away_before_it_was_read(site, joins):
+    keeper = site.keeper()
+    (name,) = site.scale(1)
+    site.after(keeper)
+    if joins:
+        site.joins(name)
+        site.after(keeper)
+    site.cloud.fault("deny", action="GetParameters")
+    site.fails(name, state="interrupted" if joins else "failed")
+    site.scale(0)
+    if joins:
+        site.joins(name, ready=False)
+    goes_on(site, keeper, 12)
+    assert site.failures() == {name}
+    assert "its failure parameter could not be read" in site.status()["instances"][name]["note"]
+    site.cloud.lift()
+    site.after(keeper, LONGEST_PAUSE)
+    goes_on(site, keeper, 2)
+    assert [one["kind"] for one in site.status()["pools"]["f2"]["failed_joins"]] == ([] if joins else ["vpn"])
+    assert (site.failures(), site.record()[name]["phase"]) == (set(), "gone")
+
+
+def test_after_ten_minutes_it_is_cleared_away_unread_which_is_said(site, capsys):
+    keeper = site.keeper()
+    (name,) = site.scale(1)
+    site.after(keeper)
+    site.cloud.fault("deny", action="GetParameters")
+    site.fails(name)
+    site.scale(0)
+    goes_on(site, keeper, 12)
+    site.after(keeper, UNREAD)
+    assert (site.failures(), site.record()[name]["phase"]) == (set(), "gone")
+    assert "after 10 minutes it is cleared away unread" in capsys.readouterr().err
+
+
 def test_with_the_credentials_of_another_account_nothing_is_suspended_or_resumed(site, monkeypatch):
     keeper = site.keeper()
     for _turn in range(3):
@@ -588,6 +624,49 @@ def test_the_first_failed_instance_of_a_pool_is_kept_for_a_look_and_ended_at_its
     goes_on(site, keeper)
     assert name not in site.failures()
     assert site.record()[name]["phase"] == "gone"
+
+
+def test_that_one_is_kept_is_told_when_it_is_out_of_its_group_and_not_before(site, capsys):
+    site.write_config(keep_failed={"f2": 1})
+    keeper = site.keeper()
+    (name,) = site.scale(1)
+    site.after(keeper)
+    site.fails(name)
+    site.cloud.fault("deny", action="DetachInstances")
+    goes_on(site, keeper, 3)
+    assert (kept_until(site, name), site.status()["pools"]["f2"]["kept"]) == (None, [])
+    assert "It is kept for a look" not in capsys.readouterr().err
+    assert "DetachInstances" in site.status()["troubles"][f"{name}: keeping it for a look"]
+    site.cloud.lift()
+    site.after(keeper, LONGEST_PAUSE)
+    site.after(keeper)
+    until = stamp(keeper.record.kept[name].until)
+    assert (kept_until(site, name), site.status()["pools"]["f2"]["kept"]) == (until, [{"instance": name, "until": until}])
+    assert f"It is kept for a look until {until}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("at", ["before revocation", "after record"], ids=["before its certificate is revoked", "as it is told"])
+def test_one_that_joins_while_it_is_taken_out_of_its_group_gets_no_jobs_and_ends_as_if_it_had_not(site, monkeypatch, at):
+    """It said that it had failed, and joined all the same: without its group nobody but keeper ends it, and without the VPN it is no node."""
+    site.write_config(keep_failed={"f2": 1})
+    keeper = site.keeper()
+    (name,) = site.scale(1)
+    site.after(keeper)
+    site.fails(name)
+    with killed(monkeypatch, keeper, at):
+        site.after(keeper)
+    site.joins(name, given={BOARD: "1"})
+    keeper = site.keeper()
+    goes_on(site, keeper, 2)
+    assert site.api.taints(name) == [TAINT["key"]]
+    assert site.clients()[name]["revoked"]
+    assert (site.parameters(), site.api.secrets) == ({}, {})
+    assert [one["instance"] for one in site.status()["pools"]["f2"]["kept"]] == [name]
+    site.joins(name, given={BOARD: "1"}, ready=False)
+    site.now += 7200
+    goes_on(site, keeper)
+    assert site.instance(name)["State"]["Name"] == "terminated"
+    assert (site.api.nodes, site.failures(), site.record()[name]["phase"]) == ({}, set(), "gone")
 
 
 def test_an_instance_that_is_not_kept_cannot_be_ended_with_keepers_rights(site):

@@ -231,6 +231,32 @@ def test_one_that_never_joined_leaves_neither_certificate_nor_parameter(site):
     assert site.clients()[name]["revoked"]
 
 
+def test_of_one_that_came_and_went_while_keeper_was_away_what_it_said_of_its_failure_goes(site):
+    (name,) = site.scale(1)
+    site.fails(name)
+    site.scale(0)
+    (other,) = site.scale(1)
+    site.fails(other)
+    keeper = site.keeper()
+    for _pass in range(6):
+        assert site.after(keeper)
+    assert (site.failures(), site.record()[name]["phase"]) == ({other}, "gone"), "who lives keeps it"
+    site.cloud.forget_calls()
+    for _pass in range(20):
+        assert site.after(keeper, EVERYWHERE)
+    assert "GetParametersByPath" not in calls(site), "once an hour"
+
+
+def test_a_list_of_failure_parameters_that_cannot_be_had_stops_nothing_else(site):
+    site.cloud.fault("deny", action="GetParametersByPath")
+    (name,) = site.scale(1)
+    keeper = site.keeper()
+    assert not site.after(keeper)
+    assert "GetParametersByPath" in site.status()["troubles"]["failures"]
+    site.cloud.lift()
+    assert name in site.parameters()
+
+
 def test_an_instance_that_fell_silent_and_lives_keeps_everything(site):
     (name,) = site.scale(1)
     keeper = site.keeper()

@@ -28,6 +28,7 @@ from fpga_hybrid_keeper.plan import (
     Forget,
     Group,
     Instance,
+    Life,
     LiftTaint,
     Node,
     Plan,
@@ -337,6 +338,18 @@ def test_the_node_of_somebody_else_stays_when_its_namesake_goes():
     known = record(one=entry(**LONG_GONE))
     found = plan(gone_world(node(provider="fpga-hybrid:///lab/odd", ready=False)), known)
     assert found.actions == (Reap(ONE, None, certificate=True, secret=False),)
+
+
+def test_of_whom_only_a_failure_parameter_is_left_comes_on_record_and_goes_the_usual_way():
+    there = replace(cloud(instance(TWO, state="terminated"), instance(THREE), asked=(ONE,)), left=frozenset({ONE, TWO, THREE}))
+    known = replace(record(three=entry(ENROLLED, THREE)), lives={TWO: Life("f2", NOW - 900, NOW - 60)})
+    first = plan(World(there, nodes()), known)
+    assert first.actions == ()
+    assert {name: (first.record.entries[name].phase, first.record.entries[name].pool) for name in (ONE, TWO)} == {ONE: (SEEN, ""), TWO: (SEEN, "f2")}
+    later = first.record
+    for seconds in (5, 10):
+        later = plan(World(cloud(asked=(ONE, TWO, THREE)), nodes()), later, NOW + seconds).record
+    assert Reap(ONE, None, certificate=False, secret=False) in plan(World(cloud(asked=(ONE, TWO)), nodes()), later, NOW + 30).actions
 
 
 def test_who_has_gone_is_remembered_for_a_week():

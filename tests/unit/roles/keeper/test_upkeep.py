@@ -28,7 +28,7 @@ from fpga_hybrid_keeper.authority import Authority, AuthorityError
 from fpga_hybrid_keeper.cluster import Kubernetes
 from fpga_hybrid_keeper.expiry import DAY
 from fpga_hybrid_keeper.settings import Settings, read
-from fpga_hybrid_keeper.upkeep import PATIENCE, RETRY, Chore, Upkeep, in_thread, is_due
+from fpga_hybrid_keeper.upkeep import PATIENCE, RETRY, STANDING, Chore, Upkeep, in_thread, is_due
 from tests.unit.roles.bootstrap.doubles import Authority as CertificateAuthority
 from tests.unit.roles.keeper.etcd import Etcd
 from tests.unit.roles.keeper.site import Site
@@ -405,6 +405,36 @@ def test_a_slow_command_holds_no_pass_up_and_is_not_begun_twice(house, tmp_path)
     while house.upkeep._is_to_be_carried() and time.monotonic() < end:
         time.sleep(0.01)
     assert not house.upkeep._is_to_be_carried()
+
+
+def test_a_thread_that_stands_still_is_told_in_status_and_metrics_and_one_that_moves_on_is_not(site, capsys):
+    keeper, work = site.keeper(), []
+
+    def start(do: Any) -> Any:
+        work.append(do)
+        return lambda: True
+
+    upkeep = keeper.upkeep = Upkeep(keeper.settings, Log(), keeper.edges.authority, keeper.edges.kubernetes, site.now, start=start)
+
+    def after(seconds: float) -> str:
+        site.after(keeper, seconds)
+        keeper._keep_up()
+        site.after(keeper)
+        keeper._keep_up()
+        return str(site.status()["troubles"].get("upkeep", ""))
+
+    after(6)
+    after(STANDING - 60)
+    upkeep._do([(upkeep.snapshot, lambda: None)], site.now)  # it moves on, to the next chore
+    assert [after(60), after(STANDING - 60)] == ["", ""]
+    sentence = after(60)
+    assert re.match(r"upkeep stands still at this since 2\S+Z: snapshot\. .*systemctl restart fpga-hybrid-keeper", sentence)
+    assert 'fpga_hybrid_keeper_trouble{what="upkeep"} 1' in (site.state / "metrics.prom").read_text()
+    assert (site.status()["healthy"], after(6)) == (False, sentence)
+    assert capsys.readouterr().err.count("upkeep stands still") == 1
+    upkeep._do([(upkeep.inspection, lambda: None)], site.now)
+    assert after(6) == ""
+    assert len(work) == 1, "there is one thread at a time"
 
 
 def test_the_daemon_does_it_and_ends_at_once_also_while_a_command_runs(site, tmp_path):
