@@ -123,21 +123,25 @@ def _reserved_prefix(prefix: object) -> Iterator[Problem]:
 def _limits(limits: object, pools: list[Pool]) -> Iterator[Problem]:
     variable = "cluster_cloud_limits"
     if not isinstance(limits, Mapping) or set(limits) != set(LIMITS):
-        yield Problem("", variable, f"found {limits!r}", f"a mapping with {' and '.join(LIMITS)}", "Write {instances: 4, instance_hours_per_day: 24}.")
+        expected = f"a mapping with {' and '.join(LIMITS)} (null for no ceiling)"
+        yield Problem("", variable, f"found {limits!r}", expected, "Write {instances: 4, instance_hours_per_day: 24}.")
         return
-    wrong = [key for key in LIMITS if _count(limits[key]) is None]
+    wrong = [key for key in LIMITS if limits[key] is not None and not _count(limits[key])]
     for key in wrong:
-        yield Problem("", f"{variable}.{key}", f"found {limits[key]!r}", "a whole number, 0 or more", "Mend it.")
+        # 0 reads as "none may run" to one person and as "nothing limits it" to the next: what is paid for is not left to that.
+        zero = "0 is neither: write null for no ceiling, and max_size: 0 in each pool where nothing may be started."
+        remedy = zero if _count(limits[key]) == 0 else "Mend it."
+        yield Problem("", f"{variable}.{key}", f"found {limits[key]!r}", "a whole number, 1 or more, or null for no ceiling", remedy)
     if wrong:
         return
-    instances, hours = (_count(limits[key]) or 0 for key in LIMITS)
+    instances, hours = (_count(limits[key]) for key in LIMITS)
     most, always = sum(pool.max_size for pool in pools), sum(pool.min_size for pool in pools)
-    if most > instances:
+    if instances is not None and most > instances:
         sizes = " + ".join(f"{pool.name} {pool.max_size}" for pool in pools)
         found = f"the pools may run {most} instances at once ({sizes})"
         remedy = f"Lower max_size, or raise {variable}.instances to {most}, if that many may be paid for."
         yield Problem("", f"{variable}.instances", found, f"at most {instances}", remedy)
-    if always * 24 > hours:
+    if hours is not None and always * 24 > hours:
         found = f"min_size keeps {always} instances running, {always * 24} instance-hours a day"
         remedy = f"Lower min_size, or raise {variable}.instance_hours_per_day to {always * 24}, if that much may be paid for."
         yield Problem("", f"{variable}.instance_hours_per_day", found, f"at most {hours}", remedy)
@@ -154,7 +158,7 @@ def _durations(declaration: Mapping[str, Any]) -> Iterator[Problem]:
 
 
 def _count(value: object) -> int | None:
-    """A number, also as text, which is how extra variables of the command line arrive."""
+    """A number, also as text, which is how extra variables of the command line arrive. None for what is none."""
     if isinstance(value, bool) or not isinstance(value, (int, str)):
         return None
     try:

@@ -15,7 +15,9 @@ from ansible_collections.fpga.hybrid.plugins.module_utils._problems import Probl
 
 #: Kinds of credentials whose types AWX brings (awx/main/models/credential).
 BUILT_IN_TYPES = {"machine": "Machine", "vault": "Vault", "controller": "Red Hat Ansible Automation Platform", "scm": "Source Control"}
-#: A kind of the same type as another, with other rights -> that other one, which does where it is not given.
+#: A kind of the same type as another, with other rights -> that other one.
+SAME_TYPE = {"aws_image": "aws", "aws_admin": "aws"}
+#: Those of them for which the other one does where they are not given. Not for an administrator's: the pools' may make no roles.
 INSTEAD = {"aws_image": "aws"}
 #: Where a project of each kind has its playbooks and its inventory file. The root's is the one beside which AWX finds collections/.
 PLAYBOOK_FOLDERS = {"site": "", "collection": "playbooks/"}
@@ -61,7 +63,7 @@ class Catalogue:
     workflows: Mapping[str, Mapping[str, Any]]
 
     def type_name(self, kind: str) -> str:
-        return BUILT_IN_TYPES.get(kind) or str(self.credential_types[INSTEAD.get(kind, kind)]["name"])
+        return BUILT_IN_TYPES.get(kind) or str(self.credential_types[SAME_TYPE.get(kind, kind)]["name"])
 
 
 def problems(catalogue: Catalogue, settings: Settings) -> list[Problem]:
@@ -77,7 +79,7 @@ def problems(catalogue: Catalogue, settings: Settings) -> list[Problem]:
         )
         if not getattr(settings, name)
     ]
-    known = [*BUILT_IN_TYPES, *catalogue.credential_types, *INSTEAD]
+    known = [*BUILT_IN_TYPES, *catalogue.credential_types, *SAME_TYPE]
     for kind, credential in settings.credentials.items():
         if kind not in known:
             found.append(Problem("", "awx_credentials", f"{kind}", f"kinds out of {', '.join(known)}", "Mend its name."))
@@ -164,6 +166,7 @@ def _template(name: str, template: Mapping[str, Any], settings: Settings, names:
         "extra_vars": dict(template.get("extra_vars", {})),
         "ask_limit_on_launch": "limit" in prompts,
         "ask_job_type_on_launch": "check" in prompts,
+        "ask_credential_on_launch": "credential" in prompts,
         "allow_simultaneous": False,
         "use_fact_cache": False,
         "survey_enabled": True,

@@ -107,6 +107,14 @@ class Today:
 
 
 @dataclass(frozen=True)
+class Limits:
+    """The ceilings of cluster_cloud_limits that keeper goes by. None: no ceiling."""
+
+    instances: float | None
+    hours: float | None
+
+
+@dataclass(frozen=True)
 class Upkeep:
     """What keeper does by the clock. Times are Unix times, None before there was a first one. troubles: by what cannot be done."""
 
@@ -131,7 +139,7 @@ class Instance:
 
 @dataclass(frozen=True)
 class Status:
-    """pools, today, upkeep, warnings: None of a keeper that does not tell them."""
+    """pools, today, limits, upkeep, warnings: None of a keeper that does not tell them."""
 
     cluster_id: str
     account: str
@@ -141,12 +149,13 @@ class Status:
     instances: Mapping[str, Instance]
     pools: Mapping[str, Pool] | None = None
     today: Today | None = None
+    limits: Limits | None = None
     upkeep: Upkeep | None = None
     warnings: tuple[str, ...] | None = None
 
     @property
     def untold(self) -> list[str]:
-        return [name for name in ("pools", "today", "upkeep", "warnings") if getattr(self, name) is None]
+        return [name for name in ("pools", "today", "limits", "upkeep", "warnings") if getattr(self, name) is None]
 
 
 def parse(text: str) -> Status:
@@ -165,6 +174,7 @@ def parse(text: str) -> Status:
             instances={plain(name): _instance(found) for name, found in document["instances"].items()},
             pools={plain(name): _pool(found) for name, found in document["pools"].items()} if "pools" in document else None,
             today=_today(document["today"]) if "today" in document else None,
+            limits=_limits(document["limits"]) if "limits" in document else None,
             upkeep=_upkeep(document["upkeep"]) if "upkeep" in document else None,
             warnings=tuple(map(plain, document["warnings"])) if "warnings" in document else None,
         )
@@ -196,6 +206,10 @@ def _pool(found: Mapping[str, Any]) -> Pool:
 
 def _today(found: Mapping[str, Any]) -> Today:
     return Today(plain(found["date"]), int(found["instances"]), float(found["hours"]), None if found["cost"] is None else float(found["cost"]))
+
+
+def _limits(found: Mapping[str, Any]) -> Limits:
+    return Limits(*(None if found[key] is None else float(found[key]) for key in ("instances", "instance_hours_per_day")))
 
 
 def _upkeep(found: Mapping[str, Any]) -> Upkeep:

@@ -17,10 +17,16 @@ from tests.unit.playbook_site import HASTE
 from tests.unit.site import BIN, HOSTS, POOL, ROOT, inventory
 
 PLAYBOOKS = [f"{folder}{path.name}" for path in sorted((ROOT / "playbooks").glob("*.yml")) for folder in ("", "playbooks/")]
-SECRETS = {"ssh_key_data": "not-a-real-key-6d1f", "secret_key": "not-a-real-secret-key-88ac", "mirror_password": "not-a-real-password-e0b3"}
+SECRETS = {
+    "ssh_key_data": "not-a-real-key-6d1f",
+    "secret_key": "not-a-real-secret-key-88ac",
+    "admin_key": "not-a-real-secret-key-51c0",
+    "mirror_password": "not-a-real-password-e0b3",
+}
 CREDENTIALS = {
     "machine": {"name": "test machine", "inputs": {"username": "admin", "ssh_key_data": SECRETS["ssh_key_data"]}},
     "aws": {"name": "test aws", "inputs": {"access_key": "AKIATEST", "secret_key": SECRETS["secret_key"]}},
+    "aws_admin": {"name": "test admin", "inputs": {"access_key": "AKIATESTADMIN", "secret_key": SECRETS["admin_key"]}},
     "secrets": {"name": "test secrets", "inputs": {"mirror_password": SECRETS["mirror_password"]}},
 }
 GIVEN = {
@@ -92,6 +98,26 @@ def test_it_makes_everything_and_a_second_run_changes_nothing(controller):
         project = awx.named("projects")["test project"]["id"]
         assert awx.writes == [f"POST /api/v2/projects/{project}/update/"]  # synchronised, lest a playbook be unknown
         assert [secret for secret in (*SECRETS.values(), PASSWORD) if secret in again] == []
+
+
+@pytest.mark.slow
+def test_an_administrators_key_is_at_the_templates_of_roles_only_as_long_as_it_is_declared(controller):
+    """Also where an earlier version has given them the pools': AWX takes no two credentials of a type."""
+
+    def attached(awx: Awx) -> list[str]:
+        names = {credential["id"]: credential["name"] for credential in awx.named("credentials").values()}
+        return [names[member] for member in awx.lists.get(("job_templates", awx.named("job_templates")["test iam"]["id"], "credentials"), [])]
+
+    given = {"awx_templates": ["iam"], "awx_credentials": {kind: CREDENTIALS[kind] for kind in ("aws", "aws_admin")}}
+    with Awx(PLAYBOOKS) as awx:
+        controller.does(awx, **given)
+        template = awx.named("job_templates")["test iam"]
+        assert (attached(awx), template["ask_credential_on_launch"]) == (["test admin"], True)
+        awx.lists["job_templates", template["id"], "credentials"] = [awx.named("credentials")["test aws"]["id"]]
+        controller.does(awx, **given)
+        assert attached(awx) == ["test admin"]
+        controller.does(awx, **{**given, "awx_credentials": {"aws": CREDENTIALS["aws"]}})
+        assert attached(awx) == []
 
 
 @pytest.mark.slow

@@ -28,12 +28,14 @@ ID = "5c9e8f6a-0000-4000-8000-000000000007"
 SECRETS = {
     "aws": {"secret_key": "not-a-real-secret-key-31aa"},
     "aws_image": {"secret_key": "not-a-real-secret-key-8d05"},
+    "aws_admin": {"secret_key": "not-a-real-secret-key-e4b7"},
     "secrets": {"mirror_password": "not-a-real-password-7c10", "become_password": "not-a-real-password-99f2"},
     "vpn": {"ssh_key": "not-a-real-key-5be4"},
 }
 INPUTS = {
     "aws": {"access_key": "AKIAFPGAHYBRID", **SECRETS["aws"]},
     "aws_image": {"access_key": "AKIAFPGAHYBRIDIMAGE", **SECRETS["aws_image"]},
+    "aws_admin": {"access_key": "AKIAFPGAHYBRIDADMIN", **SECRETS["aws_admin"]},
     "secrets": SECRETS["secrets"],
     "vpn": {"server": "vpn.example.org", "username": "jump", **SECRETS["vpn"]},
 }
@@ -103,7 +105,7 @@ def templates(declared: dict[str, Any]) -> dict[str, dict[str, Any]]:
 @pytest.fixture(scope="module")
 def credentials(declared: dict[str, Any]) -> dict[str, Credential]:
     types = {kind["name"]: kind for kind in declared["controller_credential_types"]}
-    names = {"aws": "fpga.hybrid AWS", "aws_image": "fpga.hybrid AWS", "vpn": "fpga.hybrid VPN", "secrets": "fpga.hybrid vault"}
+    names = {**dict.fromkeys(("aws", "aws_image", "aws_admin"), "fpga.hybrid AWS"), "vpn": "fpga.hybrid VPN", "secrets": "fpga.hybrid vault"}
     return {kind: Credential(types[name], INPUTS[kind]) for kind, name in names.items()}
 
 
@@ -189,6 +191,7 @@ def test_a_template_runs_as_awx_runs_it(
     (tmp_path / "cluster.json").write_text(json.dumps({"schema": 1, "cluster_name": "awx", "cluster_id": ID, "versions": {}}))
     kinds = [credential.removeprefix("awx ") for credential in template["credentials"]]
     assert ("aws_image" in kinds) == (name == "image")
+    assert ("aws_admin" in kinds) == template["ask_credential_on_launch"] == (name in ("iam", "remove iam"))
     environment = awx.environment() if "controller" in kinds else {}
     # What of the machine's is the host's, and no answer of the survey: AWX has it in the template's own variables, which may hold templates.
     host = {"cluster_state_folder": str(tmp_path)}
@@ -202,6 +205,19 @@ def test_a_template_runs_as_awx_runs_it(
     assert [secret for secrets in SECRETS.values() for secret in secrets.values() if secret in done.kept()] == []
     if name != "init":
         assert passed_the_gate(done), "nothing was run"
+
+
+@pytest.mark.parametrize(("name", "words"), [("iam", ""), ("remove iam", "Unable to locate credentials")])
+def test_without_an_administrators_credential_policies_are_written_and_roles_are_not_touched(
+    name: str, words: str, runner: Runner, inventory: Inventory, templates: dict[str, dict[str, Any]], credentials: dict[str, Credential], tmp_path: Path
+) -> None:
+    (tmp_path / "cluster.json").write_text(json.dumps({"schema": 1, "cluster_name": "awx", "cluster_id": ID, "versions": {}}))
+    template = {**templates[name], "name": f"awx {name} without"}
+    nobody = {"AWS_EC2_METADATA_DISABLED": "true"}
+    host = {"cluster_state_folder": str(tmp_path)}
+    done = runner.job(template, inventory, answers(template, empty=True), [credentials["secrets"]], [], nobody, host)
+    assert done.status == ("failed" if words else "successful"), done.output
+    assert words in " ".join(done.output.split())
 
 
 def passed_the_gate(done: Done) -> bool:

@@ -6,7 +6,8 @@ A brake is one thing only: process Launch of a pool's group is suspended. No ins
 
 - failed joins: `most` of a pool within `window` seconds. Only a person lifts it (pools.yml -e resume=<pool>). After a first failure, no more instances are
   let in at a time than could fail without being too many: until they have joined and are of use, the pool waits, and goes on by itself.
-- the ceiling on instances at the same time, and the one on instance-hours in a UTC day, over all pools of the cluster. These lift themselves.
+- the ceiling on instances at the same time, and the one on instance-hours in a UTC day, over all pools of the cluster. These lift themselves. Where a
+  ceiling is declared as null there is none.
 
 Auto Scaling holds on to the desired capacity while Launch is suspended. What the autoscaler has asked for then and did not get, it takes back after its
 max-node-provision-time, and tries another pool; what it still wants when the brake is lifted, it asks for again. A ceiling is seen to be reached when it is
@@ -290,10 +291,10 @@ class _Planner:
             last = max(failures.values(), key=lambda one: one.at)
             why = f"{len(failures)} instances failed to join within {minutes}, the last one with {last.kind}: {last.sentence}"
             return Brake(pool, FAILED_JOINS, f"{why} When that is mended: pools.yml -e resume={pool}", self.now)
-        if rules.instances and self._running() >= rules.instances:
+        if rules.instances is not None and self._running() >= rules.instances:
             why = f"{rules.instances} instances run in this cluster, which is its ceiling (cluster_cloud_limits.instances). It goes on when there are fewer."
             return Brake(pool, INSTANCES, why, self.now, firm=False)
-        if rules.hours and sum(today(self.record, self.now).hours.values()) >= rules.hours:
+        if rules.hours is not None and sum(today(self.record, self.now).hours.values()) >= rules.hours:
             why = f"{rules.hours} instance-hours have been used today, which is the cluster's ceiling (cluster_cloud_limits.instance_hours_per_day)."
             return Brake(pool, INSTANCE_HOURS, f"{why} It goes on at midnight UTC.", self.now, firm=False)
         if rules.most and failures and len(failures) + len(waiting) >= rules.most:

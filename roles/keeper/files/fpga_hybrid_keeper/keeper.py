@@ -393,6 +393,7 @@ class Keeper:
             "troubles": self.troubles,
             "instances": instances,
             **braking,
+            "limits": dict(self.settings.limits),
             "upkeep": self.upkeep.status(),
             "warnings": [*braking["warnings"], *self.upkeep.warnings],
         }
@@ -494,8 +495,8 @@ def rules_of(settings: Settings) -> Rules:
         network_told=settings.network_told,
         most=int(failed["most"] or 0),
         window=failed["window"] or 0,
-        instances=int(limits["instances"] or 0),
-        hours=limits["instance_hours_per_day"] or 0,
+        instances=None if limits["instances"] is None else int(limits["instances"]),
+        hours=limits["instance_hours_per_day"],
         keep=settings.keep_failed,
     )
 

@@ -222,7 +222,8 @@ class Rules:
 
     network_told: whether the pods' network sets the node's condition NetworkUnavailable. Before that is False a pod is refused its network, and tried again
     a quarter of a minute later.
-    most, window: so many failed joins of a pool within so many seconds are too many. instances, hours: the cluster's ceilings. 0: no such brake.
+    most, window: so many failed joins of a pool within so many seconds are too many; most 0: no such brake. instances, hours: the cluster's ceilings,
+    None: no ceiling.
     keep: pool -> how many of its failed instances are left running at a time, each for kept seconds.
     """
 
@@ -235,8 +236,8 @@ class Rules:
     network_told: bool = False
     most: int = 3
     window: float = 3600.0
-    instances: int = 0
-    hours: float = 0.0
+    instances: int | None = None
+    hours: float | None = None
     keep: Mapping[str, int] = field(default_factory=dict)
     kept: float = 7200.0
 

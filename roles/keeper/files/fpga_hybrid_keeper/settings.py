@@ -46,7 +46,7 @@ SCHEMA: dict[str, Any] = {
         "interval": {"type": "integer"},
         "grace": {"type": "integer"},
         "network_told": {"type": "boolean"},
-        "limits": _keys(instances=_COUNT, instance_hours_per_day=_COUNT),
+        "limits": _keys(instances={"type": ["integer", "null"]}, instance_hours_per_day=_COUNT),
         "failed_joins": _keys(most=_COUNT, window={"type": "integer"}),
         "keep_failed": {"type": "object", "additionalProperties": {"enum": [0, 1]}},
         "prices": {"type": "object", "additionalProperties": {"type": ["number", "null"]}},
@@ -106,7 +106,8 @@ class Settings:
 
     vpn: the command that is the VPN's authority, here or over ssh. state: the folder of record and status. interval, grace: seconds.
     network_told: whether the pods' network sets its condition on nodes, as Calico does.
-    limits: the cluster's ceilings, failed_joins: how many of a pool within how many seconds are too many (brakes.py); 0 or nothing for none.
+    limits: the cluster's ceilings, None for no ceiling. failed_joins: how many of a pool within how many seconds are too many (brakes.py); 0 or nothing for
+    none.
     keep_failed: pool -> how many of its failed instances are kept for a look. prices: pool -> what an instance costs an hour.
     """
 
@@ -175,6 +176,9 @@ def read(path: str) -> Settings:
     wrong = list(violations(SCHEMA, document))
     if not wrong and document["interval"] < 1:
         wrong = [f"interval: found {document['interval']}, expected 1 second or more"]
+    if not wrong:
+        low = {name: limit for name, limit in document["limits"].items() if limit is not None and limit <= 0}
+        wrong = [f"limits.{name}: found {limit}, expected more, or null for no ceiling" for name, limit in low.items()]
     if wrong:
         raise SettingsError(f"{path} is not as a keeper.json must be: {'; '.join(wrong)}. {remedy}")
     fields = {name: value for name, value in document.items() if name != "schema"}

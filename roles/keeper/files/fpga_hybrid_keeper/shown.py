@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from ansible_collections.fpga.hybrid.plugins.module_utils import _command
 from ansible_collections.fpga.hybrid.plugins.module_utils import _keeper_status as statuses
-from ansible_collections.fpga.hybrid.plugins.module_utils._keeper_status import GONE, STALE, Pool, Status, counted, lasted, stamp
+from ansible_collections.fpga.hybrid.plugins.module_utils._keeper_status import GONE, STALE, Limits, Pool, Status, counted, lasted, stamp
 
 WELL, NOT_WELL = 0, 1
 
@@ -65,6 +65,7 @@ def lines(status: Status, running: bool | None, now: float) -> list[str]:
         *_section("Paused", list(_pauses(status.pools or {}, now))),
         *_section("Warnings", list(status.warnings or ())),
         *_section("Today", [f"{status.today} since {status.today.date} 00:00 UTC"] if status.today else []),
+        *_section("Ceilings", list(_ceilings(status.limits)) if status.limits else []),
         *_section("Pools", _table(("pool", "group", "running", "per hour", "launches"), list(_pools(status.pools or {})))),
         *_section("Failed joins", list(_failed_joins(status.pools or {}, now))),
         *_section("Kept for a look", list(_kept(status.pools or {}, now))),
@@ -99,6 +100,11 @@ def _pools(pools: Mapping[str, Pool]) -> Iterator[tuple[str, ...]]:
     for name, pool in sorted(pools.items()):
         price = "-" if pool.price is None else f"{pool.price:g}"
         yield name, pool.group, str(pool.running), price, f"paused: {pool.pause.kind}" if pool.pause else "yes"
+
+
+def _ceilings(limits: Limits) -> Iterator[str]:
+    for what, limit in (("instances", limits.instances), ("instance-hours a day", limits.hours)):
+        yield f"{what}: {'no ceiling' if limit is None else f'{limit:g}'}"
 
 
 def _failed_joins(pools: Mapping[str, Pool], now: float) -> Iterator[str]:

@@ -74,6 +74,9 @@ def test_a_cluster_without_pools_needs_no_region():
         ),
         ({"cluster_cloud_limits": {"instances": -1, "instance_hours_per_day": 24}}, "cluster_cloud_limits.instances: found -1; expected a whole number"),
         ({"cluster_cloud_limits": {"instances": True, "instance_hours_per_day": 24}}, "cluster_cloud_limits.instances: found True; expected a whole number"),
+        ({"cluster_cloud_limits": {"instances": "0", "instance_hours_per_day": 24}}, "cluster_cloud_limits.instances: found '0'; expected a whole number, 1"),
+        ({"cluster_cloud_limits": {"instances": "", "instance_hours_per_day": 24}}, "cluster_cloud_limits.instances: found ''; expected a whole number, 1 or"),
+        ({"cluster_cloud_limits": None}, "cluster_cloud_limits: found None; expected a mapping with instances and instance_hours_per_day (null for no"),
     ],
 )
 def test_what_is_wrong_is_said_with_its_variable(changes, message):
@@ -95,3 +98,22 @@ def test_instances_that_always_run_count_by_the_hour():
         "Lower min_size, or raise cluster_cloud_limits.instance_hours_per_day to 48, if that much may be paid for."
     )
     assert problems(cluster_node_pools=[{**POOL, "min_size": 2}], cluster_cloud_limits={"instances": "4", "instance_hours_per_day": "48"}) == []
+
+
+def test_zero_is_refused_as_it_says_two_things_and_each_has_its_own_word():
+    (problem,) = problems(cluster_cloud_limits={"instances": 4, "instance_hours_per_day": 0})
+    assert problem == (
+        "cluster_cloud_limits.instance_hours_per_day: found 0; expected a whole number, 1 or more, or null for no ceiling. "
+        "0 is neither: write null for no ceiling, and max_size: 0 in each pool where nothing may be started."
+    )
+    assert problems(cluster_node_pools=[{**POOL, "max_size": 0}]) == [], "what the sentence advises is taken"
+
+
+def test_null_is_no_ceiling_of_one_kind_and_leaves_the_other():
+    """What a person has left open is refused nothing; what stands beside it holds."""
+    many = [{**POOL, "min_size": 2, "max_size": 50}]
+    assert problems(cluster_node_pools=many, cluster_cloud_limits={"instances": None, "instance_hours_per_day": None}) == []
+    (problem,) = problems(cluster_node_pools=many, cluster_cloud_limits={"instances": None, "instance_hours_per_day": 24})
+    assert problem.startswith("cluster_cloud_limits.instance_hours_per_day: min_size keeps 2 instances running")
+    (problem,) = problems(cluster_node_pools=many, cluster_cloud_limits={"instances": 4, "instance_hours_per_day": None})
+    assert problem.startswith("cluster_cloud_limits.instances: the pools may run 50 instances at once")

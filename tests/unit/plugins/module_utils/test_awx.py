@@ -53,7 +53,7 @@ def steps(made, workflow):
         ({"image": ""}, "awx_image: nothing; expected the name of an execution environment's image"),
         (
             {"credentials": {"azure": {"name": "x"}}},
-            "awx_credentials: azure; expected kinds out of machine, vault, controller, scm, aws, vpn, secrets, aws_image",
+            "awx_credentials: azure; expected kinds out of machine, vault, controller, scm, aws, vpn, secrets, aws_image, aws_admin",
         ),
         ({"credentials": {"aws": {"inputs": {}}}}, "awx_credentials.aws: no name; expected the name of a credential"),
         ({"templates": ["sites"]}, "awx_templates: sites; expected names out of preflight, site"),
@@ -107,6 +107,20 @@ def test_images_are_made_with_a_key_of_their_own_or_with_the_pools(given, image)
     templates = {template["name"]: template["credentials"] for template in made["templates"]}
     assert templates[SETTINGS.name("image")] == image
     assert templates[SETTINGS.name("pools")] == [f"test-{kind}" for kind in given if kind == "aws"]
+    assert {credential["credential_type"] for credential in made["credentials"]} <= {"fpga.hybrid AWS"}
+
+
+@pytest.mark.parametrize("given", [[], ["aws"], ["aws", "aws_image"], ["aws", "aws_admin"], ["aws_admin"]])
+def test_roles_are_made_with_an_administrators_key_and_never_with_that_of_the_pools_which_may_not(given):
+    """Nor is an administrator's key with any other template. Where none is given, whoever launches gives one, and it stays nowhere."""
+    credentials = {kind: {"name": f"test-{kind}", "inputs": {"access_key": "A"}} for kind in given}
+    made = objects(CATALOGUE, replace(SETTINGS, credentials=credentials))
+    has = {template["name"] for template in made["templates"] if "test-aws_admin" in template["credentials"]}
+    templates = {template["name"]: template for template in made["templates"]}
+    own = {SETTINGS.name("iam"), SETTINGS.name("remove iam")}
+    assert has == (own if "aws_admin" in given else set())
+    assert {credential for name in own for credential in templates[name]["credentials"]} == {f"test-{kind}" for kind in given if kind == "aws_admin"}
+    assert {name for name, template in templates.items() if template["ask_credential_on_launch"]} == own
     assert {credential["credential_type"] for credential in made["credentials"]} <= {"fpga.hybrid AWS"}
 
 

@@ -46,6 +46,7 @@ def well() -> Object:
         **old(),
         "pools": {"f2": pool()},
         "today": {"date": "2026-11-26", "instances": 3, "hours": 4.2, "cost": 8.316},
+        "limits": {"instances": 4, "instance_hours_per_day": 24},
         "upkeep": {
             "snapshot": {"last": "2026-11-26T03:00:00Z", "path": "/var/lib/fpga-hybrid/keeper/snapshots/2026-11-26T03-00-00Z.tar", "trouble": ""},
             "revocation_list": {"next_update": "2027-05-25T03:00:00Z", "trouble": ""},
@@ -83,6 +84,7 @@ def ill() -> Object:
         "f4": {**paused("instances", "4 of 4 instances run."), "group": "lab-f4"},
     }
     found["today"]["cost"] = None
+    found["limits"] = {"instances": None, "instance_hours_per_day": 12.5}
     found["upkeep"]["snapshot"] = {"last": None, "path": "", "trouble": "etcd does not answer."}
     found["upkeep"]["revocation_list"] = {"next_update": None, "trouble": "The VPN's authority does not answer."}
     found["upkeep"]["certificates"] = {"first_end": None, "what": "", "trouble": ""}

@@ -176,6 +176,13 @@ def test_a_ceiling_that_is_reached_after_another_brake_changes_what_is_told_and_
     assert (found.steps, found.record.brakes["lab-f2"].kind) == ((), INSTANCE_HOURS)
 
 
+def test_without_a_ceiling_as_many_run_as_long_as_they_like_and_with_one_they_do_not():
+    lives = {name_of(number): Life("f2", NOON - 7200) for number in range(200)}
+    assert plan(cloud(), Record(lives=lives), rules=replace(RULES, instances=None, hours=None)).steps == ()
+    for rules in (replace(RULES, instances=200, hours=None), replace(RULES, instances=None, hours=400.0)):
+        assert [type(step) for step in plan(cloud(), Record(lives=lives), rules=rules).steps] == [Suspend]
+
+
 @pytest.mark.parametrize("text", ["", "[]", "null", '{"failure": 1}', '"x"', '{"state": 5, "failure": {"status": "x", "sentence": ["a"]}}'])
 def test_a_failure_parameter_that_says_anything_is_read_as_something(text):
     found = read_evidence(text)

@@ -233,6 +233,7 @@ def test_at_the_ceiling_on_instances_no_pool_starts_another_and_below_it_they_go
     status = site.status()
     assert {name: pool["paused"]["kind"] for name, pool in status["pools"].items()} == {"f2": "instances", "other": "instances"}
     assert (status["pools"]["f2"]["running"], status["pools"]["f2"]["price_per_hour"], status["today"]["instances"]) == (2, 2, 2)
+    assert status["limits"] == {"instances": 2, "instance_hours_per_day": None}
     assert set(site.api.nodes) == set(names), "no job is touched"
     site.scale(1)
     goes_on(site, keeper, 2)

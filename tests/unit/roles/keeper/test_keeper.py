@@ -665,6 +665,9 @@ def test_a_daemon_ends_when_what_it_was_made_from_is_newer_on_the_disk(site):
     [
         ({"region": ""}, "region: found ''"),
         ({"interval": 0}, "interval: found 0, expected 1 second or more"),
+        ({"limits": {"instances": 0, "instance_hours_per_day": 24}}, "limits.instances: found 0, expected more, or null for no ceiling"),
+        ({"limits": {"instances": 4, "instance_hours_per_day": 0}}, "limits.instance_hours_per_day: found 0, expected more, or null for no ceiling"),
+        ({"limits": {"instances": 0.5, "instance_hours_per_day": None}}, "limits.instances: found 0.5, expected integer or null"),
         ({"surplus": 1}, "surplus: no such key"),
         ({"vpn": "a"}, "vpn: found 'a', expected array"),
     ],

@@ -95,6 +95,7 @@ def test_the_configuration_is_one_that_the_program_takes(written, tmp_path):
     assert (found.credentials, found.ssm_prefix) == (f"{folder}/etc/keeper.aws", "/fpga-hybrid/lab")
     assert found.vpn == (f"{folder}/opt/bin/fpga-hybrid-vpn",)
     assert (found.interval, found.grace, found.state, found.network_told) == (5, 20, f"{folder}/var/keeper", True)
+    assert found.limits == {"instances": 4, "instance_hours_per_day": 24}
     own = found.upkeep
     assert (own.node, own.etcd, own.kubernetes) == ("cp1", "https://127.0.0.1:2379", "/etc/kubernetes")
     assert own.saved == {
@@ -153,17 +154,37 @@ def test_systemd_takes_the_unit_and_finds_little_to_blame(written, tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_a_vpn_server_that_is_another_host_is_asked_over_ssh_with_a_key_of_its_own(tmp_path):
-    (tmp_path / "host_key.pub").write_text("ssh-ed25519 AAAAC3NzaC1lZDI1NTE5 root@vpn1\n")
+OWN = {
+    "keeper_snapshot_command": ["/usr/local/bin/carry", "--to", "store"],
+    "keeper_metrics_file": "/var/lib/node_exporter/fpga.prom",
+    "cluster_cloud_limits": {"instances": None, "instance_hours_per_day": "12"},  # text, as -e instance_hours_per_day=12 would have it
+}
+
+
+@pytest.fixture(scope="module")
+def elsewhere(tmp_path_factory) -> tuple[Path, dict[str, str]]:
+    """Of a control plane whose VPN server is another host, with settings of its own."""
+    folder = tmp_path_factory.mktemp("elsewhere")
+    (folder / "host_key.pub").write_text("ssh-ed25519 AAAAC3NzaC1lZDI1NTE5 root@vpn1\n")
     hosts = {"vpn1": ["vpn_server"], "cp1": ["control_plane"]}
-    own = {"keeper_snapshot_command": ["/usr/local/bin/carry", "--to", "store"], "keeper_metrics_file": "/var/lib/node_exporter/fpga.prom"}
-    files = {file["path"]: file["content"] for file in run_role(tmp_path, hosts, __keeper_host_key_file=str(tmp_path / "host_key.pub"), **own)}
-    config = json.loads(files[f"{tmp_path}/etc/keeper.json"])
-    assert config["vpn"][:4] == ["ssh", "-T", "-i", f"{tmp_path}/etc/keeper.ssh"]
+    return folder, {file["path"]: file["content"] for file in run_role(folder, hosts, __keeper_host_key_file=str(folder / "host_key.pub"), **OWN)}
+
+
+def test_a_ceiling_that_is_null_is_none_to_keeper_and_one_that_came_as_text_is_a_number(elsewhere):
+    folder, files = elsewhere
+    path = folder / "keeper.json"
+    path.write_text(files[f"{folder}/etc/keeper.json"])
+    assert read(str(path)).limits == {"instances": None, "instance_hours_per_day": 12}
+
+
+def test_a_vpn_server_that_is_another_host_is_asked_over_ssh_with_a_key_of_its_own(elsewhere):
+    folder, files = elsewhere
+    config = json.loads(files[f"{folder}/etc/keeper.json"])
+    assert config["vpn"][:4] == ["ssh", "-T", "-i", f"{folder}/etc/keeper.ssh"]
     assert config["vpn"][-2:] == ["root@172.27.224.1", "fpga-hybrid-vpn"]
     assert "-oStrictHostKeyChecking=yes" in config["vpn"]
-    assert files[f"{tmp_path}/etc/keeper.known_hosts"] == "fpga-hybrid-vpn ssh-ed25519 AAAAC3NzaC1lZDI1NTE5\n"
-    assert f"ReadWritePaths={tmp_path}/var/keeper -/var/lib/node_exporter\n" in files["/etc/systemd/system/fpga-hybrid-keeper.service"]
+    assert files[f"{folder}/etc/keeper.known_hosts"] == "fpga-hybrid-vpn ssh-ed25519 AAAAC3NzaC1lZDI1NTE5\n"
+    assert f"ReadWritePaths={folder}/var/keeper -/var/lib/node_exporter\n" in files["/etc/systemd/system/fpga-hybrid-keeper.service"]
     assert "fpga-hybrid/vpn" not in config["upkeep"]["saved"], "that host's own"
-    assert config["upkeep"]["snapshot_command"] == own["keeper_snapshot_command"]
-    assert config["upkeep"]["metrics_file"] == own["keeper_metrics_file"]
+    assert config["upkeep"]["snapshot_command"] == OWN["keeper_snapshot_command"]
+    assert config["upkeep"]["metrics_file"] == OWN["keeper_metrics_file"]
