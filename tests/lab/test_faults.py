@@ -22,7 +22,7 @@ import pytest
 from lab import lifecycle
 from lab.cloud.account import key_file
 from lab.hosts import container
-from lab.run import run, wait_until
+from lab.run import wait_until
 from lab.settings import LabError
 from tests.lab.jobs import NAMESPACE, RESOURCE, instances, kubectl, run_somewhere, submit, succeed, where
 from tests.lab.protections import (
@@ -41,6 +41,7 @@ from tests.lab.protections import (
 )
 from tests.lab.scenario import (
     QUICK,
+    alive,
     answers,
     bring_keeper,
     first_instance,
@@ -53,7 +54,6 @@ from tests.lab.scenario import (
     scenario,
     without_unit,
 )
-from tests.lab.site import CACHE
 
 if TYPE_CHECKING:
     from lab.evaluate import Site
@@ -82,6 +82,8 @@ def site() -> Iterator[Site]:
 def protection(site: Site, request: pytest.FixtureRequest) -> Iterator[None]:
     if not UNPROTECTED:
         yield
+        if alive(site):  # of a scenario that failed
+            put_right(site)
         return
     what, switches = request.node.get_closest_marker("protection").args
     request.applymarker(pytest.mark.xfail(strict=True, reason=f"without its protection: {what}"))
@@ -350,41 +352,32 @@ def test_an_image_without_its_device_plugin_stops_its_pool(site: Site) -> None:
     of_bootstrap("run", "if offset is None or abs(offset) <= CLOCK_LIMIT:", "if True:"),
 )
 def test_an_instance_whose_clock_is_ten_minutes_off_says_so(site: Site) -> None:
-    """A host of the lab has the machine's clock: its bootstrap is told another time by libfaketime."""
+    """A host of the lab has the machine's clock: Python tells its bootstrap another time."""
     with scenario(site, launches=2):
         bring_keeper(site, "stop")
         submit(site, "late", 5)
         instance = first_instance(site)
-        skew(site, instance)
+        on(site, instance, SKEW)
         bring_keeper(site, "start")
         wait_until(lambda: bool(evidence(site, instance) or instances()), seconds=240, what="its evidence", every=1)
         assert json.loads(evidence(site, instance) or "{}").get("failure", {}).get("kind") == "clock"
         kubectl(site, "delete", "job", "-n", NAMESPACE, "late")
 
 
-def skew(site: Site, instance: str) -> None:
-    library = libfaketime()
-    host = site.cars.hosts()[instance].container
-    run("podman", "cp", library, f"{host}:/usr/local/lib/libfaketime.so.1")
-    drop_in = "/etc/systemd/system/fpga-hybrid-bootstrap.service.d"
-    settings = '[Service]\nEnvironment=LD_PRELOAD=/usr/local/lib/libfaketime.so.1 "FAKETIME=-10m" FAKETIME_DONT_FAKE_MONOTONIC=1\n'
-    on(
-        site,
-        instance,
-        f"mkdir -p {drop_in}; printf '{settings}' > {drop_in}/clock.conf; systemctl daemon-reload; systemctl --no-block restart fpga-hybrid-bootstrap",
-    )
-
-
-def libfaketime() -> str:
-    """Out of Debian's package, which is not installed."""
-    folder = CACHE / "faketime"
-    if not list(folder.glob("usr/**/libfaketime.so.1")):
-        folder.mkdir(parents=True, exist_ok=True)
-        run("apt-get", "download", "libfaketime", cwd=folder)
-        (package,) = folder.glob("libfaketime_*.deb")
-        run("dpkg-deb", "--extract", package, folder)
-    (library,) = folder.glob("usr/**/libfaketime.so.1")
-    return str(library)
+#: Of Python's path on Debian: what stands in a .pth file is run as each program starts, and only bootstrap's has the variable.
+SKEW = """
+cat > /usr/lib/python3/dist-packages/skew.py <<'END'
+import os, time
+if "SKEW" in os.environ:
+    right, seconds = time.time, float(os.environ["SKEW"])
+    time.time = lambda: right() + seconds
+END
+echo 'import skew' > /usr/lib/python3/dist-packages/skew.pth
+mkdir -p /etc/systemd/system/fpga-hybrid-bootstrap.service.d
+printf '[Service]\\nEnvironment=SKEW=-600\\n' > /etc/systemd/system/fpga-hybrid-bootstrap.service.d/clock.conf
+systemctl daemon-reload
+systemctl --no-block restart fpga-hybrid-bootstrap
+"""
 
 
 def evidence(site: Site, instance: str) -> str:

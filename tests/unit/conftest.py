@@ -11,6 +11,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 COLLECTIONS = ROOT / "collections"
 os.environ.setdefault("ANSIBLE_COLLECTIONS_PATH", str(COLLECTIONS))
+# Else each reset of moto's EC2, two a test, makes its 1300 images anew, of which no test wants any.
+os.environ.setdefault("MOTO_EC2_LOAD_DEFAULT_AMIS", "false")
 for path in (str(COLLECTIONS), str(ROOT / "roles" / "bootstrap" / "files"), str(ROOT)):
     if path not in sys.path:
         sys.path.insert(0, path)
@@ -32,6 +34,18 @@ else:
 @pytest.fixture(scope="session")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Installed:
     return install(tmp_path_factory.mktemp("installed"))
+
+
+#: Whose tests run what coverage does not count (its source is plugins/): the tracer would double their time, and be told nothing.
+UNCOUNTED = tuple(
+    f"{ROOT / 'tests' / 'unit' / part}/" for part in ("bench", "lab", "roles/bootstrap", "roles/fpga_device_plugin", "roles/keeper", "roles/openvpn_as")
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if str(item.path).startswith(UNCOUNTED):
+            item.add_marker("no_cover")
 
 
 # How long an example takes says more about what else the machine does than about the code.

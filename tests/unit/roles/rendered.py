@@ -15,6 +15,8 @@ from typing import Any
 
 import yaml
 
+from tests.unit.playbook_site import HASTE
+
 ROOT = Path(__file__).resolve().parents[3]
 UTILITIES = "ansible_collections.fpga.hybrid.plugins.module_utils"
 
@@ -45,6 +47,7 @@ def render(role: Path, play: str, folder: Path, hosts: Mapping[str, Any], variab
         "ANSIBLE_LOCAL_TEMP": str(folder / "tmp"),
         "ROLE_PATH": str(role),
         "ROLE_RESULT": str(folder / "result.json"),
+        **HASTE,
     }
     command = [str(Path(sys.executable).parent / "ansible-playbook"), "-i", str(folder / "site.hybrid.yml"), "-e", json.dumps(variables), "--check"]
     done = subprocess.run([*command, str(folder / "play.yml")], cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
