@@ -63,6 +63,8 @@ MISSED = 3600.0
 INCOMPLETE = "incomplete"
 #: Seconds from its end that what an instance said of its failure is to be read in. Then it is cleared away unread.
 UNREAD = 600.0
+#: Seconds that a node which is Ready has to give what its pool's template promises: fewer than the autoscaler waits, who buys another one after 15 minutes.
+USELESS = 600.0
 #: Failed joins of a pool that the status shows.
 SHOWN = 10
 
@@ -172,17 +174,26 @@ class _Planner:
         return FailedJoin(entry.pool, self.now, FAILED, SILENT, None, f"{sentence}, and left no word of why. Its console output may tell.")
 
     def _judged_node(self, name: str, entry: Entry, known: FailedJoin | None, told: Evidence | None) -> FailedJoin | None:
-        """One that has come is of no use if it does not get ready, or if its end comes before it has given what was promised."""
+        """One that has come is of no use if it does not get ready, or does not give what was promised: to its end, or until another one would be bought."""
         if entry.complete:
             return None
         if told is not None and (told.kind == NOT_READY or told.state != FAILED):
             return FailedJoin(entry.pool, known.at if known else self.now, told.state, told.kind, told.status, told.sentence)
         if known is not None and (known.state != FAILED or known.kind in (NOT_READY, INCOMPLETE)):
             return known
-        if not self._has_ended(name, entry):
+        if self._has_ended(name, entry):
+            how_long = "to its end"
+        elif self._is_ready(name) and self.now - entry.since > USELESS:
+            how_long = f"in {USELESS / 60:.0f} minutes"
+        else:
             return None
-        why = "it became a node, and to its end did not give what its pool's template promises, its boards above all. Does its image have the device plugin?"
+        why = f"it became a node, and {how_long} did not give what its pool's template promises, its boards above all. Does its image have the device plugin?"
         return FailedJoin(entry.pool, self.now, FAILED, INCOMPLETE, None, why)
+
+    def _is_ready(self, name: str) -> bool:
+        """Not of one that an outage keeps from giving anything."""
+        node = (self.nodes or {}).get(name)
+        return node is not None and node.ready
 
     def _has_ended(self, name: str, entry: Entry) -> bool:
         """Of one that has not joined. While the cluster cannot be asked it may have."""

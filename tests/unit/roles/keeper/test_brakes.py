@@ -25,6 +25,7 @@ from fpga_hybrid_keeper.plan import (
     Instance,
     Keep,
     Life,
+    Node,
     Record,
     Resume,
     Rules,
@@ -101,6 +102,26 @@ def test_a_node_that_ends_without_ever_having_given_what_was_promised_is_a_faile
     for _later in range(3):  # when its failure parameter is not asked for again
         assert [one.kind for one in found.record.failed.values() if one.state == FAILED] == kinds
         found = plan(cloud(instance(name_of(1), state)), found.record)
+
+
+@pytest.mark.parametrize(
+    ("minutes", "ready", "complete", "kinds"),
+    [(11, True, False, ["incomplete"]), (9, True, False, []), (11, False, False, []), (11, True, True, [])],
+    ids=["Ready and useless", "not for long enough", "cut off by an outage", "of use"],
+)
+def test_a_ready_node_that_does_not_give_what_was_promised_is_a_failed_join_before_another_one_is_bought(minutes, ready, complete, kinds):
+    """The autoscaler waits 15 minutes for it, and longer until it ends it: at its end there would be more than three of them."""
+    name = name_of(1)
+    record = Record(entries={name: Entry(JOINED, NOON - minutes * 60, pool="f2", complete=complete)})
+    found = brakes.make_plan(cloud(instance(name)), {name: Node(name, None, ready=ready)}, {}, record, RULES, NOON)
+    assert [one.kind for one in found.record.failed.values()] == kinds
+
+
+def test_a_node_that_gives_late_what_was_promised_is_no_failed_join_any_more():
+    name = name_of(1)
+    entries = {name: Entry(JOINED, NOON - 900, pool="f2", complete=True)}
+    known = {name: FailedJoin("f2", NOON - 60, FAILED, "incomplete", None, "")}
+    assert plan(cloud(instance(name)), Record(entries=entries, failed=known)).record.failed == {}
 
 
 @pytest.mark.parametrize("text", ["[" * 4096, '{"failure": 1}', "null", '{"state": "\u001b[2J", "failure": {"kind": "\ud800", "sentence": "a\u001b]0;b"}}'])
