@@ -7,11 +7,13 @@
 
 from __future__ import annotations
 
+import functools
 import json
+import os
 import shlex
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,13 +29,68 @@ if TYPE_CHECKING:
     from lab.evaluate import Site
 
     Switch = Callable[[Site], AbstractContextManager[object]]
+    Scenario = Callable[[Site], None]
+
+#: Every scenario is played without what makes it pass, so that it must fail.
+UNPROTECTED = os.environ.get("FPGA_HYBRID_UNPROTECTED") == "1"
 
 LIBRARY = "/opt/fpga-hybrid/lib"
+KEEPER_UNIT = "fpga-hybrid-keeper.service"
+VPN_SERVER = "openvpn-server@fpga-hybrid.service"
 
 
-def protected_by(what: str, *switches: Switch) -> pytest.MarkDecorator:
-    """Of a scenario: what makes it pass, and how that is switched off for as long as a context lasts."""
-    return pytest.mark.protection(what, switches)
+@dataclass(frozen=True)
+class Protection:
+    """what: in words; seen: those of the failure that its lack brings about."""
+
+    what: str
+    switches: Sequence[Switch]
+    seen: str
+
+
+def protected_by(what: str, *switches: Switch, seen: str) -> Callable[[Scenario], Scenario]:
+    """Of a scenario: what makes it pass. Whatever fails, the next scenario finds nothing of it."""
+    protection = Protection(what, switches, seen)
+
+    def decorate(scenario: Scenario) -> Scenario:
+        @functools.wraps(scenario)
+        def play(site: Site) -> None:
+            if UNPROTECTED:
+                _must_fail(scenario, site, protection)
+                return
+            try:
+                scenario(site)
+            except Exception:
+                put_right(site)
+                raise
+
+        play.protection = protection  # type: ignore[attr-defined]
+        return play
+
+    return decorate
+
+
+def _must_fail(scenario: Scenario, site: Site, protection: Protection) -> None:
+    failure: Exception | None = None
+    off = ExitStack()
+    try:
+        for switch in protection.switches:
+            off.enter_context(switch(site))
+        scenario(site)
+    except (AssertionError, LabError, pytest.fail.Exception) as error:
+        failure = error
+    finally:
+        try:
+            off.close()
+            put_right(site)
+        except Exception as error:
+            # Everything that comes would fail, and seem to do so for its own reason.
+            pytest.exit(f"{scenario.__name__}: {protection.what}: could not be switched on again: {error}")
+    if failure is None:
+        pytest.fail(f"it passed without its protection: {protection.what}")
+    said = str(failure)
+    assert protection.seen in said, f"without its protection ({protection.what}) it failed, but not as it should: {protection.seen!r} is not in {said!r}"
+    print(f"{scenario.__name__} without its protection ({protection.what}): {said.splitlines()[0][:200]}")
 
 
 def replaced(text: str, old: str, new: str, where: object) -> str:
@@ -77,7 +134,7 @@ class ControlPlaneEdit(Edit):
         return site.control_plane("cat", self.path)
 
     def write(self, site: Site, text: str) -> None:
-        site.put(self.path, text)
+        site.control_plane("sh", "-ec", f"cat > {self.path}.new; chmod --reference={self.path} {self.path}.new; mv {self.path}.new {self.path}", stdin=text)
         if self.then:
             site.control_plane(*self.then)
 
@@ -132,7 +189,7 @@ def of_instances_by(script: str) -> Switch:
 
 @contextmanager
 def on_each_instance(site: Site, script: str) -> Iterator[None]:
-    """A shell command, as soon as an instance runs: it waits for keeper then, and not long."""
+    """A shell command, as soon as an instance runs: it waits for keeper then, and not long. Again, until it has succeeded."""
     ended = threading.Event()
 
     def watch() -> None:
@@ -180,8 +237,9 @@ def suspended(site: Site, pool: str) -> Iterator[None]:
 
 
 def put_right(site: Site) -> None:
-    """After a scenario that failed, as it should: nothing of it is left for the next one."""
+    """After a scenario that failed: nothing of it is left for the next one."""
     site.cloud.lift()
+    site.control_plane("systemctl", "start", KEEPER_UNIT, VPN_SERVER)
     clear_jobs(site)
     asg = site.cloud.own_client("autoscaling")
     for pool in groups(site):

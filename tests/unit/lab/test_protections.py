@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 
 from lab.settings import LabError
@@ -13,23 +15,14 @@ from tests.lab.site import ROOT
 SCENARIOS = [getattr(test_faults, name) for name in dir(test_faults) if name.startswith("test_")]
 
 
-def marks(scenario):
-    """Its own, and those of its parameters."""
-    for mark in scenario.pytestmark:
-        if mark.name == "protection":
-            yield mark
-        elif mark.name == "parametrize":
-            yield from (one for parameter in mark.args[1] for one in parameter.marks if one.name == "protection")
-
-
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda one: one.__name__)
-def test_every_scenario_says_what_protects(scenario):
-    found = list(marks(scenario))
-    assert found
-    assert all(what and switches for what, switches in (mark.args for mark in found))
+def test_every_scenario_says_what_protects_and_how_its_lack_is_seen(scenario):
+    assert scenario.protection.what
+    assert scenario.protection.switches
+    assert scenario.protection.seen
 
 
-EDITS = [switch for scenario in SCENARIOS for mark in marks(scenario) for switch in mark.args[1] if isinstance(switch, protections.Edit)]
+EDITS = [switch for scenario in SCENARIOS for switch in scenario.protection.switches if isinstance(switch, protections.Edit)]
 
 
 @pytest.mark.parametrize("edit", EDITS, ids=lambda edit: edit.source)
@@ -41,3 +34,74 @@ def test_what_is_switched_off_stands_once_in_its_source(edit):
 def test_what_is_not_there_once_is_an_error(text):
     with pytest.raises(LabError, match=f"found {text.count('old')} times"):
         protections.replaced(text, "old", "new", "file")
+
+
+class Switch:
+    def __init__(self, fails=False):
+        self.is_off, self.fails = False, fails
+
+    @contextlib.contextmanager
+    def __call__(self, site):
+        self.is_off = True
+        yield
+        if self.fails:
+            raise LabError("no control plane")
+        self.is_off = False
+
+
+@pytest.fixture
+def unprotected(monkeypatch):
+    monkeypatch.setattr(protections, "UNPROTECTED", True)
+    monkeypatch.setattr(protections, "put_right", lambda site: site.append("put right"))
+
+
+def test_without_its_protection_a_scenario_has_to_fail_as_is_said(unprotected):
+    switch, site = Switch(), []
+
+    @protections.protected_by("a lock", switch, seen="was stolen")
+    def scenario(site):
+        site.append("played")
+        assert not switch.is_off, "it was stolen"
+
+    scenario(site)
+    assert (site, switch.is_off) == (["played", "put right"], False)
+
+
+@pytest.mark.parametrize(
+    ("fails", "error", "words"),
+    [(None, pytest.fail.Exception, "passed without"), (LabError("no lab"), AssertionError, "not as it should"), (KeyError("job"), KeyError, "job")],
+    ids=["not at all", "otherwise", "by a defect of its own"],
+)
+def test_a_scenario_that_does_not_fail_so_without_its_protection_is_told(unprotected, fails, error, words):
+    switch, site = Switch(), []
+
+    @protections.protected_by("a lock", switch, seen="was stolen")
+    def scenario(_site):
+        if fails:
+            raise fails
+
+    with pytest.raises(error, match=words):
+        scenario(site)
+    assert (site, switch.is_off) == (["put right"], False)
+
+
+def test_where_a_protection_stays_off_nothing_more_is_played(unprotected):
+    @protections.protected_by("a lock", Switch(fails=True), seen="was stolen")
+    def scenario(_site):
+        raise AssertionError("it was stolen")
+
+    with pytest.raises(pytest.exit.Exception, match="could not be switched on again: no control plane"):
+        scenario([])
+
+
+def test_what_a_failed_scenario_left_is_put_right_with_its_protection_too(monkeypatch):
+    monkeypatch.setattr(protections, "put_right", lambda site: site.append("put right"))
+    site = []
+
+    @protections.protected_by("a lock", Switch(), seen="was stolen")
+    def scenario(_site):
+        raise AssertionError("something else")
+
+    with pytest.raises(AssertionError, match="something else"):
+        scenario(site)
+    assert site == ["put right"]
