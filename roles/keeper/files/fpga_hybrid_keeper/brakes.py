@@ -145,7 +145,7 @@ class _Planner:
                 known.pop(name, None)
                 continue
             known[name] = found
-            if found.state == FAILED and entry.is_live:
+            if found.state == FAILED and entry.is_live and entry.phase != JOINED:  # of a node it is known what it lacks
                 status = "" if found.status is None else f" (exit status {found.status})"
                 self.notes[name] = f"did not join: {found.kind}{status}: {found.sentence}"
         return known

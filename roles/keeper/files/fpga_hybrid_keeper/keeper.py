@@ -235,11 +235,12 @@ class Keeper:
         return frozenset(name for name in self._ready if name in lives and name in entries and entries[name].complete and not entries[name].absent)
 
     def _note(self, notes: Mapping[str, str], *, whole: bool) -> None:
-        """Says each once. A pass in which not everybody was asked takes none back."""
-        for name, note in notes.items():
+        """Says each once. A pass in which not everybody was asked takes none back, and knows less of what it names: it does not change any either."""
+        current = dict(notes) if whole else {**notes, **self.notes}
+        for name, note in current.items():
             if self.notes.get(name) != note:
                 self.log.say(f"{name or 'AWS'}: {note}")
-        self.notes = dict(notes) if whole else {**self.notes, **notes}
+        self.notes = current
 
     def _remember(self, record: Record) -> None:
         if record == self.record:

@@ -177,6 +177,21 @@ def test_three_nodes_that_came_without_their_boards_and_were_ended_pause_their_p
     assert all(site.record()[name]["phase"] == "gone" for name in names), "and nothing is left of them"
 
 
+def test_what_is_known_of_an_instance_that_failed_is_said_once(site, capsys):
+    """Between two looks at AWS less is known of it."""
+    keeper = site.keeper()
+    (name,) = site.scale(1)
+    site.after(keeper)
+    site.fails(name)
+    goes_on(site, keeper)
+    site.now += 1900  # its token has ended, which is known without AWS
+    capsys.readouterr()
+    for _pass in range(20):
+        site.after(keeper, seconds=1)
+    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith(f"{name}: did not join")]
+    assert len(said) <= 1, said
+
+
 def test_nodes_that_gave_their_boards_once_and_were_ended_are_no_failed_joins(site):
     keeper = site.keeper()
     for _turn in range(3):
