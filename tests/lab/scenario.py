@@ -43,8 +43,9 @@ def occupied_site() -> Iterator[Site]:
         try:
             found.prepare(**QUICK)
             kubectl(found, "delete", "jobs", "--all", "-n", NAMESPACE)  # of a run that was killed
+            wait_until(lambda: not kubectl(found, "get", "pods", "-n", NAMESPACE, "-o", "name"), seconds=120, what="their pods gone", every=1)
             occupy(found, OCCUPANT)
-            run_somewhere(found, OCCUPANT)
+            assert run_somewhere(found, OCCUPANT)[OCCUPANT] not in instances(), "the board on-prem is not free"
             yield found
         finally:
             found.take_away()
