@@ -379,9 +379,11 @@ class _Planner:
             self._note_absences(cloud)
             actions += self._newcomers(cloud)
             self._note_left(cloud)
+        else:
+            cloud = None
         if self.world.nodes is not None:
-            actions += self._nodes(self.world.nodes)
-            if cloud is not None and self._is_the_records(cloud):
+            actions += self._nodes(self.world.nodes, cloud.groups if cloud else {})
+            if cloud is not None:
                 actions += self._reap(cloud, self.world.nodes)
         actions += self._lapsed()
         return Plan(tuple(actions), self.record, self.notes)
@@ -494,11 +496,10 @@ class _Planner:
             return None
         return node
 
-    def _nodes(self, nodes: Mapping[str, Node]) -> Iterator[Action]:
+    def _nodes(self, nodes: Mapping[str, Node], groups: Mapping[str, Group]) -> Iterator[Action]:
         for name, entry in self.record.live.items():
             node = self._node_of(name, entry, nodes) if entry.has_certificate else None
-            # One that joins after all, while it is taken out of its group and of the VPN, becomes no node that jobs could go to.
-            if node is None or name in self.record.kept:
+            if node is None or self._stays_out(name, groups):
                 continue
             known = entry
             if known.phase in (ENROLLED, LAPSED):
@@ -515,6 +516,20 @@ class _Planner:
             if known != entry:
                 self.record = self.record.with_entry(name, known)
             yield from self._taint(name, known, node, lacking)
+
+    def _stays_out(self, name: str, groups: Mapping[str, Group]) -> bool:
+        """Of one that joins after all, while it is taken out of its group and then of the VPN: it becomes no node that jobs could go to.
+
+        While its group has it nothing was done to it yet, and what only has begun is given up: it may never succeed.
+        """
+        kept = self.record.kept.get(name)
+        if kept is None:
+            return False
+        group = groups.get(kept.group)
+        if kept.settled or group is None or name not in group.instances:
+            return True
+        self.record = replace(self.record, kept={other: one for other, one in self.record.kept.items() if other != name})
+        return False
 
     def _taint(self, name: str, entry: Entry, node: Node, lacking: list[str]) -> Iterator[Action]:
         tainted = any(map(_is_startup, node.taints))

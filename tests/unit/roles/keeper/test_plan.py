@@ -28,6 +28,7 @@ from fpga_hybrid_keeper.plan import (
     Forget,
     Group,
     Instance,
+    Kept,
     Life,
     LiftTaint,
     Node,
@@ -174,6 +175,21 @@ def test_when_its_node_is_there_bundle_and_token_go_and_the_inventory_learns_the
     found = plan(World(None, nodes(node(given={}))), known)
     assert found.actions == (Forget(ONE), TellAddress(ONE, "172.27.232.1"))
     assert found.record.entries[ONE].phase == JOINED
+
+
+@pytest.mark.parametrize(
+    ("settled", "listed", "looked", "joins"),
+    [(False, True, True, True), (True, True, True, False), (False, False, True, False), (False, True, False, False)],
+    ids=["still of its group", "settled", "out of its group", "AWS was not asked"],
+)
+def test_one_that_joins_while_keeping_it_has_only_begun_becomes_a_node_as_long_as_its_group_has_it(settled, listed, looked, joins):
+    """Where it can never be taken out of its group, as at min_size, nobody would ever end it."""
+    group = replace(GROUP, instances=frozenset({ONE} if listed else ()))
+    seen = replace(cloud(instance()), groups={GROUP.name: group}) if looked else None
+    known = replace(record(one=entry(ENROLLED, complete=False)), kept={ONE: Kept("f2", GROUP.name, NOW + 7200, settled)})
+    found = plan(World(seen, nodes(node())), known)
+    assert (found.record.entries[ONE].phase, ONE in found.record.kept) == ((JOINED, False) if joins else (ENROLLED, True))
+    assert (LiftTaint(ONE, node()) in found.actions) == joins
 
 
 def test_a_node_of_its_name_with_another_provider_id_is_not_it():
