@@ -324,7 +324,8 @@ class _Planner:
     def _keep(self, group: Group) -> Iterator[Step]:
         """The first failed one of a pool that says so, until its time has come; one at a time."""
         entries = self.record.entries
-        kept = {name: one for name, one in self.record.kept.items() if name in entries and entries[name].is_live}
+        live = {name: one for name, one in self.record.kept.items() if name in entries and entries[name].is_live}
+        kept = {name: one for name, one in live.items() if one.settled or name not in group.ending}
         self.record = replace(self.record, kept=kept)
         mine = {name: one for name, one in kept.items() if one.pool == group.pool}
         for name, one in mine.items():
@@ -348,16 +349,17 @@ class _Planner:
     def _end(self) -> Iterator[Step]:
         members = {name for group in self.cloud.groups.values() for name in group.instances}
         for name, one in self.record.kept.items():
-            if _is_out(name, one, members):
-                self.notes[name] = f"{self.notes.get(name, 'did not join')} It is kept for a look until {stamp(one.until)}, then it is ended."
-            # One that its group still has is not ended by keeper: the group would start another one.
+            if not _is_out(name, one, self.cloud.groups):
+                continue
+            self.notes[name] = f"{self.notes.get(name, 'did not join')} It is kept for a look until {stamp(one.until)}, then it is ended."
+            # One that a group has, as again by hand, is not ended by keeper: the group would start another one.
             if self.now >= one.until and name not in members and self._runs(name):
                 yield End(name)
 
 
-def _is_out(name: str, kept: Kept, members: Collection[str]) -> bool:
-    """Until then its group may end it at any time, and nobody is told that it is kept."""
-    return kept.settled or name not in members
+def _is_out(name: str, kept: Kept, groups: Mapping[str, Group]) -> bool:
+    """Until then its group may end it at any time, and nobody is told that it is kept. One look may lack the group, which says nothing."""
+    return kept.settled or (kept.group in groups and name not in groups[kept.group].instances)
 
 
 def day_of(now: float) -> float:
@@ -472,7 +474,7 @@ def report(groups: Mapping[str, Group], record: Record, prices: Mapping[str, flo
 def _pool(group: Group, record: Record, price: float | None, masked: Callable[[str], str]) -> dict[str, Any]:
     brake = paused(group, record)
     failures = sorted((one.at, name, one) for name, one in record.failed.items() if one.pool == group.pool and one.state == FAILED)
-    kept = [(name, one) for name, one in record.kept.items() if one.pool == group.pool and _is_out(name, one, group.instances)]
+    kept = [(name, one) for name, one in record.kept.items() if one.pool == group.pool and _is_out(name, one, {group.name: group})]
     return {
         "group": group.name,
         "running": sum(life.pool == group.pool and not life.end for life in record.lives.values()),

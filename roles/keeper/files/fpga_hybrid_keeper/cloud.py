@@ -22,6 +22,8 @@ FAILURES = "failures"
 KEPT_TAG = "fpga.hybrid/kept-until"
 ADDRESS_TAG, ARN_TAG = "fpga.hybrid/vpn-address", "fpga.hybrid/instance-arn"
 PROMISE_PREFIX = f"{OWNED_PREFIX}node-template/resources/"
+#: What the states of a group's instances begin with.
+STAYING, ENDING = ("Pending", "InService", "Warmed", "Standby", "Entering"), "Terminat"
 #: EC2 API, DescribeInstances: values of a filter; Auto Scaling API: groups in a page.
 IDS_PER_CALL, GROUPS_PER_CALL, INSTANCES_PER_CALL = 200, 100, 1000
 #: Systems Manager API, GetParameters.
@@ -79,13 +81,15 @@ class AwsEdge:
             for group in page.get("AutoScalingGroups") or []:
                 tags = {tag["Key"]: tag.get("Value") or "" for tag in group.get("Tags") or []}
                 if tags.get(CLUSTER_ID_TAG) == rules.cluster_id:
+                    states = {str(one["InstanceId"]): str(one.get("LifecycleState") or "") for one in group.get("Instances") or []}
                     yield Group(
                         name=str(group["AutoScalingGroupName"]),
                         pool=tags.get(POOL_TAG) or str(group["AutoScalingGroupName"]),
                         owned=tags.get(rules.owned_tag) == "owned",
                         promise={key.removeprefix(PROMISE_PREFIX): value for key, value in tags.items() if key.startswith(PROMISE_PREFIX)},
-                        instances=frozenset(str(one["InstanceId"]) for one in group.get("Instances") or [] if _is_staying(one)),
+                        instances=frozenset(name for name, state in states.items() if state.startswith(STAYING)),
                         suspended=any(one.get("ProcessName") == LAUNCH for one in group.get("SuspendedProcesses") or []),
+                        ending=frozenset(name for name, state in states.items() if state.startswith(ENDING)),
                     )
 
     def _tagged(self) -> Iterator[Instance]:
@@ -204,7 +208,3 @@ def _moment(text: object) -> float:
         return datetime.fromisoformat(str(text).replace("Z", "+00:00")).timestamp()
     except ValueError:
         return 0.0
-
-
-def _is_staying(instance: Mapping[str, Any]) -> bool:
-    return str(instance.get("LifecycleState") or "").startswith(("Pending", "InService", "Warmed", "Standby", "Entering"))

@@ -35,6 +35,7 @@ class Group:
     """An Auto Scaling group that carries the cluster's id. owned: whether it carries the autoscaler's mark, too.
 
     promise: resource -> quantity, from the tags by which the autoscaler makes its template. suspended: whether its process Launch is.
+    instances: those that are to stay. ending: those that it ends, which may still run.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Group:
     promise: Mapping[str, str] = field(default_factory=dict)
     instances: frozenset[str] = frozenset()
     suspended: bool = False
+    ending: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)

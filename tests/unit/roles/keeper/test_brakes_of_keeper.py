@@ -447,6 +447,30 @@ def test_one_that_could_not_leave_its_group_is_not_ended_because_the_group_would
     assert site.instance(name)["State"]["Name"] == "running"
 
 
+def test_one_that_its_group_ends_meanwhile_is_not_said_to_be_kept(site, capsys, monkeypatch):
+    """As at the autoscaler's word, while a hook or a slow end of Auto Scaling leaves it running."""
+    site.write_config(keep_failed={"f2": 1})
+    keeper = site.keeper()
+    (name,) = site.scale(1)
+    site.after(keeper)
+    site.fails(name)
+    site.cloud.fault("deny", action="DetachInstances")
+    site.after(keeper)
+    pages = keeper.edges.aws._aws.pages
+
+    def ending(*arguments: Any) -> Iterator[Any]:
+        for page in pages(*arguments):
+            for one in (one for group in page.get("AutoScalingGroups") or [] for one in group["Instances"] or []):
+                one["LifecycleState"] = "Terminating:Wait"
+            yield page
+
+    monkeypatch.setattr(keeper.edges.aws._aws, "pages", ending)
+    site.after(keeper)
+    assert (site.status()["pools"]["f2"]["kept"], keeper.record.kept) == ([], {})
+    assert "It is kept for a look" not in capsys.readouterr().err
+    assert site.status()["healthy"], "nobody goes on trying to take it out of its group"
+
+
 def group_of(site: Site) -> dict[str, Any]:
     return dict(site.cloud.client("autoscaling").describe_auto_scaling_groups(AutoScalingGroupNames=["lab-f2"])["AutoScalingGroups"][0])
 
