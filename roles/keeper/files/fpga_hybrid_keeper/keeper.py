@@ -176,8 +176,9 @@ class Keeper:
         self.groups = cloud.groups
         asked = brakes.of_interest(plan.record, cloud, self.rules, now)
         evidence = self._look_at_evidence(asked, now)
-        braking = brakes.make_plan(cloud, world.nodes, evidence or {}, plan.record, self.rules, now)
-        actions, waiting = brakes.until_read(plan.actions, asked if evidence is None else (), plan.record, now)
+        unread = asked if evidence is None else []
+        braking = brakes.make_plan(cloud, world.nodes, evidence or {}, plan.record, self.rules, now, unread)
+        actions, waiting = brakes.until_read(plan.actions, unread, plan.record, now)
         return Plan((*braking.steps, *actions), braking.record, {**plan.notes, **braking.notes, **waiting})
 
     def _look_at_evidence(self, instances: Sequence[str], now: float) -> Mapping[str, Evidence] | None:

@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 
 from fpga_hybrid_keeper import brakes
 from fpga_hybrid_keeper import record as records
-from fpga_hybrid_keeper.brakes import FAILED, FAILED_JOINS, HAND, INSTANCE_HOURS, INSTANCES, MISSED, Evidence, read_evidence
+from fpga_hybrid_keeper.brakes import FAILED, FAILED_JOINS, HAND, INSTANCE_HOURS, INSTANCES, MISSED, UNREAD, Evidence, read_evidence
 from fpga_hybrid_keeper.plan import (
     ENROLLED,
     JOINED,
+    LAPSED,
     Brake,
     Cloud,
     End,
@@ -148,6 +149,33 @@ def test_while_the_cluster_cannot_be_asked_an_end_is_no_failed_join():
     assert found.record.failed == {}
 
 
+@pytest.mark.parametrize(
+    ("entry", "state", "kind"),
+    [
+        (Entry(ENROLLED, NOON - 900, pool="f2", absent=2, absent_since=NOON), "terminated", "never-joined"),
+        (Entry(LAPSED, NOON - RULES.lifetime, pool="f2"), "running", "never-joined"),
+        (Entry(JOINED, NOON - 900, pool="f2", absent=2, absent_since=NOON), "terminated", "incomplete"),
+    ],
+    ids=["it ended", "its token ended", "a node ended"],
+)
+def test_nobody_is_judged_for_want_of_a_word_while_what_was_said_cannot_be_read(entry, state, kind):
+    name = name_of(1)
+    record = Record(entries={name: entry})
+
+    def kinds(now: float, unread: tuple[str, ...] = (name,)) -> list[str]:
+        found = brakes.make_plan(cloud(instance(name, state)), {}, {}, record, RULES, now, unread)
+        return [one.kind for one in found.record.failed.values()]
+
+    assert (kinds(NOON), kinds(NOON + UNREAD - 1), kinds(NOON + UNREAD), kinds(NOON, ())) == ([], [], [kind], [kind])
+    assert name in brakes.of_interest(record, cloud(instance(name, state)), RULES, NOON + UNREAD - 1)
+
+
+@pytest.mark.parametrize("state", ["shutting-down", "stopped"])
+def test_of_one_whose_end_has_only_begun_what_it_said_is_waited_for(state):
+    name, record = name_of(1), Record(entries={name_of(1): Entry(ENROLLED, NOON - 900, pool="f2")})
+    assert brakes.make_plan(cloud(instance(name, state)), {}, {}, record, RULES, NOON, (name,)).record.failed == {}
+
+
 def test_what_aws_says_shortly_after_a_suspension_is_not_taken_for_a_lift():
     brake = Brake("f2", FAILED_JOINS, "why", NOON - 10, set_at=NOON - 10)
     found = plan(cloud(), Record(failed=failures(20, 30, 40), brakes={"lab-f2": brake}))
@@ -209,9 +237,7 @@ def test_one_is_kept_and_ended_when_its_group_is_seen_without_it_and_not_on_the_
 def test_one_that_its_group_ends_is_not_taken_out_of_it_any_more_and_the_next_one_is_kept_instead():
     two, other = replace(GROUP, instances=frozenset({name_of(2)}), ending=frozenset({name_of(1)})), name_of(2)
     record = kept()
-    record = replace(
-        record, entries={**record.entries, other: Entry(ENROLLED, NOON - 900, pool="f2")}, failed={**record.failed, other: failed(NOON - 30)}
-    )
+    record = replace(record, entries={**record.entries, other: Entry(ENROLLED, NOON - 900, pool="f2")}, failed={**record.failed, other: failed(NOON - 30)})
     seen = Cloud(ACCOUNT, REGION, {"lab-f2": two}, {name: instance(name) for name in (name_of(1), other)})
     found = plan(seen, record, rules=replace(RULES, keep={"f2": 1}))
     assert [step.instance for step in found.steps if isinstance(step, Keep)] == [other]

@@ -603,6 +603,23 @@ def test_after_ten_minutes_it_is_cleared_away_unread_which_is_said(site, capsys)
     assert "after 10 minutes it is cleared away unread" in capsys.readouterr().err
 
 
+def test_what_could_not_be_read_for_some_minutes_sets_no_brake_that_only_a_person_lifts(site):
+    keeper = site.keeper()
+    loses(site, keeper, told=True)
+    names = site.scale(2)
+    site.after(keeper)
+    for name in names:
+        site.fails(name, state="interrupted")
+    site.cloud.fault("deny", action="GetParameters")
+    site.scale(0)
+    goes_on(site, keeper, 12)
+    assert not site.status()["pools"]["f2"]["paused"]["firm"], "they may have failed, and no further one starts"
+    site.cloud.lift()
+    site.after(keeper, LONGEST_PAUSE)
+    goes_on(site, keeper, 2)
+    assert not site.suspended()
+
+
 def test_with_the_credentials_of_another_account_nothing_is_suspended_or_resumed(site, monkeypatch):
     keeper = site.keeper()
     for _turn in range(3):
