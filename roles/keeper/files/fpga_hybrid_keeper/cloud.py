@@ -28,7 +28,7 @@ STAYING, ENDING = ("Pending", "InService", "Warmed", "Standby", "Entering"), "Te
 IDS_PER_CALL, GROUPS_PER_CALL, INSTANCES_PER_CALL = 200, 100, 1000
 #: Systems Manager API, GetParameters.
 PARAMETERS_PER_CALL = 10  # and in a page of GetParametersByPath
-LEFT_AT_ONCE = 100
+LEFT_AT_ONCE = 100  # and pages that are looked through for them
 #: Seconds that one answer may take, and after which a call is not tried again within a pass.
 TIMEOUT, PATIENCE = 5.0, 10.0
 
@@ -132,10 +132,10 @@ class AwsEdge:
         return found
 
     def left(self) -> frozenset[str]:
-        """Instances that have left evidence. Not all at once: an instance that was broken into may write as many as it likes."""
+        """Instances that have left evidence. Not all at once, and not for ever: an instance that was broken into may write as many names as it likes."""
         pages = self._aws.pages("ssm", "GetParametersByPath", {"Path": f"{self._prefix}/{FAILURES}", "MaxResults": PARAMETERS_PER_CALL})
-        names = (str(parameter["Name"]).rpartition("/")[2] for page in pages for parameter in page.get("Parameters") or [])
-        return frozenset(name for name in islice(names, LEFT_AT_ONCE) if imds.INSTANCE_ID.fullmatch(name))
+        names = (str(parameter["Name"]).rpartition("/")[2] for page in islice(pages, LEFT_AT_ONCE) for parameter in page.get("Parameters") or [])
+        return frozenset(islice(filter(imds.INSTANCE_ID.fullmatch, names), LEFT_AT_ONCE))
 
     # --- writing ------------------------------------------------------------------------------------------------------------------------
 

@@ -68,7 +68,7 @@ class Instance:
 class Cloud:
     """One look at AWS, whole. asked: the ids that were asked for by their names; what is missing among the answers is not there.
 
-    left: instances of which there is a failure parameter, whatever became of them; empty where nobody looked for any.
+    left: instances of which there is a failure parameter, whatever became of them, and that were asked for because of it; empty where nobody looked for any.
     """
 
     account: str
@@ -429,7 +429,9 @@ class _Planner:
                 if self.world.nodes is not None:
                     yield Enrol(name, entry.pool, entry.zone, entry.arn, entry.promise, again=True)
             elif refusal or group is None:
-                yield from self._stranger(instance, entry, refusal)
+                # That somebody has written its name below the failures makes it no stranger of ours.
+                if name not in cloud.left:
+                    yield from self._stranger(instance, entry, refusal)
             elif name in group.instances and self.world.nodes is not None and begun < self.rules.enrolments:
                 if self._adopt(instance, group, self.world.nodes):
                     continue
@@ -468,7 +470,7 @@ class _Planner:
 
     def _note_left(self, cloud: Cloud) -> None:
         """Of those that came and went while nobody looked, only what they said of their failure is left. On record, they go as all others do."""
-        for name in sorted(cloud.left - set(self.record.entries)):
+        for name in sorted(cloud.left & cloud.asked - set(self.record.entries)):
             found, life = cloud.instances.get(name), self.record.lives.get(name)
             if found is None or found.state not in LIVE:
                 self.record = self.record.with_entry(name, Entry(SEEN, self.now, pool=life.pool if life else ""))

@@ -48,7 +48,7 @@ RULES = Rules(ID, "lab", grace=20.0, lifetime=1800.0)
 BOARD = "xilinx/aws-vu47p-f2"
 PROMISE = {"cpu": "23500m", "memory": "200Gi", "pods": "110", BOARD: "1"}
 GIVEN = {"cpu": "24", "memory": "210Gi", "pods": "110", BOARD: "1"}
-ONE, TWO, THREE = "i-0123456789abcdef1", "i-0123456789abcdef2", "i-0123456789abcdef3"
+ONE, TWO, THREE, FOUR = (f"i-0123456789abcdef{number}" for number in range(1, 5))
 ACCOUNT, REGION, ZONE = "123456789012", "us-east-1", "us-east-1a"
 NOW = 1_000_000.0
 ON_PREM = Node("worker1", "fpga-hybrid:///lab/worker1", ready=False, taints=(STARTUP_TAINT,))
@@ -357,10 +357,11 @@ def test_the_node_of_somebody_else_stays_when_its_namesake_goes():
 
 
 def test_of_whom_only_a_failure_parameter_is_left_comes_on_record_and_goes_the_usual_way():
-    there = replace(cloud(instance(TWO, state="terminated"), instance(THREE), asked=(ONE,)), left=frozenset({ONE, TWO, THREE}))
+    there = replace(cloud(instance(TWO, state="terminated"), instance(THREE), asked=(ONE, TWO, THREE)), left=frozenset({ONE, TWO, THREE, FOUR}))
     known = replace(record(three=entry(ENROLLED, THREE)), lives={TWO: Life("f2", NOW - 900, NOW - 60)})
     first = plan(World(there, nodes()), known)
     assert first.actions == ()
+    assert FOUR not in first.record.entries, "nobody has asked for it"
     assert {name: (first.record.entries[name].phase, first.record.entries[name].pool) for name in (ONE, TWO)} == {ONE: (SEEN, ""), TWO: (SEEN, "f2")}
     later = first.record
     for seconds in (5, 10):
