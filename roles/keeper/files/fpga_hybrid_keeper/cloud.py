@@ -10,7 +10,7 @@ from itertools import islice
 from typing import Any
 
 from fpga_hybrid import imds
-from fpga_hybrid.aws import Answer, Aws, AwsError, NotFoundError
+from fpga_hybrid.aws import Answer, Aws, AwsError, DeniedError, NotFoundError
 from fpga_hybrid.bundle import Encoded
 from fpga_hybrid.credentials import Source
 from fpga_hybrid_keeper.brakes import Evidence, read_evidence
@@ -135,7 +135,11 @@ class AwsEdge:
         """Instances that have left evidence. Not all at once, and not for ever: an instance that was broken into may write as many names as it likes."""
         pages = self._aws.pages("ssm", "GetParametersByPath", {"Path": f"{self._prefix}/{FAILURES}", "MaxResults": PARAMETERS_PER_CALL})
         names = (str(parameter["Name"]).rpartition("/")[2] for page in islice(pages, LEFT_AT_ONCE) for parameter in page.get("Parameters") or [])
-        return frozenset(islice(filter(imds.INSTANCE_ID.fullmatch, names), LEFT_AT_ONCE))
+        try:
+            return frozenset(islice(filter(imds.INSTANCE_ID.fullmatch, names), LEFT_AT_ONCE))
+        except DeniedError as error:
+            remedy = "Run iam.yml again: keeper's policy is older than this right."
+            raise DeniedError(error.call, error.code, f"{error.message.rstrip('.')}. {remedy}") from error
 
     # --- writing ------------------------------------------------------------------------------------------------------------------------
 

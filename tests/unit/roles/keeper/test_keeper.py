@@ -286,6 +286,13 @@ def test_in_another_account_nobody_looks_for_what_was_left_and_in_the_right_one_
     assert site.failures() == set()
 
 
+def test_without_the_right_to_look_for_what_was_left_the_trouble_says_who_gives_it(site):
+    site.cloud.fault("deny", action="GetParametersByPath")
+    assert not site.after(site.keeper())
+    assert "ssm:GetParametersByPath" in site.status()["troubles"]["failures"]
+    assert site.status()["troubles"]["failures"].endswith("Run iam.yml again: keeper's policy is older than this right.")
+
+
 def test_a_list_of_failure_parameters_that_cannot_be_had_stops_nothing_else(site):
     site.cloud.fault("deny", action="GetParametersByPath")
     (name,) = site.scale(1)
