@@ -61,7 +61,7 @@ DAY = 86400.0
 MISSED = 3600.0
 #: Of one that came and never was of use, as from an image without the device plugin.
 INCOMPLETE = "incomplete"
-#: Seconds from its end that what an instance said of its failure is to be read in. Then it is cleared away unread.
+#: Seconds from its end, or its token's, that what an instance said of its failure is to be read in. Then it is judged, and cleared away, unread.
 UNREAD = 600.0
 #: Seconds that a node which is Ready has to give what its pool's template promises: fewer than the autoscaler waits, who buys another one after 15 minutes.
 USELESS = 600.0
@@ -113,15 +113,32 @@ class Plan:
     notes: Mapping[str, str]
 
 
-def make_plan(cloud: Cloud, nodes: Mapping[str, Node] | None, evidence: Mapping[str, Evidence], record: Record, rules: Rules, now: float) -> Plan:
-    """cloud: of the record's account. record: as plan.make_plan has left it, with this pass' joins and absences."""
-    return _Planner(cloud, nodes, evidence, record, rules, now).plan()
+def make_plan(
+    cloud: Cloud,
+    nodes: Mapping[str, Node] | None,
+    evidence: Mapping[str, Evidence],
+    record: Record,
+    rules: Rules,
+    now: float,
+    unread: Collection[str] = (),
+) -> Plan:
+    """cloud: of the record's account. record: as plan.make_plan has left it, with this pass' joins and absences. unread: of interest, and not read."""
+    return _Planner(cloud, nodes, evidence, record, rules, now, frozenset(unread)).plan()
 
 
 class _Planner:
-    def __init__(self, cloud: Cloud, nodes: Mapping[str, Node] | None, evidence: Mapping[str, Evidence], record: Record, rules: Rules, now: float) -> None:
+    def __init__(
+        self,
+        cloud: Cloud,
+        nodes: Mapping[str, Node] | None,
+        evidence: Mapping[str, Evidence],
+        record: Record,
+        rules: Rules,
+        now: float,
+        unread: frozenset[str],
+    ) -> None:
         self.cloud, self.nodes, self.evidence, self.rules, self.now = cloud, nodes, evidence, rules, now
-        self.record = record
+        self.record, self.unread = record, unread
         self.notes: dict[str, str] = {}
 
     def plan(self) -> Plan:
@@ -165,7 +182,7 @@ class _Planner:
             return self._judged_node(name, entry, known, told)
         if told is not None and told.kind not in UNFINISHED:
             return FailedJoin(entry.pool, known.at if known else self.now, told.state, told.kind, told.status, told.sentence)
-        if known is not None or not self._has_ended(name, entry):
+        if known is not None or not self._has_ended(name, entry) or self._may_have_said_why(name, entry):
             return known
         if entry.phase == REFUSED:
             return FailedJoin(entry.pool, self.now, FAILED, "refused", None, entry.reason)
@@ -182,6 +199,8 @@ class _Planner:
         if known is not None and (known.state != FAILED or known.kind in (NOT_READY, INCOMPLETE)):
             return known
         if self._has_ended(name, entry):
+            if self._may_have_said_why(name, entry):
+                return None
             how_long = "to its end"
         elif self._is_ready(name) and self.now - entry.since > USELESS:
             how_long = f"in {USELESS / 60:.0f} minutes"
@@ -199,6 +218,15 @@ class _Planner:
         """Of one that has not joined. While the cluster cannot be asked it may have."""
         instance = self.cloud.instances.get(name)
         return self.nodes is not None and (entry.phase == LAPSED or entry.absent > 1 or (instance is not None and instance.state not in LIVE))
+
+    def _may_have_said_why(self, name: str, entry: Entry) -> bool:
+        """Which is not known yet: a brake that only a person lifts does not rest on what could not be read for a moment."""
+        if name not in self.unread:
+            return False
+        if entry.absent:
+            return _may_be_read(entry, self.now)
+        # Else its end has only begun.
+        return entry.phase != LAPSED or self.now - entry.since - self.rules.lifetime < UNREAD
 
     def _counted(self, group: Group) -> dict[str, FailedJoin]:
         # A resumption from the future, before the clock was set back, is not a pardon for all that comes.
@@ -324,7 +352,8 @@ class _Planner:
     def _keep(self, group: Group) -> Iterator[Step]:
         """The first failed one of a pool that says so, until its time has come; one at a time."""
         entries = self.record.entries
-        kept = {name: one for name, one in self.record.kept.items() if name in entries and entries[name].is_live}
+        live = {name: one for name, one in self.record.kept.items() if name in entries and entries[name].is_live}
+        kept = {name: one for name, one in live.items() if one.settled or name not in group.ending}
         self.record = replace(self.record, kept=kept)
         mine = {name: one for name, one in kept.items() if one.pool == group.pool}
         for name, one in mine.items():
@@ -348,16 +377,17 @@ class _Planner:
     def _end(self) -> Iterator[Step]:
         members = {name for group in self.cloud.groups.values() for name in group.instances}
         for name, one in self.record.kept.items():
-            if _is_out(name, one, members):
-                self.notes[name] = f"{self.notes.get(name, 'did not join')} It is kept for a look until {stamp(one.until)}, then it is ended."
-            # One that its group still has is not ended by keeper: the group would start another one.
+            if not _is_out(name, one, self.cloud.groups):
+                continue
+            self.notes[name] = f"{self.notes.get(name, 'did not join')} It is kept for a look until {stamp(one.until)}, then it is ended."
+            # One that a group has, as again by hand, is not ended by keeper: the group would start another one.
             if self.now >= one.until and name not in members and self._runs(name):
                 yield End(name)
 
 
-def _is_out(name: str, kept: Kept, members: Collection[str]) -> bool:
-    """Until then its group may end it at any time, and nobody is told that it is kept."""
-    return kept.settled or name not in members
+def _is_out(name: str, kept: Kept, groups: Mapping[str, Group]) -> bool:
+    """Until then its group may end it at any time, and nobody is told that it is kept. One look may lack the group, which says nothing."""
+    return kept.settled or (kept.group in groups and name not in groups[kept.group].instances)
 
 
 def day_of(now: float) -> float:
@@ -431,18 +461,20 @@ def _is_doubtful(name: str, entry: Entry, record: Record, cloud: Cloud, rules: R
     if (known is not None and known.kind not in (SILENT, INCOMPLETE)) or (entry.phase == JOINED and entry.complete):
         return False
     ends = entry.absent > 0 or (instance is not None and instance.state not in LIVE)
-    return ends or now - entry.since <= rules.lifetime
+    return ends or now - entry.since <= rules.lifetime + UNREAD
+
+
+def _may_be_read(entry: Entry, now: float) -> bool:
+    """What one that is no more said of its failure."""
+    return now - entry.absent_since < UNREAD
 
 
 def until_read(actions: Sequence[Action], unread: Collection[str], record: Record, now: float) -> tuple[tuple[Action, ...], dict[str, str]]:
-    """Without those that would clear away what an instance said of its failure before it was read. And what is to be known of them.
-
-    unread: of interest, and not read in this pass.
-    """
+    """Without those that would clear away what an instance said of its failure before it was read. And what is to be known of them."""
     going, notes = [], {}
     for action in actions:
         if isinstance(action, Reap) and action.instance in unread:
-            waits = now - record.entries[action.instance].absent_since < UNREAD
+            waits = _may_be_read(record.entries[action.instance], now)
             then = "it is not cleared away before that" if waits else f"after {UNREAD / 60:.0f} minutes it is cleared away unread"
             notes[action.instance] = f"its failure parameter could not be read, which says whether and why it did not join: {then}"
             if waits:
@@ -472,7 +504,7 @@ def report(groups: Mapping[str, Group], record: Record, prices: Mapping[str, flo
 def _pool(group: Group, record: Record, price: float | None, masked: Callable[[str], str]) -> dict[str, Any]:
     brake = paused(group, record)
     failures = sorted((one.at, name, one) for name, one in record.failed.items() if one.pool == group.pool and one.state == FAILED)
-    kept = [(name, one) for name, one in record.kept.items() if one.pool == group.pool and _is_out(name, one, group.instances)]
+    kept = [(name, one) for name, one in record.kept.items() if one.pool == group.pool and _is_out(name, one, {group.name: group})]
     return {
         "group": group.name,
         "running": sum(life.pool == group.pool and not life.end for life in record.lives.values()),

@@ -10,7 +10,7 @@ from itertools import islice
 from typing import Any
 
 from fpga_hybrid import imds
-from fpga_hybrid.aws import Answer, Aws, AwsError, NotFoundError
+from fpga_hybrid.aws import Answer, Aws, AwsError, DeniedError, NotFoundError
 from fpga_hybrid.bundle import Encoded
 from fpga_hybrid.credentials import Source
 from fpga_hybrid_keeper.brakes import Evidence, read_evidence
@@ -22,11 +22,13 @@ FAILURES = "failures"
 KEPT_TAG = "fpga.hybrid/kept-until"
 ADDRESS_TAG, ARN_TAG = "fpga.hybrid/vpn-address", "fpga.hybrid/instance-arn"
 PROMISE_PREFIX = f"{OWNED_PREFIX}node-template/resources/"
+#: What the states of a group's instances begin with.
+STAYING, ENDING = ("Pending", "InService", "Warmed", "Standby", "Entering"), "Terminat"
 #: EC2 API, DescribeInstances: values of a filter; Auto Scaling API: groups in a page.
 IDS_PER_CALL, GROUPS_PER_CALL, INSTANCES_PER_CALL = 200, 100, 1000
 #: Systems Manager API, GetParameters.
 PARAMETERS_PER_CALL = 10  # and in a page of GetParametersByPath
-LEFT_AT_ONCE = 100
+LEFT_AT_ONCE = 100  # and pages that are looked through for them
 #: Seconds that one answer may take, and after which a call is not tried again within a pass.
 TIMEOUT, PATIENCE = 5.0, 10.0
 
@@ -79,13 +81,15 @@ class AwsEdge:
             for group in page.get("AutoScalingGroups") or []:
                 tags = {tag["Key"]: tag.get("Value") or "" for tag in group.get("Tags") or []}
                 if tags.get(CLUSTER_ID_TAG) == rules.cluster_id:
+                    states = {str(one["InstanceId"]): str(one.get("LifecycleState") or "") for one in group.get("Instances") or []}
                     yield Group(
                         name=str(group["AutoScalingGroupName"]),
                         pool=tags.get(POOL_TAG) or str(group["AutoScalingGroupName"]),
                         owned=tags.get(rules.owned_tag) == "owned",
                         promise={key.removeprefix(PROMISE_PREFIX): value for key, value in tags.items() if key.startswith(PROMISE_PREFIX)},
-                        instances=frozenset(str(one["InstanceId"]) for one in group.get("Instances") or [] if _is_staying(one)),
+                        instances=frozenset(name for name, state in states.items() if state.startswith(STAYING)),
                         suspended=any(one.get("ProcessName") == LAUNCH for one in group.get("SuspendedProcesses") or []),
+                        ending=frozenset(name for name, state in states.items() if state.startswith(ENDING)),
                     )
 
     def _tagged(self) -> Iterator[Instance]:
@@ -128,10 +132,14 @@ class AwsEdge:
         return found
 
     def left(self) -> frozenset[str]:
-        """Instances that have left evidence. Not all at once: an instance that was broken into may write as many as it likes."""
+        """Instances that have left evidence. Not all at once, and not for ever: an instance that was broken into may write as many names as it likes."""
         pages = self._aws.pages("ssm", "GetParametersByPath", {"Path": f"{self._prefix}/{FAILURES}", "MaxResults": PARAMETERS_PER_CALL})
-        names = (str(parameter["Name"]).rpartition("/")[2] for page in pages for parameter in page.get("Parameters") or [])
-        return frozenset(name for name in islice(names, LEFT_AT_ONCE) if imds.INSTANCE_ID.fullmatch(name))
+        names = (str(parameter["Name"]).rpartition("/")[2] for page in islice(pages, LEFT_AT_ONCE) for parameter in page.get("Parameters") or [])
+        try:
+            return frozenset(islice(filter(imds.INSTANCE_ID.fullmatch, names), LEFT_AT_ONCE))
+        except DeniedError as error:
+            remedy = "Run iam.yml again: keeper's policy is older than this right."
+            raise DeniedError(error.call, error.code, f"{error.message.rstrip('.')}. {remedy}") from error
 
     # --- writing ------------------------------------------------------------------------------------------------------------------------
 
@@ -204,7 +212,3 @@ def _moment(text: object) -> float:
         return datetime.fromisoformat(str(text).replace("Z", "+00:00")).timestamp()
     except ValueError:
         return 0.0
-
-
-def _is_staying(instance: Mapping[str, Any]) -> bool:
-    return str(instance.get("LifecycleState") or "").startswith(("Pending", "InService", "Warmed", "Standby", "Entering"))

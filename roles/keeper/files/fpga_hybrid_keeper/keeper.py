@@ -135,6 +135,7 @@ class Keeper:
         self.stop = threading.Event()
         self.upkeep = Upkeep(settings, log, edges.authority, edges.kubernetes, clock())
         self._everywhere: float | None = None
+        self._left: frozenset[str] = frozenset()
         self._status, self._written = "", 0.0
         self._ready: frozenset[str] = frozenset()
 
@@ -174,10 +175,12 @@ class Keeper:
         if cloud is None or "" in plan.notes:
             return plan
         self.groups = cloud.groups
+        self._left = self._look_for_left(now)
         asked = brakes.of_interest(plan.record, cloud, self.rules, now)
         evidence = self._look_at_evidence(asked, now)
-        braking = brakes.make_plan(cloud, world.nodes, evidence or {}, plan.record, self.rules, now)
-        actions, waiting = brakes.until_read(plan.actions, asked if evidence is None else (), plan.record, now)
+        unread = asked if evidence is None else []
+        braking = brakes.make_plan(cloud, world.nodes, evidence or {}, plan.record, self.rules, now, unread)
+        actions, waiting = brakes.until_read(plan.actions, unread, plan.record, now)
         return Plan((*braking.steps, *actions), braking.record, {**plan.notes, **braking.notes, **waiting})
 
     def _look_at_evidence(self, instances: Sequence[str], now: float) -> Mapping[str, Evidence] | None:
@@ -211,23 +214,27 @@ class Keeper:
 
     def _look_at_aws(self, now: float) -> Cloud | None:
         everywhere = is_due(self._everywhere, now, EVERYWHERE)
+        known = {*self.record.live, *brakes.alive(self.record), *self._left}
         try:
-            cloud = self.edges.aws.look({*self.record.live, *brakes.alive(self.record)}, everywhere, self._steady())
+            cloud = self.edges.aws.look(known, everywhere, self._steady())
         except FAILURES as error:
             self.aws.failed(error, now)
             return None
         self.aws.succeeded(now, self.settings.interval)
         self._everywhere = now if everywhere else self._everywhere
-        return self._with_left(cloud, now) if everywhere and self.left.is_due(now) else cloud
+        return replace(cloud, left=self._left)
 
-    def _with_left(self, cloud: Cloud, now: float) -> Cloud:
+    def _look_for_left(self, now: float) -> frozenset[str]:
+        """For the next look, which asks for them by their names: of those that nobody has asked for it is not known that they are no more."""
+        if not self.left.is_due(now):
+            return frozenset()
         try:
-            cloud = replace(cloud, left=self.edges.aws.left())
+            found = self.edges.aws.left()
         except FAILURES as error:
             self.left.failed(error, now)
-        else:
-            self.left.succeeded(now, LEFT)
-        return cloud
+            return frozenset()
+        self.left.succeeded(now, LEFT)
+        return found
 
     def _steady(self) -> frozenset[str]:
         """Nodes that are as they should be, and whose hours are counted. One that dies falls silent, and is asked about then."""

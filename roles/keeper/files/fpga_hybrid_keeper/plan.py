@@ -35,6 +35,7 @@ class Group:
     """An Auto Scaling group that carries the cluster's id. owned: whether it carries the autoscaler's mark, too.
 
     promise: resource -> quantity, from the tags by which the autoscaler makes its template. suspended: whether its process Launch is.
+    instances: those that are to stay. ending: those that it ends, which may still run.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Group:
     promise: Mapping[str, str] = field(default_factory=dict)
     instances: frozenset[str] = frozenset()
     suspended: bool = False
+    ending: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,7 @@ class Instance:
 class Cloud:
     """One look at AWS, whole. asked: the ids that were asked for by their names; what is missing among the answers is not there.
 
-    left: instances of which there is a failure parameter, whatever became of them; empty where nobody looked for any.
+    left: instances of which there is a failure parameter, whatever became of them, and that were asked for because of it; empty where nobody looked for any.
     """
 
     account: str
@@ -379,9 +381,11 @@ class _Planner:
             self._note_absences(cloud)
             actions += self._newcomers(cloud)
             self._note_left(cloud)
+        else:
+            cloud = None
         if self.world.nodes is not None:
-            actions += self._nodes(self.world.nodes)
-            if cloud is not None and self._is_the_records(cloud):
+            actions += self._nodes(self.world.nodes, cloud.groups if cloud else {})
+            if cloud is not None:
                 actions += self._reap(cloud, self.world.nodes)
         actions += self._lapsed()
         return Plan(tuple(actions), self.record, self.notes)
@@ -425,7 +429,9 @@ class _Planner:
                 if self.world.nodes is not None:
                     yield Enrol(name, entry.pool, entry.zone, entry.arn, entry.promise, again=True)
             elif refusal or group is None:
-                yield from self._stranger(instance, entry, refusal)
+                # That somebody has written its name below the failures makes it no stranger of ours.
+                if name not in cloud.left:
+                    yield from self._stranger(instance, entry, refusal)
             elif name in group.instances and self.world.nodes is not None and begun < self.rules.enrolments:
                 if self._adopt(instance, group, self.world.nodes):
                     continue
@@ -464,7 +470,7 @@ class _Planner:
 
     def _note_left(self, cloud: Cloud) -> None:
         """Of those that came and went while nobody looked, only what they said of their failure is left. On record, they go as all others do."""
-        for name in sorted(cloud.left - set(self.record.entries)):
+        for name in sorted(cloud.left & cloud.asked - set(self.record.entries)):
             found, life = cloud.instances.get(name), self.record.lives.get(name)
             if found is None or found.state not in LIVE:
                 self.record = self.record.with_entry(name, Entry(SEEN, self.now, pool=life.pool if life else ""))
@@ -494,11 +500,10 @@ class _Planner:
             return None
         return node
 
-    def _nodes(self, nodes: Mapping[str, Node]) -> Iterator[Action]:
+    def _nodes(self, nodes: Mapping[str, Node], groups: Mapping[str, Group]) -> Iterator[Action]:
         for name, entry in self.record.live.items():
             node = self._node_of(name, entry, nodes) if entry.has_certificate else None
-            # One that joins after all, while it is taken out of its group and of the VPN, becomes no node that jobs could go to.
-            if node is None or name in self.record.kept:
+            if node is None or self._stays_out(name, groups):
                 continue
             known = entry
             if known.phase in (ENROLLED, LAPSED):
@@ -515,6 +520,20 @@ class _Planner:
             if known != entry:
                 self.record = self.record.with_entry(name, known)
             yield from self._taint(name, known, node, lacking)
+
+    def _stays_out(self, name: str, groups: Mapping[str, Group]) -> bool:
+        """Of one that joins after all, while it is taken out of its group and then of the VPN: it becomes no node that jobs could go to.
+
+        While its group has it nothing was done to it yet, and what only has begun is given up: it may never succeed.
+        """
+        kept = self.record.kept.get(name)
+        if kept is None:
+            return False
+        group = groups.get(kept.group)
+        if kept.settled or group is None or name not in group.instances:
+            return True
+        self.record = replace(self.record, kept={other: one for other, one in self.record.kept.items() if other != name})
+        return False
 
     def _taint(self, name: str, entry: Entry, node: Node, lacking: list[str]) -> Iterator[Action]:
         tainted = any(map(_is_startup, node.taints))

@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 
 from fpga_hybrid_keeper import brakes
 from fpga_hybrid_keeper import record as records
-from fpga_hybrid_keeper.brakes import FAILED, FAILED_JOINS, HAND, INSTANCE_HOURS, INSTANCES, MISSED, Evidence, read_evidence
+from fpga_hybrid_keeper.brakes import FAILED, FAILED_JOINS, HAND, INSTANCE_HOURS, INSTANCES, MISSED, UNREAD, Evidence, read_evidence
 from fpga_hybrid_keeper.plan import (
     ENROLLED,
     JOINED,
+    LAPSED,
     Brake,
     Cloud,
     End,
@@ -24,6 +25,7 @@ from fpga_hybrid_keeper.plan import (
     Group,
     Instance,
     Keep,
+    Kept,
     Life,
     Node,
     Record,
@@ -147,6 +149,33 @@ def test_while_the_cluster_cannot_be_asked_an_end_is_no_failed_join():
     assert found.record.failed == {}
 
 
+@pytest.mark.parametrize(
+    ("entry", "state", "kind"),
+    [
+        (Entry(ENROLLED, NOON - 900, pool="f2", absent=2, absent_since=NOON), "terminated", "never-joined"),
+        (Entry(LAPSED, NOON - RULES.lifetime, pool="f2"), "running", "never-joined"),
+        (Entry(JOINED, NOON - 900, pool="f2", absent=2, absent_since=NOON), "terminated", "incomplete"),
+    ],
+    ids=["it ended", "its token ended", "a node ended"],
+)
+def test_nobody_is_judged_for_want_of_a_word_while_what_was_said_cannot_be_read(entry, state, kind):
+    name = name_of(1)
+    record = Record(entries={name: entry})
+
+    def kinds(now: float, unread: tuple[str, ...] = (name,)) -> list[str]:
+        found = brakes.make_plan(cloud(instance(name, state)), {}, {}, record, RULES, now, unread)
+        return [one.kind for one in found.record.failed.values()]
+
+    assert (kinds(NOON), kinds(NOON + UNREAD - 1), kinds(NOON + UNREAD), kinds(NOON, ())) == ([], [], [kind], [kind])
+    assert name in brakes.of_interest(record, cloud(instance(name, state)), RULES, NOON + UNREAD - 1)
+
+
+@pytest.mark.parametrize("state", ["shutting-down", "stopped"])
+def test_of_one_whose_end_has_only_begun_what_it_said_is_waited_for(state):
+    name, record = name_of(1), Record(entries={name_of(1): Entry(ENROLLED, NOON - 900, pool="f2")})
+    assert brakes.make_plan(cloud(instance(name, state)), {}, {}, record, RULES, NOON, (name,)).record.failed == {}
+
+
 def test_what_aws_says_shortly_after_a_suspension_is_not_taken_for_a_lift():
     brake = Brake("f2", FAILED_JOINS, "why", NOON - 10, set_at=NOON - 10)
     found = plan(cloud(), Record(failed=failures(20, 30, 40), brakes={"lab-f2": brake}))
@@ -178,6 +207,41 @@ def test_the_brake_of_a_group_that_was_removed_is_forgotten_after_an_hour_of_loo
     for now, remembered in ((NOON, True), (NOON + MISSED, True), (NOON + MISSED + 1, False)):
         record = plan(Cloud(ACCOUNT, REGION), record, now=now).record
         assert bool(record.brakes) == remembered
+
+
+def kept(settled: bool = False) -> Record:
+    name = name_of(1)
+    return Record(entries={name: Entry(ENROLLED, NOON - 900, pool="f2")}, failed={name: failed(NOON - 60)}, kept={name: Kept("f2", "lab-f2", NOON, settled)})
+
+
+@pytest.mark.parametrize(
+    ("settled", "group", "is_out"),
+    [
+        (False, None, False),
+        (True, None, True),
+        (False, GROUP, True),
+        (False, replace(GROUP, instances=frozenset({name_of(1)})), False),
+        (False, replace(GROUP, ending=frozenset({name_of(1)})), False),
+    ],
+    ids=["a look lacks its group", "that of a settled one", "out of its group", "still of its group", "its group ends it"],
+)
+def test_one_is_kept_and_ended_when_its_group_is_seen_without_it_and_not_on_the_word_of_a_look_without_the_group(settled, group, is_out):
+    seen = Cloud(ACCOUNT, REGION, {"lab-f2": group} if group else {}, {name_of(1): instance(name_of(1))})
+    found = plan(seen, kept(settled))
+    assert (End(name_of(1)) in found.steps) == is_out
+    assert ("kept for a look" in found.notes[name_of(1)]) == is_out
+    pools = brakes.report(seen.groups, found.record, {}, NOON, str)["pools"]
+    assert any(pool["kept"] for pool in pools.values()) == (is_out and group is not None)
+
+
+def test_one_that_its_group_ends_is_not_taken_out_of_it_any_more_and_the_next_one_is_kept_instead():
+    two, other = replace(GROUP, instances=frozenset({name_of(2)}), ending=frozenset({name_of(1)})), name_of(2)
+    record = kept()
+    record = replace(record, entries={**record.entries, other: Entry(ENROLLED, NOON - 900, pool="f2")}, failed={**record.failed, other: failed(NOON - 30)})
+    seen = Cloud(ACCOUNT, REGION, {"lab-f2": two}, {name: instance(name) for name in (name_of(1), other)})
+    found = plan(seen, record, rules=replace(RULES, keep={"f2": 1}))
+    assert [step.instance for step in found.steps if isinstance(step, Keep)] == [other]
+    assert found.record.kept == {}
 
 
 def test_hours_are_those_of_the_utc_day_and_money_is_told_only_where_every_price_is_known():

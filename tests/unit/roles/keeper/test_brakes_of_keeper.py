@@ -462,6 +462,30 @@ def test_one_that_could_not_leave_its_group_is_not_ended_because_the_group_would
     assert site.instance(name)["State"]["Name"] == "running"
 
 
+def test_one_that_its_group_ends_meanwhile_is_not_said_to_be_kept(site, capsys, monkeypatch):
+    """As at the autoscaler's word, while a hook or a slow end of Auto Scaling leaves it running."""
+    site.write_config(keep_failed={"f2": 1})
+    keeper = site.keeper()
+    (name,) = site.scale(1)
+    site.after(keeper)
+    site.fails(name)
+    site.cloud.fault("deny", action="DetachInstances")
+    site.after(keeper)
+    pages = keeper.edges.aws._aws.pages
+
+    def ending(*arguments: Any) -> Iterator[Any]:
+        for page in pages(*arguments):
+            for one in (one for group in page.get("AutoScalingGroups") or [] for one in group["Instances"] or []):
+                one["LifecycleState"] = "Terminating:Wait"
+            yield page
+
+    monkeypatch.setattr(keeper.edges.aws._aws, "pages", ending)
+    site.after(keeper)
+    assert (site.status()["pools"]["f2"]["kept"], keeper.record.kept) == ([], {})
+    assert "It is kept for a look" not in capsys.readouterr().err
+    assert site.status()["healthy"], "nobody goes on trying to take it out of its group"
+
+
 def group_of(site: Site) -> dict[str, Any]:
     return dict(site.cloud.client("autoscaling").describe_auto_scaling_groups(AutoScalingGroupNames=["lab-f2"])["AutoScalingGroups"][0])
 
@@ -592,6 +616,23 @@ def test_after_ten_minutes_it_is_cleared_away_unread_which_is_said(site, capsys)
     site.after(keeper, UNREAD)
     assert (site.failures(), site.record()[name]["phase"]) == (set(), "gone")
     assert "after 10 minutes it is cleared away unread" in capsys.readouterr().err
+
+
+def test_what_could_not_be_read_for_some_minutes_sets_no_brake_that_only_a_person_lifts(site):
+    keeper = site.keeper()
+    loses(site, keeper, told=True)
+    names = site.scale(2)
+    site.after(keeper)
+    for name in names:
+        site.fails(name, state="interrupted")
+    site.cloud.fault("deny", action="GetParameters")
+    site.scale(0)
+    goes_on(site, keeper, 12)
+    assert not site.status()["pools"]["f2"]["paused"]["firm"], "they may have failed, and no further one starts"
+    site.cloud.lift()
+    site.after(keeper, LONGEST_PAUSE)
+    goes_on(site, keeper, 2)
+    assert not site.suspended()
 
 
 def test_with_the_credentials_of_another_account_nothing_is_suspended_or_resumed(site, monkeypatch):

@@ -17,6 +17,7 @@ import pytest
 
 from fpga_hybrid.aws import DeniedError
 from fpga_hybrid.bundle import RefusedError
+from fpga_hybrid_keeper import cloud as edge
 from fpga_hybrid_keeper import cluster
 from fpga_hybrid_keeper.keeper import CALM, EVERYWHERE, LONGEST_PAUSE
 from tests.unit.roles.keeper.site import BOARD, GROUP_TAGS, ID, PREFIX, TAINT, Site
@@ -238,13 +239,58 @@ def test_of_one_that_came_and_went_while_keeper_was_away_what_it_said_of_its_fai
     (other,) = site.scale(1)
     site.fails(other)
     keeper = site.keeper()
-    for _pass in range(6):
+    for _pass in range(7):
         assert site.after(keeper)
     assert (site.failures(), site.record()[name]["phase"]) == ({other}, "gone"), "who lives keeps it"
     site.cloud.forget_calls()
     for _pass in range(20):
         assert site.after(keeper, EVERYWHERE)
     assert "GetParametersByPath" not in calls(site), "once an hour"
+
+
+NEVER_MET = "i-0fffffffffffffff1"
+
+
+def is_left(site: Site, name: str) -> None:
+    site.cloud.client("ssm").put_parameter(Name=f"{PREFIX}/failures/{name}", Value="{}", Type="String")
+
+
+def test_what_somebody_wrote_in_the_name_of_an_instance_that_lives_and_is_not_ours_stays_and_it_comes_on_no_record(site):
+    ec2 = site.cloud.client("ec2")
+    (foreign,) = ec2.run_instances(ImageId="ami-0123456789abcdef0", MinCount=1, MaxCount=1)["Instances"]
+    is_left(site, foreign["InstanceId"])
+    keeper = site.keeper()
+    for _pass in range(7):
+        assert site.after(keeper)
+    assert (site.failures(), site.record()) == ({foreign["InstanceId"]}, {})
+
+
+def test_what_else_was_written_there_hides_nobody(site, monkeypatch):
+    monkeypatch.setattr(edge, "LEFT_AT_ONCE", 2)
+    for name in ("a", "b", "c", NEVER_MET):
+        is_left(site, name)
+    assert site.keeper().edges.aws.left() == {NEVER_MET}
+
+
+def test_in_another_account_nobody_looks_for_what_was_left_and_in_the_right_one_it_is_not_waited_for(site, monkeypatch):
+    site.scale(1)
+    site.after(site.keeper())
+    is_left(site, NEVER_MET)
+    keeper = site.keeper()
+    with monkeypatch.context() as patch:
+        patch.setattr(keeper.edges.aws, "_whose", lambda: "999999999999")
+        assert not site.after(keeper)
+    for _pass in range(7):
+        assert site.after(keeper)
+    assert site.record()[NEVER_MET]["phase"] == "gone"
+    assert site.failures() == set()
+
+
+def test_without_the_right_to_look_for_what_was_left_the_trouble_says_who_gives_it(site):
+    site.cloud.fault("deny", action="GetParametersByPath")
+    assert not site.after(site.keeper())
+    assert "ssm:GetParametersByPath" in site.status()["troubles"]["failures"]
+    assert site.status()["troubles"]["failures"].endswith("Run iam.yml again: keeper's policy is older than this right.")
 
 
 def test_a_list_of_failure_parameters_that_cannot_be_had_stops_nothing_else(site):

@@ -28,6 +28,7 @@ from fpga_hybrid_keeper.plan import (
     Forget,
     Group,
     Instance,
+    Kept,
     Life,
     LiftTaint,
     Node,
@@ -47,7 +48,7 @@ RULES = Rules(ID, "lab", grace=20.0, lifetime=1800.0)
 BOARD = "xilinx/aws-vu47p-f2"
 PROMISE = {"cpu": "23500m", "memory": "200Gi", "pods": "110", BOARD: "1"}
 GIVEN = {"cpu": "24", "memory": "210Gi", "pods": "110", BOARD: "1"}
-ONE, TWO, THREE = "i-0123456789abcdef1", "i-0123456789abcdef2", "i-0123456789abcdef3"
+ONE, TWO, THREE, FOUR = (f"i-0123456789abcdef{number}" for number in range(1, 5))
 ACCOUNT, REGION, ZONE = "123456789012", "us-east-1", "us-east-1a"
 NOW = 1_000_000.0
 ON_PREM = Node("worker1", "fpga-hybrid:///lab/worker1", ready=False, taints=(STARTUP_TAINT,))
@@ -174,6 +175,21 @@ def test_when_its_node_is_there_bundle_and_token_go_and_the_inventory_learns_the
     found = plan(World(None, nodes(node(given={}))), known)
     assert found.actions == (Forget(ONE), TellAddress(ONE, "172.27.232.1"))
     assert found.record.entries[ONE].phase == JOINED
+
+
+@pytest.mark.parametrize(
+    ("settled", "listed", "looked", "joins"),
+    [(False, True, True, True), (True, True, True, False), (False, False, True, False), (False, True, False, False)],
+    ids=["still of its group", "settled", "out of its group", "AWS was not asked"],
+)
+def test_one_that_joins_while_keeping_it_has_only_begun_becomes_a_node_as_long_as_its_group_has_it(settled, listed, looked, joins):
+    """Where it can never be taken out of its group, as at min_size, nobody would ever end it."""
+    group = replace(GROUP, instances=frozenset({ONE} if listed else ()))
+    seen = replace(cloud(instance()), groups={GROUP.name: group}) if looked else None
+    known = replace(record(one=entry(ENROLLED, complete=False)), kept={ONE: Kept("f2", GROUP.name, NOW + 7200, settled)})
+    found = plan(World(seen, nodes(node())), known)
+    assert (found.record.entries[ONE].phase, ONE in found.record.kept) == ((JOINED, False) if joins else (ENROLLED, True))
+    assert (LiftTaint(ONE, node()) in found.actions) == joins
 
 
 def test_a_node_of_its_name_with_another_provider_id_is_not_it():
@@ -341,10 +357,11 @@ def test_the_node_of_somebody_else_stays_when_its_namesake_goes():
 
 
 def test_of_whom_only_a_failure_parameter_is_left_comes_on_record_and_goes_the_usual_way():
-    there = replace(cloud(instance(TWO, state="terminated"), instance(THREE), asked=(ONE,)), left=frozenset({ONE, TWO, THREE}))
+    there = replace(cloud(instance(TWO, state="terminated"), instance(THREE), asked=(ONE, TWO, THREE)), left=frozenset({ONE, TWO, THREE, FOUR}))
     known = replace(record(three=entry(ENROLLED, THREE)), lives={TWO: Life("f2", NOW - 900, NOW - 60)})
     first = plan(World(there, nodes()), known)
     assert first.actions == ()
+    assert FOUR not in first.record.entries, "nobody has asked for it"
     assert {name: (first.record.entries[name].phase, first.record.entries[name].pool) for name in (ONE, TWO)} == {ONE: (SEEN, ""), TWO: (SEEN, "f2")}
     later = first.record
     for seconds in (5, 10):
