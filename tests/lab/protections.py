@@ -22,7 +22,7 @@ import pytest
 
 from lab.settings import LabError
 from tests.lab.jobs import all_gone, kubectl
-from tests.lab.scenario import alive, clear_jobs, groups, nothing_left, on
+from tests.lab.scenario import GONE_SECONDS, KEEPER_UNIT, VPN_SERVER, alive, clear_jobs, groups, nothing_left, on
 from tests.lab.site import ROOT
 
 if TYPE_CHECKING:
@@ -35,8 +35,14 @@ if TYPE_CHECKING:
 UNPROTECTED = os.environ.get("FPGA_HYBRID_UNPROTECTED") == "1"
 
 LIBRARY = "/opt/fpga-hybrid/lib"
-KEEPER_UNIT = "fpga-hybrid-keeper.service"
-VPN_SERVER = "openvpn-server@fpga-hybrid.service"
+#: Run on an instance until what comes after it succeeds, too: the file may have been edited then.
+EDIT = """
+import sys
+path, old, new = sys.argv[1:]
+text = open(path).read()
+assert text.count(old) == 1 or (new in text and old not in text)
+open(path, "w").write(text.replace(old, new))
+"""
 
 
 @dataclass(frozen=True)
@@ -148,10 +154,7 @@ class InstanceEdit(Edit):
     @contextmanager
     def __call__(self, site: Site) -> Iterator[None]:
         path = f"{LIBRARY}/fpga_hybrid/{Path(self.source).name}"
-        program = (
-            "import sys; path, old, new = sys.argv[1:]; text = open(path).read(); assert text.count(old) == 1; open(path, 'w').write(text.replace(old, new))"
-        )
-        command = shlex.join(("python3", "-c", program, path, self.old, self.new))
+        command = shlex.join(("python3", "-c", EDIT, path, self.old, self.new))
         with on_each_instance(site, f"{command} && systemctl restart --no-block {self.unit}"):
             yield
 
@@ -181,10 +184,6 @@ def by_commands(off: tuple[str, ...], again: tuple[str, ...]) -> Switch:
             site.control_plane(*again)
 
     return switch
-
-
-def of_instances_by(script: str) -> Switch:
-    return lambda site: on_each_instance(site, script)
 
 
 @contextmanager
@@ -249,6 +248,4 @@ def put_right(site: Site) -> None:
         site.cloud.own_client("ec2").terminate_instances(InstanceIds=instances)
     site.ansible("ansible-playbook", "playbooks/pools.yml", credentials=site.users["pools"])
     all_gone(site)
-    with suppress(LabError):  # what a broken keeper left is for the mended one, which may need a second look
-        nothing_left(site)
-    nothing_left(site)
+    nothing_left(site, seconds=2 * GONE_SECONDS)  # what a broken keeper left is for the mended one

@@ -24,6 +24,8 @@ STATUS, RECORD = "/var/lib/fpga-hybrid/keeper/status.json", "/var/lib/fpga-hybri
 PARAMETERS = "/fpga-hybrid/lab"
 #: Holds the on-prem board for as long as scenarios are played, so that every other job needs an instance.
 OCCUPANT = "on-prem"
+#: Units of the control plane's host.
+KEEPER_UNIT, VPN_SERVER = "fpga-hybrid-keeper.service", "openvpn-server@fpga-hybrid.service"
 #: So that a scenario needs minutes where a site's cluster takes its time; the order of all times is that of the defaults.
 QUICK = {
     "bootstrap_timeout": 140,
@@ -125,16 +127,16 @@ def scenario(site: Site, *, launches: int, most: int = 1, again: tuple[str, ...]
     healthy(site)
 
 
-def nothing_left(site: Site) -> None:
+def nothing_left(site: Site, seconds: float = GONE_SECONDS) -> None:
     try:
-        wait_until(lambda: not traces(site), seconds=GONE_SECONDS, what="every trace of the instances gone", every=2)
+        wait_until(lambda: not traces(site), seconds=seconds, what="every trace of the instances gone", every=2)
     except LabError as error:
         raise LabError(f"{error}: {', '.join(traces(site))}") from None
 
 
 def forget_failures(site: Site) -> None:
     """Failed joins of former scenarios would count in this one."""
-    with without_unit(site, "fpga-hybrid-keeper.service"):
+    with without_unit(site, KEEPER_UNIT):
         record = json.loads(site.control_plane("cat", RECORD))
         site.put(RECORD, json.dumps({**record, "failed": {}}))
 
@@ -218,7 +220,7 @@ def phase_of(site: Site, instance: str) -> str:
 
 
 def bring_keeper(site: Site, verb: str) -> None:
-    site.control_plane("systemctl", verb, "fpga-hybrid-keeper.service")
+    site.control_plane("systemctl", verb, KEEPER_UNIT)
 
 
 @contextmanager

@@ -26,13 +26,10 @@ from lab.run import wait_until
 from lab.settings import LabError
 from tests.lab.jobs import NAMESPACE, RESOURCE, instances, kubectl, run_somewhere, submit, succeed, where
 from tests.lab.protections import (
-    KEEPER_UNIT,
-    VPN_SERVER,
     ControlPlaneEdit,
     Edit,
     by_commands,
     of_bootstrap,
-    of_instances_by,
     of_keeper,
     of_the_cluster,
     of_watch,
@@ -41,7 +38,9 @@ from tests.lab.protections import (
     suspended,
 )
 from tests.lab.scenario import (
+    KEEPER_UNIT,
     QUICK,
+    VPN_SERVER,
     alive,
     answers,
     bring_keeper,
@@ -283,7 +282,7 @@ STEPS = ("bundle", "vpn", "join", "ready")
 
 
 @slow
-@protected_by("bootstrap goes on after a reboot", of_instances_by(BEGIN_ONCE), seen="ended with status 124")
+@protected_by("bootstrap goes on after a reboot", functools.partial(on_each_instance, script=BEGIN_ONCE), seen="ended with status 124")
 def test_an_instance_that_reboots_in_each_step_of_its_join_and_after_it_still_joins(site: Site) -> None:
     """One and the same: as long as nobody ends it, it goes on from where it was."""
     with scenario(site, launches=1, again=("rebooted",)):
@@ -606,7 +605,7 @@ def test_two_scale_ups_of_five_while_keeper_restarts_give_ten_nodes(site: Site) 
                 submit(site, name, 300)
             for _again in range(3):
                 time.sleep(15)
-                site.control_plane("systemctl", "kill", "--signal=KILL", "fpga-hybrid-keeper.service")
+                site.control_plane("systemctl", "kill", "--signal=KILL", KEEPER_UNIT)
             nodes = run_somewhere(site, *names, seconds=600)
             assert len(set(nodes.values())) == 10
             succeed(site, *names, seconds=900)

@@ -15,7 +15,7 @@ from lab.run import run, wait_until
 from lab.settings import HOSTS
 from tests.integration.admission.server import program
 from tests.lab.jobs import instances, kubectl, run_somewhere, submit
-from tests.lab.scenario import NAMESPACE, answers, occupied_site, on, scenario, without_unit
+from tests.lab.scenario import KEEPER_UNIT, NAMESPACE, answers, occupied_site, on, scenario, without_unit
 
 if TYPE_CHECKING:
     from lab.evaluate import Site
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.lab, pytest.mark.slow]
 
 SNAPSHOTS = "/var/lib/fpga-hybrid/keeper/snapshots"
-KEEPER = "fpga-hybrid-keeper.service"
 UNPACK = f"""
 mkdir -m 0700 /root/restore && cd {SNAPSHOTS}/* && sha256sum --quiet --check *.tar.gz.sha256
 tar --extract --gzip --file *.tar.gz --directory /root/restore
@@ -47,7 +46,7 @@ def shell(site: Site, script: str) -> str:
 
 def take_snapshot(site: Site) -> None:
     """A new one now, where keeper makes one a day."""
-    with without_unit(site, KEEPER):
+    with without_unit(site, KEEPER_UNIT):
         shell(site, f"rm -rf {SNAPSHOTS}/*")
     wait_until(lambda: bool(shell(site, f"ls {SNAPSHOTS}/*/*.sha256 2>/dev/null || true")), seconds=60, what="keeper's snapshot", every=1)
 
@@ -86,7 +85,7 @@ def test_the_objects_of_the_snapshot_are_put_back_and_the_cluster_goes_on(site: 
             kubectl(site, "delete", "configmap", "before", "-n", NAMESPACE)
             submit(site, "later", 300)
             node = run_somewhere(site, "later")["later"]
-            with without_unit(site, KEEPER):
+            with without_unit(site, KEEPER_UNIT):
                 shell(site, UNPACK)
                 put_back(site)
                 restart_kubelets(site)

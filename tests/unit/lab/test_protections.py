@@ -5,6 +5,8 @@
 from __future__ import annotations
 
 import contextlib
+import subprocess
+import sys
 
 import pytest
 
@@ -34,6 +36,22 @@ def test_what_is_switched_off_stands_once_in_its_source(edit):
 def test_what_is_not_there_once_is_an_error(text):
     with pytest.raises(LabError, match=f"found {text.count('old')} times"):
         protections.replaced(text, "old", "new", "file")
+
+
+@pytest.mark.parametrize("new", ["if True:", ""])
+def test_an_edit_on_an_instance_may_be_repeated_until_what_follows_it_succeeds(tmp_path, new):
+    program = tmp_path / "program.py"
+    program.write_text("if over:\n    end()\n")
+    command = (sys.executable, "-c", protections.EDIT, str(program), "if over:", new)
+    for _try in range(2):
+        subprocess.run(command, check=True)
+        assert program.read_text() == f"{new}\n    end()\n"
+
+
+def test_an_edit_on_an_instance_that_finds_something_else_fails(tmp_path):
+    program = tmp_path / "program.py"
+    program.write_text("if ended:\n    end()\n")
+    assert subprocess.run((sys.executable, "-c", protections.EDIT, str(program), "if over:", "if True:"), check=False, stderr=subprocess.DEVNULL).returncode
 
 
 class Switch:

@@ -42,6 +42,16 @@ def third_try(site: Site, keeper) -> str:
     return name
 
 
+def has_one_to_keep(site: Site) -> tuple[Keeper, str]:
+    """A pool that keeps a failed instance for a look, and one that says that it has failed."""
+    site.write_config(keep_failed={"f2": 1})
+    keeper = site.keeper()
+    (name,) = site.scale(1)
+    site.after(keeper)
+    site.fails(name)
+    return keeper, name
+
+
 def goes_on(site: Site, keeper, passes: int = 8) -> None:
     for _pass in range(passes):
         site.after(keeper)
@@ -394,11 +404,7 @@ def test_killed_between_record_and_resumption_launches_go_on_and_no_failure_is_f
     ],
 )
 def test_killed_between_two_steps_of_keeping_one_for_a_look_the_next_keeper_ends_it_the_same_way_and_keeps_no_other(site, monkeypatch, at):
-    site.write_config(keep_failed={"f2": 1})
-    keeper = site.keeper()
-    (name,) = site.scale(1)
-    site.after(keeper)
-    site.fails(name)
+    keeper, name = has_one_to_keep(site)
     with killed(monkeypatch, keeper, at):
         site.after(keeper)
     until = stamp(site.keeper().record.kept[name].until)
@@ -435,11 +441,7 @@ def test_killed_at_the_end_of_one_that_was_kept_the_next_keeper_ends_it(site, mo
 
 def test_one_that_is_out_of_its_group_is_ended_at_its_time_also_if_not_all_was_done_that_belongs_to_it(site, monkeypatch):
     """Nobody else would end it."""
-    site.write_config(keep_failed={"f2": 1})
-    keeper = site.keeper()
-    (name,) = site.scale(1)
-    site.after(keeper)
-    site.fails(name)
+    keeper, name = has_one_to_keep(site)
     site.cloud.fault("deny", action="DeleteParameter")
     goes_on(site, keeper, 2)
     assert not keeper.record.kept[name].settled
@@ -449,11 +451,7 @@ def test_one_that_is_out_of_its_group_is_ended_at_its_time_also_if_not_all_was_d
 
 
 def test_one_that_could_not_leave_its_group_is_not_ended_because_the_group_would_start_another(site):
-    site.write_config(keep_failed={"f2": 1})
-    keeper = site.keeper()
-    (name,) = site.scale(1)
-    site.after(keeper)
-    site.fails(name)
+    keeper, name = has_one_to_keep(site)
     site.cloud.fault("deny", action="DetachInstances")
     goes_on(site, keeper, 2)
     site.now += 7200
@@ -464,11 +462,7 @@ def test_one_that_could_not_leave_its_group_is_not_ended_because_the_group_would
 
 def test_one_that_its_group_ends_meanwhile_is_not_said_to_be_kept(site, capsys, monkeypatch):
     """As at the autoscaler's word, while a hook or a slow end of Auto Scaling leaves it running."""
-    site.write_config(keep_failed={"f2": 1})
-    keeper = site.keeper()
-    (name,) = site.scale(1)
-    site.after(keeper)
-    site.fails(name)
+    keeper, _name = has_one_to_keep(site)
     site.cloud.fault("deny", action="DetachInstances")
     site.after(keeper)
     pages = keeper.edges.aws._aws.pages
@@ -495,11 +489,7 @@ def kept_until(site: Site, name: str) -> str | None:
 
 
 def keeps_one(site: Site) -> tuple[Keeper, str]:
-    site.write_config(keep_failed={"f2": 1})
-    keeper = site.keeper()
-    (name,) = site.scale(1)
-    site.after(keeper)
-    site.fails(name)
+    keeper, name = has_one_to_keep(site)
     site.after(keeper)
     assert keeper.record.kept[name].settled
     return keeper, name
@@ -522,11 +512,7 @@ def wants_resumption(site: Site) -> tuple[Keeper, str]:
 
 
 def wants_detachment(site: Site) -> tuple[Keeper, str]:
-    site.write_config(keep_failed={"f2": 1})
-    keeper = site.keeper()
-    (name,) = site.scale(1)
-    site.after(keeper)
-    site.fails(name)
+    keeper, name = has_one_to_keep(site)
     return keeper, f"{name}: keeping it for a look"
 
 
@@ -652,11 +638,7 @@ def test_with_the_credentials_of_another_account_nothing_is_suspended_or_resumed
 
 
 def test_the_first_failed_instance_of_a_pool_is_kept_for_a_look_and_ended_at_its_time(site, capsys):
-    site.write_config(keep_failed={"f2": 1})
-    keeper = site.keeper()
-    (name,) = site.scale(1)
-    site.after(keeper)
-    site.fails(name)
+    keeper, name = has_one_to_keep(site)
     site.after(keeper)
     autoscaling = site.cloud.client("autoscaling")
     (group,) = autoscaling.describe_auto_scaling_groups(AutoScalingGroupNames=["lab-f2"])["AutoScalingGroups"]
@@ -684,11 +666,7 @@ def test_the_first_failed_instance_of_a_pool_is_kept_for_a_look_and_ended_at_its
 
 
 def test_that_one_is_kept_is_told_when_it_is_out_of_its_group_and_not_before(site, capsys):
-    site.write_config(keep_failed={"f2": 1})
-    keeper = site.keeper()
-    (name,) = site.scale(1)
-    site.after(keeper)
-    site.fails(name)
+    keeper, name = has_one_to_keep(site)
     site.cloud.fault("deny", action="DetachInstances")
     goes_on(site, keeper, 3)
     assert (kept_until(site, name), site.status()["pools"]["f2"]["kept"]) == (None, [])
@@ -705,11 +683,7 @@ def test_that_one_is_kept_is_told_when_it_is_out_of_its_group_and_not_before(sit
 @pytest.mark.parametrize("at", ["before revocation", "after record"], ids=["before its certificate is revoked", "as it is told"])
 def test_one_that_joins_while_it_is_taken_out_of_its_group_gets_no_jobs_and_ends_as_if_it_had_not(site, monkeypatch, at):
     """It said that it had failed, and joined all the same: without its group nobody but keeper ends it, and without the VPN it is no node."""
-    site.write_config(keep_failed={"f2": 1})
-    keeper = site.keeper()
-    (name,) = site.scale(1)
-    site.after(keeper)
-    site.fails(name)
+    keeper, name = has_one_to_keep(site)
     with killed(monkeypatch, keeper, at):
         site.after(keeper)
     site.joins(name, given={BOARD: "1"})
