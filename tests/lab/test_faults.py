@@ -77,6 +77,7 @@ def site() -> Iterator[Site]:
 # --- AWS
 
 
+@slow
 @protected_by("another pool that has what the job wants", functools.partial(suspended, pool=TWO_BOARDS), seen="anywhere running: not after")
 def test_where_there_is_no_capacity_the_other_pool_is_tried(site: Site) -> None:
     fault = site.cloud.fault("no_capacity", instance_type="f2.6xlarge")
@@ -616,7 +617,6 @@ def test_two_scale_ups_of_five_while_keeper_restarts_give_ten_nodes(site: Site) 
 # --- people's hands
 
 
-@slow
 @protected_by("the autoscaler ends what is idle", functools.partial(idle_for, duration="60m"), seen="its end: not after")
 def test_an_instance_by_hand_in_our_group_joins_and_goes_when_nobody_needs_it(site: Site) -> None:
     with scenario(site, launches=1):

@@ -15,15 +15,17 @@ from fpga_hybrid.aws import Aws
 
 #: AWS Systems Manager: of a standard parameter.
 LIMIT = 4096
+#: Below the cluster's path.
+FOLDER = "failures"
 
 
 def stamp() -> str:
     return datetime.now(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def parameter(aws: Mapping[str, Any], instance: str) -> str:
-    """aws: the section of node.json."""
-    return f"{aws['ssm_prefix']}/failures/{instance}"
+def parameter(prefix: str, instance: str) -> str:
+    """prefix: the cluster's path, as /fpga-hybrid/lab."""
+    return f"{prefix}/{FOLDER}/{instance}"
 
 
 def put(client: Aws, name: str, text: str) -> None:

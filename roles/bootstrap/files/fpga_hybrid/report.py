@@ -109,7 +109,7 @@ def leave_evidence(run: Run, status: Object) -> None:
     aws = run.declared["aws"] if run.declared else None
     if not aws:
         return
-    name = evidence.parameter(aws, node.instance.id)
+    name = evidence.parameter(aws["ssm_prefix"], node.instance.id)
     client = Aws(aws["region"], renewed(Imds().credentials), aws["endpoint_url"], timeout=5.0, patience=min(EVIDENCE_PATIENCE, run.options.timeout))
     try:
         evidence.put(client, name, text_of(run, status))

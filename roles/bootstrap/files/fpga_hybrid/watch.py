@@ -277,7 +277,7 @@ class Watch:
         instance = self._instance()
         if instance is None:
             return
-        name = evidence.parameter(self._aws_section, instance.id)
+        name = evidence.parameter(self._aws_section["ssm_prefix"], instance.id)
         try:
             evidence.put(self._aws(instance), name, evidence.fitted(self._report, self._lines, ("sentence",)))
         except AwsError as error:

@@ -9,7 +9,7 @@ from datetime import datetime
 from itertools import islice
 from typing import Any
 
-from fpga_hybrid import imds
+from fpga_hybrid import evidence, imds
 from fpga_hybrid.aws import Answer, Aws, AwsError, DeniedError, NotFoundError
 from fpga_hybrid.bundle import Encoded
 from fpga_hybrid.credentials import Source
@@ -18,7 +18,6 @@ from fpga_hybrid_keeper.plan import CLUSTER_ID_TAG, OWNED_PREFIX, POOL_TAG, Clou
 
 LAUNCH = "Launch"
 GROUP_OF_INSTANCE = "aws:autoscaling:groupName"
-FAILURES = "failures"
 KEPT_TAG = "fpga.hybrid/kept-until"
 ADDRESS_TAG, ARN_TAG = "fpga.hybrid/vpn-address", "fpga.hybrid/instance-arn"
 PROMISE_PREFIX = f"{OWNED_PREFIX}node-template/resources/"
@@ -126,14 +125,14 @@ class AwsEdge:
         """Of those instances that have left any."""
         found = {}
         for start in range(0, len(ids), PARAMETERS_PER_CALL):
-            names = [self._failure(name) for name in ids[start : start + PARAMETERS_PER_CALL]]
+            names = [evidence.parameter(self._prefix, name) for name in ids[start : start + PARAMETERS_PER_CALL]]
             for parameter in self._aws.call("ssm", "GetParameters", {"Names": names}).get("Parameters") or []:
                 found[str(parameter["Name"]).rpartition("/")[2]] = read_evidence(str(parameter.get("Value") or ""))
         return found
 
     def left(self) -> frozenset[str]:
         """Instances that have left evidence. Not all at once, and not for ever: an instance that was broken into may write as many names as it likes."""
-        pages = self._aws.pages("ssm", "GetParametersByPath", {"Path": f"{self._prefix}/{FAILURES}", "MaxResults": PARAMETERS_PER_CALL})
+        pages = self._aws.pages("ssm", "GetParametersByPath", {"Path": f"{self._prefix}/{evidence.FOLDER}", "MaxResults": PARAMETERS_PER_CALL})
         names = (str(parameter["Name"]).rpartition("/")[2] for page in islice(pages, LEFT_AT_ONCE) for parameter in page.get("Parameters") or [])
         try:
             return frozenset(islice(filter(imds.INSTANCE_ID.fullmatch, names), LEFT_AT_ONCE))
@@ -145,9 +144,6 @@ class AwsEdge:
 
     def parameter(self, instance: str) -> str:
         return f"{self._prefix}/nodes/{instance}"
-
-    def _failure(self, instance: str) -> str:
-        return f"{self._prefix}/{FAILURES}/{instance}"
 
     def put(self, instance: str, arn: str, value: Encoded) -> None:
         """Never over one that is there: a parameter keeps the tags that it was made with, and they say who may read it."""
@@ -164,7 +160,7 @@ class AwsEdge:
         self._delete(self.parameter(instance))
 
     def forget_failure(self, instance: str) -> None:
-        self._delete(self._failure(instance))
+        self._delete(evidence.parameter(self._prefix, instance))
 
     def _delete(self, parameter: str) -> None:
         try:
