@@ -49,7 +49,7 @@ class Pause:
 
     def remedy(self, pool: str) -> str:
         """How launches go on."""
-        resume = f"ansible-playbook playbooks/pools.yml -e resume={pool}"
+        resume = f"ansible-playbook pools.yml -e resume={pool}"
         if self.kind == FAILED_JOINS:
             return f"Mend what its instances said, then: {resume}" if self.firm else "Goes on by itself when those that are on their way have joined."
         if self.kind == INSTANCES:

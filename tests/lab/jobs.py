@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 RESOURCE = "inaccel.com/xgboost.exact"
 NAMESPACE = "default"
+#: Of the taint of the pools' nodes.
+TOLERATION = {"key": "fpga.hybrid/fpga", "operator": "Exists", "effect": "NoSchedule"}
 
 
 def kubectl(site: Site, *arguments: str, stdin: str | None = None) -> str:

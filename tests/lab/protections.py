@@ -20,8 +20,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from lab.run import wait_until
 from lab.settings import LabError
-from tests.lab.jobs import all_gone, kubectl
+from tests.lab.jobs import RESOURCE, all_gone, kubectl
 from tests.lab.scenario import GONE_SECONDS, KEEPER_UNIT, VPN_SERVER, alive, clear_jobs, groups, nothing_left, on
 from tests.lab.site import ROOT
 
@@ -66,7 +67,7 @@ def protected_by(what: str, *switches: Switch, seen: str) -> Callable[[Scenario]
                 return
             try:
                 scenario(site)
-            except Exception:
+            except (Exception, pytest.fail.Exception):
                 put_right(site)
                 raise
 
@@ -208,20 +209,24 @@ def on_each_instance(site: Site, script: str) -> Iterator[None]:
         thread.join()
 
 
-def of_the_cluster(kind: str, name: str) -> Switch:
-    """An object, which is not there meanwhile."""
-
-    @contextmanager
-    def switch(site: Site) -> Iterator[None]:
-        kept: dict[str, Any] = json.loads(kubectl(site, "get", kind, name, "-o", "json"))
-        kubectl(site, "delete", kind, name)
-        kept["metadata"] = {key: kept["metadata"].get(key) for key in ("name", "labels", "annotations")}
-        try:
-            yield
-        finally:
-            kubectl(site, "create", "-f", "-", stdin=json.dumps(kept))
-
-    return switch
+@contextmanager
+def without_pods_policy(site: Site) -> Iterator[None]:
+    """What says by itself what a pod with FPGAs needs: how long it bears an outage, that nobody moves it, that it may go to AWS."""
+    policy = "mutatingadmissionpolicybinding/fpga-hybrid-pods"
+    kept: dict[str, Any] = json.loads(kubectl(site, "get", policy, "-o", "json"))
+    kept["metadata"] = {key: kept["metadata"].get(key) for key in ("name", "labels", "annotations")}
+    pod = json.dumps({"spec": {"containers": [{"name": "x", "image": "x", "resources": {"limits": {RESOURCE: "1"}}}]}})
+    try:
+        kubectl(site, "delete", policy)
+        wait_until(
+            lambda: "safe-to-evict" not in kubectl(site, "run", "--dry-run=server", "--image=x", "x", "-o", "yaml", f"--overrides={pod}"),
+            seconds=20,
+            what="the policy's end",
+            every=1,
+        )
+        yield
+    finally:
+        kubectl(site, "create", "-f", "-", stdin=json.dumps(kept))
 
 
 @contextmanager

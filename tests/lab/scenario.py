@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from fpga_hybrid_keeper.cluster import secret_name
 from lab.run import CommandError, run, wait_until
 from lab.settings import LabError
-from tests.lab.jobs import NAMESPACE, all_gone, instances, job_of, kubectl, occupy, run_somewhere
+from tests.lab.jobs import NAMESPACE, all_gone, instances, job_of, kubectl, occupy, run_somewhere, where
 
 if TYPE_CHECKING:
     from lab.evaluate import Site
@@ -32,7 +32,7 @@ QUICK = {
     "autoscaler_max_node_provision_time": "150s",
     "autoscaler_extra_args": {"initial-node-group-backoff-duration": "20s", "max-node-group-backoff-duration": "40s"},
 }
-#: Seconds from an instance's end to the last trace of it gone.
+#: Seconds from an instance's end to the last trace of it gone: Node object, certificate, token, parameters.
 GONE_SECONDS = 120
 
 
@@ -60,6 +60,7 @@ class Watch:
         self.site = site
         self.most = 0
         self.samples = 0
+        self.last_alive = 0.0
         self.pods: dict[str, set[str]] = {}
         self.failure: Exception | None = None
         self._ec2 = site.cloud.own_client("ec2")
@@ -84,7 +85,9 @@ class Watch:
             self.failure = error
 
     def _count_instances(self) -> None:
-        self.most = max(self.most, len(alive(self.site, self._ec2)))
+        if count := len(alive(self.site, self._ec2)):
+            self.last_alive = time.monotonic()
+        self.most = max(self.most, count)
         self.samples += 1
 
     def _count_pods(self) -> None:
@@ -112,18 +115,21 @@ def scenario(site: Site, *, launches: int, most: int = 1, again: tuple[str, ...]
             clear_jobs(site)
         all_gone(site)
         nothing_left(site)
+        cleared = time.monotonic() - max(watch.last_alive, ended)
     if watch.failure:
         raise watch.failure
     launched = [one["InstanceId"] for one in site.launched()[before:]]
     print(
-        f"{ended - started:.0f} s, and {time.monotonic() - ended:.0f} s until nothing was left; instances launched: {len(launched)}, "
+        f"{ended - started:.0f} s; of the last instance nothing was left after {cleared:.0f} s; instances launched: {len(launched)}, "
         f"at the same time: {watch.most} in {watch.samples} samples"
     )
+    assert cleared <= GONE_SECONDS, f"found the last trace of an instance {cleared:.0f} s after its end; expected at most {GONE_SECONDS}"
     assert watch.samples > 5
     assert watch.most <= most, f"found {watch.most} instances at the same time; expected at most {most}"
-    assert len(launched) <= launches, launched
+    assert len(launched) <= launches, f"found {len(launched)} launches; expected at most {launches}: {', '.join(launched)}"
     doubled = {job: uids for job, uids in watch.pods.items() if len(uids) > 1 + again.count(job)}
     assert not doubled, f"jobs that were started more often than their hosts failed: {doubled}"
+    assert where(site, OCCUPANT), "the job on-prem was lost"
     healthy(site)
 
 

@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from lab.run import run, succeeds, wait_until
-from tests.lab.jobs import NAMESPACE, RESOURCE, all_gone, instances, kubectl, occupy, pods, run_somewhere, submit, where
+from tests.lab.jobs import NAMESPACE, TOLERATION, all_gone, instances, kubectl, occupy, pods, run_somewhere, submit, where
+from tests.lab.protections import without_pods_policy
 from tests.lab.test_secrets import CACHE, key_lines, shown
 
 if TYPE_CHECKING:
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.lab, pytest.mark.slow]
 
 PLANTED = "planted-3f9c1d7be2a84605"
-POLICY = "mutatingadmissionpolicybinding/fpga-hybrid-pods"
-TOLERATION = {"key": "fpga.hybrid/fpga", "operator": "Exists", "effect": "NoSchedule"}
 
 
 @pytest.fixture(scope="module")
@@ -179,18 +178,9 @@ def test_a_pod_without_an_fpga_starts_no_instance_however_much_it_asks_for(site:
 
 def test_without_the_policy_the_board_that_is_free_again_costs_the_job_in_aws_its_life(site: Site) -> None:
     """What the policy is for; with it the story's second job runs on. The pod says itself what it needs to get to AWS at all."""
-    kept = json.loads(kubectl(site, "get", POLICY, "-o", "json"))
-    kept["metadata"] = {"name": kept["metadata"]["name"]}
     submit(site, "on-prem", 60)
     run_somewhere(site, "on-prem")
-    kubectl(site, "delete", POLICY)
-    try:
-        wait_until(
-            lambda: "safe-to-evict" not in kubectl(site, "run", "--dry-run=server", "--image=x", "x", "-o", "yaml", f"--overrides={json.dumps(ASKING)}"),
-            seconds=20,
-            what="the policy's end",
-            every=1,
-        )
+    with without_pods_policy(site):
         submit(site, "lost", 300, tolerations=[TOLERATION])
         run_somewhere(site, "lost")
         failed = "{.status.conditions[?(@.type=='Failed')].reason}"
@@ -200,11 +190,6 @@ def test_without_the_policy_the_board_that_is_free_again_costs_the_job_in_aws_it
             what="the job's loss",
             every=2,
         )
-    finally:
-        kubectl(site, "create", "-f", "-", stdin=json.dumps(kept))
-
-
-ASKING = {"spec": {"containers": [{"name": "x", "image": "x", "resources": {"limits": {RESOURCE: "1"}}}]}}
 
 
 def test_ten_instances_at_once_all_join(site: Site) -> None:

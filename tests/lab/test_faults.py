@@ -24,18 +24,18 @@ from lab.cloud.account import key_file
 from lab.hosts import container
 from lab.run import wait_until
 from lab.settings import LabError
-from tests.lab.jobs import NAMESPACE, RESOURCE, instances, kubectl, run_somewhere, submit, succeed, where
+from tests.lab.jobs import NAMESPACE, RESOURCE, TOLERATION, instances, kubectl, run_somewhere, submit, succeed, where
 from tests.lab.protections import (
     ControlPlaneEdit,
     Edit,
     by_commands,
     of_bootstrap,
     of_keeper,
-    of_the_cluster,
     of_watch,
     on_each_instance,
     protected_by,
     suspended,
+    without_pods_policy,
 )
 from tests.lab.scenario import (
     KEEPER_UNIT,
@@ -78,13 +78,15 @@ def site() -> Iterator[Site]:
 
 
 @slow
-@protected_by("another pool that has what the job wants", functools.partial(suspended, pool=TWO_BOARDS), seen="anywhere running: not after")
+@protected_by("another pool that has what the job wants", functools.partial(suspended, pool=ONE_BOARD), seen="anywhere running: not after")
 def test_where_there_is_no_capacity_the_other_pool_is_tried(site: Site) -> None:
-    fault = site.cloud.fault("no_capacity", instance_type="f2.6xlarge")
+    """Both waste nothing of cpu and memory, which is all that least-waste looks at, and the first by name is asked."""
+    fault = site.cloud.fault("no_capacity", instance_type="f2.12xlarge")
     with scenario(site, launches=1):
         submit(site, "anywhere", 20, {RESOURCE: "2"})
         node = run_somewhere(site, "anywhere")["anywhere"]
-        assert kubectl(site, "get", "node", node, "-o", "jsonpath={.metadata.labels.fpga\\.hybrid/pool}") == TWO_BOARDS
+        assert "sufficient f2.12xlarge capacity" in activities(site, TWO_BOARDS), "the pool without capacity was never asked"
+        assert kubectl(site, "get", "node", node, "-o", "jsonpath={.metadata.labels.fpga\\.hybrid/pool}") == ONE_BOARD
         succeed(site, "anywhere")
     site.cloud.lift(fault)
 
@@ -186,8 +188,10 @@ def test_a_spot_notice_moves_the_job_before_its_instance_ends(site: Site) -> Non
         first = run_somewhere(site, "evicted")["evicted"]
         site.cars.interrupt(first, seconds=90)
         wait_until(lambda: "interrupted" in evidence(site, first), seconds=60, what="its report", every=1)
-        second = moved(site, "evicted", first)
-        assert second != first
+        # Before its instance ends, and before the control plane could take its node for lost.
+        wait_until(lambda: where(site, "evicted").get("evicted") != first, seconds=45, what="its eviction", every=1)
+        assert first in site.cars.hosts(), "its instance has ended first"
+        moved(site, "evicted", first)
         succeed(site, "evicted")
 
 
@@ -202,7 +206,9 @@ def moved(site: Site, job: str, instance: str, seconds: float = 300) -> str:
 
 @slow
 @protected_by(
-    "bootstrap waits for the VPN longer than that", of_bootstrap("steps", 'see that somebody answers", 120,', 'see that somebody answers", 20,'), seen="2 <= 1"
+    "bootstrap waits for the VPN longer than that",
+    of_bootstrap("steps", 'see that somebody answers", 120,', 'see that somebody answers", 20,'),
+    seen="found 2 launches",
 )
 def test_a_vpn_server_that_is_down_for_a_minute_delays_a_join(site: Site) -> None:
     with scenario(site, launches=1):
@@ -289,17 +295,14 @@ def test_an_instance_that_reboots_in_each_step_of_its_join_and_after_it_still_jo
     with scenario(site, launches=1, again=("rebooted",)):
         submit(site, "rebooted", 20, retries=1)
         instance = first_instance(site)
-        hit = []
         for step in STEPS:
             script = f'timeout 90 sh -c \'until grep -q "\\"step\\": \\"{step}\\"" /var/lib/fpga-hybrid/bootstrap.json; do sleep 0.01; done\''
             on(site, instance, script)
             reboot(site, instance)
-            hit.append(step)
         run_somewhere(site, "rebooted", seconds=240)
         reboot(site, instance)
         assert set(site.cars.hosts()) == {instance}
         succeed(site, "rebooted", seconds=300)
-        assert tuple(hit) == STEPS
 
 
 @slow
@@ -308,13 +311,12 @@ def test_an_instance_that_reboots_in_each_step_of_its_join_and_after_it_still_jo
     of_bootstrap("report", "        evidence.put(client, name, text_of(run, status))", "        pass"),
     seen="its evidence: not after",
 )
-def test_an_instance_whose_disk_is_full_says_so_and_is_not_tried_for_ever(site: Site) -> None:
+def test_an_instance_whose_disk_is_full_says_so(site: Site) -> None:
     with scenario(site, launches=2):
-        bring_keeper(site, "stop")
-        submit(site, "full", 5)
-        instance = first_instance(site)
-        on(site, instance, "mount -t tmpfs -o size=16k tmpfs /etc/kubernetes && dd if=/dev/zero of=/etc/kubernetes/full bs=1k 2>/dev/null || true")
-        bring_keeper(site, "start")
+        with without_unit(site, KEEPER_UNIT):
+            submit(site, "full", 5)
+            instance = first_instance(site)
+            on(site, instance, "mount -t tmpfs -o size=16k tmpfs /etc/kubernetes && dd if=/dev/zero of=/etc/kubernetes/full bs=1k 2>/dev/null || true")
         wait_until(lambda: bool(evidence(site, instance)), seconds=180, what="its evidence", every=1)
         found = json.loads(evidence(site, instance))
         assert found["failure"]["kind"] == "kubeadm", found
@@ -359,11 +361,10 @@ def test_an_image_without_its_device_plugin_stops_its_pool(site: Site) -> None:
 def test_an_instance_whose_clock_is_ten_minutes_off_says_so(site: Site) -> None:
     """A host of the lab has the machine's clock: Python tells its bootstrap another time."""
     with scenario(site, launches=2):
-        bring_keeper(site, "stop")
-        submit(site, "late", 5)
-        instance = first_instance(site)
-        on(site, instance, SKEW)
-        bring_keeper(site, "start")
+        with without_unit(site, KEEPER_UNIT):
+            submit(site, "late", 5)
+            instance = first_instance(site)
+            on(site, instance, SKEW)
         wait_until(lambda: bool(evidence(site, instance) or instances()), seconds=240, what="its evidence", every=1)
         assert json.loads(evidence(site, instance) or "{}").get("failure", {}).get("kind") == "clock"
         kubectl(site, "delete", "job", "-n", NAMESPACE, "late")
@@ -479,7 +480,10 @@ def test_instances_of_a_site_that_goes_dark_end_themselves_and_their_groups_star
 
 @slow
 @protected_by(
-    "the VPN server reads the revocation list",
+    "the VPN server reads the revocation list, and knows only the clients that are entered",
+    ControlPlaneEdit(
+        "roles/openvpn/files/fpga_hybrid_vpn.py", "for name in sorted(found - set(entries)):", "for name in ():", "/opt/fpga-hybrid/bin/fpga-hybrid-vpn"
+    ),
     ControlPlaneEdit(
         "roles/openvpn/templates/server.conf.j2",
         "\ncrl-verify ",
@@ -503,9 +507,7 @@ def test_a_node_whose_certificate_was_revoked_does_not_come_back_and_ends_itself
 
 
 @slow
-@protected_by(
-    "pods on FPGAs bear an outage for half an hour", of_the_cluster("mutatingadmissionpolicybinding", "fpga-hybrid-pods"), seen="steadfast has failed"
-)
+@protected_by("pods on FPGAs bear an outage for half an hour", without_pods_policy, seen="steadfast has failed")
 def test_a_job_survives_a_vpn_server_that_is_down_for_7_minutes(site: Site) -> None:
     outlast(site, minutes=7)
 
@@ -518,7 +520,7 @@ def test_a_job_survives_a_vpn_server_that_is_down_for_20_minutes(site: Site) -> 
 
 def outlast(site: Site, minutes: int) -> None:
     with scenario(site, launches=1):
-        submit(site, "steadfast", minutes * 60 + 60)
+        submit(site, "steadfast", minutes * 60 + 60, tolerations=[TOLERATION])  # which it would have of the policy, too
         run_somewhere(site, "steadfast")
         with without_unit(site, VPN_SERVER):
             end = time.monotonic() + minutes * 60
@@ -637,7 +639,7 @@ def test_an_instance_that_only_carries_our_tags_gets_nothing(site: Site) -> None
         template = {"LaunchTemplateName": f"lab-{ONE_BOARD}"}
         (stranger,) = ec2.run_instances(LaunchTemplate=template, MinCount=1, MaxCount=1)["Instances"]
         instance = stranger["InstanceId"]
-        wait_until(lambda: phase_of(site, instance) != "" or instance in keeper_status(site)["instances"], seconds=120, what="keeper's word", every=1)
+        wait_until(lambda: phase_of(site, instance) != "", seconds=120, what="keeper's word", every=1)
         time.sleep(20)
         assert phase_of(site, instance) in ("seen", "refused"), keeper_status(site)["instances"][instance]
         assert instance not in instances()
@@ -673,7 +675,7 @@ def test_without_its_launch_template_a_pool_launches_nothing_until_pools_yml_has
     with scenario(site, launches=0, most=0):
         site.cloud.own_client("ec2").delete_launch_template(LaunchTemplateName=f"lab-{TWO_BOARDS}")
         submit(site, "templateless", 5)
-        wait_until(lambda: "does not exist" in activities(site, TWO_BOARDS), seconds=60, what="AWS' word that it cannot launch", every=1)
+        wait_until(lambda: "does not exist" in activities(site, TWO_BOARDS), seconds=150, what="AWS' word that it cannot launch", every=1)
         kubectl(site, "delete", "job", "-n", NAMESPACE, "templateless")
         site.cloud.own_client("autoscaling").set_desired_capacity(AutoScalingGroupName=f"lab-{TWO_BOARDS}", DesiredCapacity=0)
         site.ansible("ansible-playbook", "playbooks/pools.yml", credentials=site.users["pools"])

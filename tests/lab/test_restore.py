@@ -24,13 +24,21 @@ pytestmark = [pytest.mark.lab, pytest.mark.slow]
 
 SNAPSHOTS = "/var/lib/fpga-hybrid/keeper/snapshots"
 UNPACK = f"""
-mkdir -m 0700 /root/restore && cd {SNAPSHOTS}/* && sha256sum --quiet --check *.tar.gz.sha256
+mkdir -m 0700 /root/restore
+cd {SNAPSHOTS}/*
+sha256sum --quiet --check *.tar.gz.sha256
 tar --extract --gzip --file *.tar.gz --directory /root/restore
 """
 STOP = """
 mv /etc/kubernetes/manifests /root/restore/manifests
 timeout 60 sh -c "until ! pgrep -x 'etcd|kube-apiserver'; do sleep 1; done"
 mv /var/lib/etcd /var/lib/etcd.before
+"""
+#: Where nothing was restored yet, the data that were put aside are all that there is.
+CLEAR = """
+if [ -d /var/lib/etcd.before ] && [ ! -d /var/lib/etcd/member ]; then rm -rf /var/lib/etcd; mv /var/lib/etcd.before /var/lib/etcd; fi
+if [ -d /root/restore/manifests ]; then mv /root/restore/manifests /etc/kubernetes/manifests; fi
+rm -rf /root/restore /var/lib/etcd.before
 """
 
 
@@ -71,7 +79,7 @@ def restart_kubelets(site: Site) -> None:
 
 def clear(site: Site) -> None:
     """Also of a run that was killed; a control plane that it left stopped runs again, with the data that are there."""
-    shell(site, "if [ -d /root/restore/manifests ]; then mv /root/restore/manifests /etc/kubernetes/manifests; fi; rm -rf /root/restore /var/lib/etcd.before")
+    shell(site, CLEAR)
     wait_until(lambda: bool(answers(site)), seconds=120, what="the API server", every=2)
     kubectl(site, "delete", "configmap", "before", "-n", NAMESPACE, "--ignore-not-found")
 

@@ -29,7 +29,7 @@ ELSEWHERE = {
     ),
     "/opt/fpga-hybrid/bin/fpga-hybrid-vpn": "tests/unit/roles/test_openvpn_authority.py",
     "/opt/fpga-hybrid/bin/fpga-hybrid-keeper": "tests/unit/roles/keeper/test_shown.py",
-    **dict.fromkeys(("sha256sum", "tar", "python3"), "a snapshot's: tests/integration/admission/test_keeper.py checks, unpacks and restores one"),
+    **dict.fromkeys(("mkdir", "sha256sum", "tar", "python3"), "a snapshot's: tests/integration/admission/test_keeper.py checks, unpacks and restores one"),
     "aws": "asks AWS, where nothing of this has been yet",
     "jq": "reads files that programs here write, whose keys the tests of those programs know",
     "ssh": "the lab's hosts, as every run of Ansible on them",
@@ -114,6 +114,7 @@ def test_ansible_playbook_knows_these_options(words):
     parser.init_parser()
     given = parser.parser.parse_args(list(words[1:]))
     assert given.args, "no playbook"
+    assert [name for name in given.args if "/" in name] == [], "a repository that fpga.hybrid.init has made has its playbooks at the root, by these names"
     for value in given.extra_vars:
         assert re.fullmatch(r"@?[\w./-]+|\w+=.*", value), value
 

@@ -50,10 +50,10 @@ def test_a_keeper_that_does_not_run_and_an_old_status_are_told_before_anything_e
 @pytest.mark.parametrize(
     ("kind", "remedy"),
     [
-        ("failed_joins", "ansible-playbook playbooks/pools.yml -e resume=f2"),
+        ("failed_joins", "ansible-playbook pools.yml -e resume=f2"),
         ("instances", "raise cluster_cloud_limits.instances"),
         ("instance_hours", "when the next day begins (UTC)"),
-        ("hand", "Find out why it was, then: ansible-playbook playbooks/pools.yml -e resume=f2"),
+        ("hand", "Find out why it was, then: ansible-playbook pools.yml -e resume=f2"),
     ],
 )
 def test_each_kind_of_pause_says_how_launches_go_on(kind, remedy):
