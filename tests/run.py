@@ -506,7 +506,9 @@ def main() -> int:
         if name not in groups and name not in STEPS:
             parser.error(f"unknown: {name}. There are: {', '.join([*groups, *STEPS])}.")
         if word and name in ONLY:
-            parser.error(f"{name} is there twice, with {ONLY[name]} and {word}; call this twice, or give pytest's steps one word: {name}:'{ONLY[name]} or {word}'.")
+            parser.error(
+                f"{name} is there twice, with {ONLY[name]} and {word}; call this twice, or give pytest's steps one word: {name}:'{ONLY[name]} or {word}'."
+            )
         if word:
             ONLY[name] = word
         steps += groups.get(name) or (STEPS[name],)

@@ -23,7 +23,7 @@ import pytest
 from lab.run import wait_until
 from lab.settings import LabError
 from tests.lab.jobs import RESOURCE, all_gone, kubectl
-from tests.lab.scenario import GONE_SECONDS, KEEPER_UNIT, VPN_SERVER, alive, clear_jobs, groups, nothing_left, on
+from tests.lab.scenario import GONE_SECONDS, KEEPER_UNIT, VPN_SERVER, alive, clear_jobs, groups, nothing_left, on, set_desired
 from tests.lab.site import ROOT
 
 if TYPE_CHECKING:
@@ -56,14 +56,18 @@ class Protection:
 
 
 def protected_by(what: str, *switches: Switch, seen: str) -> Callable[[Scenario], Scenario]:
-    """Of a scenario: what makes it pass. Whatever fails, the next scenario finds nothing of it."""
+    """Of a scenario: what makes it pass. More than one: it needs each of them. Whatever fails, the next scenario finds nothing of it."""
     protection = Protection(what, switches, seen)
 
-    def decorate(scenario: Scenario) -> Scenario:
+    def decorate(decorated: Scenario) -> Scenario:
+        scenario: Scenario = getattr(decorated, "__wrapped__", decorated)
+        protections = (protection, *getattr(decorated, "protections", ()))
+
         @functools.wraps(scenario)
         def play(site: Site) -> None:
             if UNPROTECTED:
-                _must_fail(scenario, site, protection)
+                for one in protections:
+                    _must_fail(scenario, site, one)
                 return
             try:
                 scenario(site)
@@ -71,7 +75,7 @@ def protected_by(what: str, *switches: Switch, seen: str) -> Callable[[Scenario]
                 put_right(site)
                 raise
 
-        play.protection = protection  # type: ignore[attr-defined]
+        play.protections = protections  # type: ignore[attr-defined]
         return play
 
     return decorate
@@ -247,7 +251,7 @@ def put_right(site: Site) -> None:
     clear_jobs(site)
     asg = site.cloud.own_client("autoscaling")
     for pool in groups(site):
-        asg.set_desired_capacity(AutoScalingGroupName=f"lab-{pool}", DesiredCapacity=0)
+        set_desired(site, pool, 0)
         asg.resume_processes(AutoScalingGroupName=f"lab-{pool}", ScalingProcesses=["Launch"])
     if instances := alive(site):
         site.cloud.own_client("ec2").terminate_instances(InstanceIds=instances)

@@ -178,6 +178,11 @@ def groups(site: Site) -> dict[str, dict[str, Any]]:
     return {group["AutoScalingGroupName"].removeprefix("lab-"): group for group in found}
 
 
+def set_desired(site: Site, pool: str, count: int) -> None:
+    """By hand: how many instances a pool's group wants."""
+    site.cloud.own_client("autoscaling").set_desired_capacity(AutoScalingGroupName=f"lab-{pool}", DesiredCapacity=count)
+
+
 def answers(site: Site) -> str:
     try:
         return kubectl(site, "get", "--raw", "/readyz")

@@ -52,6 +52,7 @@ from tests.lab.scenario import (
     phase_of,
     reboot,
     scenario,
+    set_desired,
     without_unit,
 )
 
@@ -146,6 +147,15 @@ def test_an_instance_that_is_terminated_while_its_job_runs_costs_that_job_one_st
 
 @slow
 @protected_by(
+    "keeper takes no answer for no answer",
+    of_keeper(
+        "keeper",
+        "            self.aws.failed(error, now)\n            return None\n",
+        "            self.aws.failed(error, now)\n            return Cloud(self.record.account, self.record.region, asked=frozenset(known))\n",
+    ),
+    seen="[] == ",
+)
+@protected_by(
     "keeper knows whose instances it has on record",
     of_keeper("cloud", "if self._declared and account != self._declared:", "if False:"),
     of_keeper("plan", "if not (record.live or record.brakes) or (", "if True or ("),
@@ -181,6 +191,7 @@ def test_keeper_that_cannot_ask_aws_or_asks_another_account_takes_nothing_away(s
 
 @slow
 @protected_by("the instance looks for its notice", of_watch("        self._look_for_notice()\n", ""), seen="its report: not after")
+@protected_by("it evicts its pods", of_watch("            self._interruption.step(api, self._monotonic())\n", ""), seen="its eviction: not after")
 def test_a_spot_notice_moves_the_job_before_its_instance_ends(site: Site) -> None:
     """A minute's notice here. The job is started a second time because its pod was evicted; its instance ends itself, so that its group does not replace it."""
     with scenario(site, launches=2, most=2, again=("evicted",)):
@@ -479,6 +490,21 @@ def test_instances_of_a_site_that_goes_dark_end_themselves_and_their_groups_star
 
 
 @slow
+@protected_by("the instance ends itself", of_watch("if self._timer.is_over(self._timeouts):", "if False:"), seen="its end by itself: not after")
+def test_an_idle_instance_of_a_site_that_goes_dark_ends_itself_sooner(site: Site) -> None:
+    """Before the autoscaler would have: it waits for an hour here."""
+    with idle_for(site, "60m"), orphan_timeout(site, "40s", "60m"), scenario(site, launches=1):
+        set_desired(site, ONE_BOARD, 1)
+        wait_until(lambda: bool(instances()), seconds=120, what="its node", every=1)
+        (instance,) = instances()
+        wait_until(lambda: phase_of(site, instance) == "joined", seconds=60, what="keeper's word of it", every=1)
+        with without_unit(site, VPN_SERVER):
+            wait_until(lambda: not site.cars.hosts(), seconds=180, what="its end by itself", every=1)
+            assert groups(site)[ONE_BOARD]["DesiredCapacity"] == 0
+            assert "orphaned" in evidence(site, instance)
+
+
+@slow
 @protected_by(
     "the VPN server reads the revocation list, and knows only the clients that are entered",
     ControlPlaneEdit(
@@ -622,7 +648,7 @@ def test_two_scale_ups_of_five_while_keeper_restarts_give_ten_nodes(site: Site) 
 @protected_by("the autoscaler ends what is idle", functools.partial(idle_for, duration="60m"), seen="its end: not after")
 def test_an_instance_by_hand_in_our_group_joins_and_goes_when_nobody_needs_it(site: Site) -> None:
     with scenario(site, launches=1):
-        site.cloud.own_client("autoscaling").set_desired_capacity(AutoScalingGroupName=f"lab-{ONE_BOARD}", DesiredCapacity=1)
+        set_desired(site, ONE_BOARD, 1)
         wait_until(lambda: bool(instances()), seconds=120, what="its node", every=1)
         wait_until(lambda: not site.cars.hosts(), seconds=180, what="its end", every=1)
 
@@ -677,7 +703,7 @@ def test_without_its_launch_template_a_pool_launches_nothing_until_pools_yml_has
         submit(site, "templateless", 5)
         wait_until(lambda: "does not exist" in activities(site, TWO_BOARDS), seconds=150, what="AWS' word that it cannot launch", every=1)
         kubectl(site, "delete", "job", "-n", NAMESPACE, "templateless")
-        site.cloud.own_client("autoscaling").set_desired_capacity(AutoScalingGroupName=f"lab-{TWO_BOARDS}", DesiredCapacity=0)
+        set_desired(site, TWO_BOARDS, 0)
         site.ansible("ansible-playbook", "playbooks/pools.yml", credentials=site.users["pools"])
         assert "changed=0" in site.ansible("ansible-playbook", "playbooks/pools.yml", credentials=site.users["pools"])
         there = site.cloud.own_client("ec2").describe_launch_templates(LaunchTemplateNames=[f"lab-{TWO_BOARDS}"])["LaunchTemplates"]

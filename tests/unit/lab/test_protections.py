@@ -19,12 +19,14 @@ SCENARIOS = [getattr(test_faults, name) for name in dir(test_faults) if name.sta
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda one: one.__name__)
 def test_every_scenario_says_what_protects_and_how_its_lack_is_seen(scenario):
-    assert scenario.protection.what
-    assert scenario.protection.switches
-    assert scenario.protection.seen
+    for protection in scenario.protections:
+        assert protection.what
+        assert protection.switches
+        assert protection.seen
 
 
-EDITS = [switch for scenario in SCENARIOS for switch in scenario.protection.switches if isinstance(switch, protections.Edit)]
+PROTECTIONS = [protection for scenario in SCENARIOS for protection in scenario.protections]
+EDITS = [switch for protection in PROTECTIONS for switch in protection.switches if isinstance(switch, protections.Edit)]
 
 
 @pytest.mark.parametrize("edit", EDITS, ids=lambda edit: edit.source)
@@ -83,6 +85,20 @@ def test_without_its_protection_a_scenario_has_to_fail_as_is_said(unprotected):
 
     scenario(site)
     assert (site, switch.is_off) == (["played", "put right"], False)
+
+
+def test_of_several_protections_each_is_needed(unprotected):
+    lock, guard, site = Switch(), Switch(), []
+
+    @protections.protected_by("a lock", lock, seen="was stolen")
+    @protections.protected_by("a guard", guard, seen="was burnt")
+    def scenario(_site):
+        assert not (lock.is_off and guard.is_off)
+        assert not lock.is_off, "it was stolen"
+        assert not guard.is_off, "it was burnt"
+
+    scenario(site)
+    assert (site, lock.is_off, guard.is_off) == (["put right"] * 2, False, False)
 
 
 @pytest.mark.parametrize(
