@@ -4,8 +4,9 @@
 
 A brake is one thing only: process Launch of a pool's group is suspended. No instance is ended by it and no job is touched. Three things set one:
 
-- failed joins: `most` of a pool within `window` seconds. Only a person lifts it (pools.yml -e resume=<pool>). After a first failure, no more instances are
-  let in at a time than could fail without being too many: until they have joined and are of use, the pool waits, and goes on by itself.
+- failed joins: `most` of a pool within `window` seconds, or in a row: the autoscaler's pauses grow, and where it has other pools to try, a fault of all of
+  them fails once in half an hour in each. Only a person lifts it (pools.yml -e resume=<pool>). After a first failure, no more instances are let in at a time
+  than could fail without being too many: until they have joined and are of use, the pool waits, and goes on by itself.
 - the ceiling on instances at the same time, and the one on instance-hours in a UTC day, over all pools of the cluster. These lift themselves. Where a
   ceiling is declared as null there is none.
 
@@ -148,14 +149,18 @@ class _Planner:
         steps = [step for group in self.cloud.groups.values() for step in self._group(group)]
         steps += [step for group in self.cloud.groups.values() for step in self._keep(group)]
         steps += self._end()
-        resumed = {name: moment for name, moment in self.record.resumed.items() if self.now - moment <= self.rules.window}
-        self.record = replace(self.record, resumed=resumed)
+        # What is older than each failure on record changes nothing.
+        resumed, proven = ({name: at for name, at in one.items() if self._is_remembered(at)} for one in (self.record.resumed, self.record.proven))
+        self.record = replace(self.record, resumed=resumed, proven=proven)
         return Plan(tuple(steps), self.record, self.notes)
 
     # --- failed joins -------------------------------------------------------------------------------------------------------------------
 
+    def _is_remembered(self, moment: float) -> bool:
+        return self.now - moment <= self.rules.remembered
+
     def _failed(self) -> dict[str, FailedJoin]:
-        known = {name: one for name, one in self.record.failed.items() if self.now - one.at <= self.rules.remembered}
+        known = {name: one for name, one in self.record.failed.items() if self._is_remembered(one.at)}
         for name, entry in self.record.entries.items():
             found = self._judged(name, entry, known.get(name))
             if found is None:
@@ -229,8 +234,10 @@ class _Planner:
         return entry.phase != LAPSED or self.now - entry.since - self.rules.lifetime < UNREAD
 
     def _counted(self, group: Group) -> dict[str, FailedJoin]:
+        """Those of the window, whatever has joined in between; and those since which none has joined, however long ago."""
+        since = min(self.now - self.rules.window, self.record.proven.get(group.pool, 0.0))
         # A resumption from the future, before the clock was set back, is not a pardon for all that comes.
-        since = max(self.now - self.rules.window, min(self.now, self.record.resumed.get(group.name, 0.0)))
+        since = max(since, min(self.now, self.record.resumed.get(group.name, 0.0)))
         return {name: one for name, one in self.record.failed.items() if one.pool == group.pool and one.state == FAILED and one.at > since}
 
     def _on_their_way(self, group: Group) -> set[str]:
@@ -325,10 +332,11 @@ class _Planner:
     def _wanted(self, group: Group) -> Brake | None:
         rules, pool = self.rules, group.pool
         failures, waiting = self._counted(group), self._on_their_way(group)
-        minutes = f"{rules.window / 60:.0f} minutes"
+        recent = all(one.at > self.now - rules.window for one in failures.values())
+        together = f"within {rules.window / 60:.0f} minutes" if recent else "in a row"
         if rules.most and len(failures) >= rules.most:
             last = max(failures.values(), key=lambda one: one.at)
-            why = f"{len(failures)} instances failed to join within {minutes}, the last one with {last.kind}: {last.sentence}"
+            why = f"{len(failures)} instances failed to join {together}, the last one with {last.kind}: {last.sentence}"
             return Brake(pool, FAILED_JOINS, f"{why} When that is mended: pools.yml -e resume={pool}", self.now)
         if rules.instances is not None and self._running() >= rules.instances:
             why = f"{rules.instances} instances run in this cluster, which is its ceiling (cluster_cloud_limits.instances). It goes on when there are fewer."
@@ -338,7 +346,7 @@ class _Planner:
             return Brake(pool, INSTANCE_HOURS, f"{why} It goes on at midnight UTC.", self.now, firm=False)
         if rules.most and failures and len(failures) + len(waiting) >= rules.most:
             why = (
-                f"{len(failures)} of its instances failed to join within {minutes}, and {len(waiting)} are on their way; {rules.most} failures would be too "
+                f"{len(failures)} of its instances failed to join {together}, and {len(waiting)} are on their way; {rules.most} failures would be too "
                 "many. It goes on by itself when they have joined."
             )
             return Brake(pool, FAILED_JOINS, why, self.now, firm=False)

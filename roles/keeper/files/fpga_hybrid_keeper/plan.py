@@ -199,6 +199,7 @@ class Record:
     """account, region: where the instances on record live; empty before there was one.
 
     failed, lives, kept: by instance; brakes: by group; resumed: group -> when a person has lifted its brake.
+    proven: pool -> when an instance of it last came to give what was promised.
     """
 
     account: str = ""
@@ -209,6 +210,7 @@ class Record:
     brakes: Mapping[str, Brake] = field(default_factory=dict)
     resumed: Mapping[str, float] = field(default_factory=dict)
     kept: Mapping[str, Kept] = field(default_factory=dict)
+    proven: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def live(self) -> dict[str, Entry]:
@@ -224,8 +226,9 @@ class Rules:
 
     network_told: whether the pods' network sets the node's condition NetworkUnavailable. Before that is False a pod is refused its network, and tried again
     a quarter of a minute later.
-    most, window: so many failed joins of a pool within so many seconds are too many; most 0: no such brake. instances, hours: the cluster's ceilings,
-    None: no ceiling.
+    most, window: so many failed joins of a pool within so many seconds, or in a row, are too many; most 0: no such brake. instances, hours: the cluster's
+    ceilings, None: no ceiling.
+    remembered: seconds that one that has gone, and a failed join, are on record.
     keep: pool -> how many of its failed instances are left running at a time, each for kept seconds.
     """
 
@@ -519,6 +522,8 @@ class _Planner:
                 known = replace(known, complete=True)
             if known != entry:
                 self.record = self.record.with_entry(name, known)
+            if known.complete and not entry.complete:
+                self.record = replace(self.record, proven={**self.record.proven, known.pool: self.now})
             yield from self._taint(name, known, node, lacking)
 
     def _stays_out(self, name: str, groups: Mapping[str, Group]) -> bool:

@@ -67,9 +67,47 @@ def plan(found: Cloud, record: Record, evidence: dict[str, Evidence] | None = No
 
 
 @pytest.mark.parametrize(("ages", "suspends"), [((), False), ((1, 2), False), ((1, 2, 3), True), ((1, 2, 3601), False), ((1, 2, 3, 4), True)])
-def test_so_many_failures_within_the_window_are_too_many(ages, suspends):
-    found = plan(cloud(), Record(failed=failures(*ages)))
+def test_so_many_failures_within_the_window_are_too_many_also_if_others_join(ages, suspends):
+    found = plan(cloud(), Record(failed=failures(*ages), proven={"f2": NOON}))
     assert [type(step) for step in found.steps] == ([Suspend] if suspends else [])
+
+
+WEEK = 7 * 86400
+
+
+@pytest.mark.parametrize(
+    ("ages", "proven", "suspends"),
+    [
+        ((60, 7200, 86400), None, True),
+        ((60, 7200), None, False),
+        ((60, 7200, 86400), 90000, True),
+        ((60, 7200, 86400), 80000, False),
+        ((60, 120, 86400), 80000, False),
+        ((60, 7200, WEEK + 1), None, False),
+    ],
+    ids=["none has joined ever", "too few", "one had before", "one has in between", "one has before the last two", "longer ago than is remembered"],
+)
+def test_so_many_in_a_row_are_too_many_however_far_apart(ages, proven, suspends):
+    record = Record(failed=failures(*ages), proven={} if proven is None else {"f2": NOON - proven, "other": NOON})
+    found = plan(cloud(), record)
+    assert [step.brake.firm for step in found.steps if isinstance(step, Suspend)] == ([True] if suspends else [])
+    assert not suspends or found.notes["pool f2"].startswith("paused: 3 instances failed to join in a row, the last one with vpn:")
+
+
+def test_after_two_in_a_row_the_third_try_is_the_only_one_however_far_apart_they_were():
+    record = Record(entries={name_of(1): Entry(ENROLLED, NOON - 60, pool="f2")}, failed=failures(7200, 86400))
+    (step,) = plan(cloud(instance(name_of(1))), record).steps
+    assert isinstance(step, Suspend)
+    assert not step.brake.firm
+    assert "2 of its instances failed to join in a row, and 1 are on their way" in step.brake.why
+
+
+def test_a_persons_resumption_forgives_also_what_was_long_before_it():
+    record = Record(failed=failures(60, 7200, 86400), resumed={"lab-f2": NOON - 3600})
+    later = plan(cloud(), plan(cloud(), record).record, now=NOON + 86400)
+    assert later.steps == ()
+    assert later.record.resumed == record.resumed, "as long as what it forgives is remembered"
+    assert plan(cloud(), record, now=NOON + WEEK).record.resumed == {}
 
 
 def test_failures_of_another_pool_do_not_count():
@@ -289,6 +327,7 @@ def test_records_of_older_keepers_are_read():
 def test_what_the_brakes_remember_survives_the_disk():
     brake = Brake("f2", INSTANCE_HOURS, "why", NOON, firm=False, set_at=NOON)
     record = Record("1", "r", {}, failures(1), {"i": Life("f2", 1.0, 2.0)}, {"lab-f2": brake}, {"lab-f2": 3.0}, {"i": brakes.Kept("f2", "lab-f2", NOON)})
+    record = replace(record, proven={"f2": 4.0})
     assert records.from_json(records.to_json(record, "x"), "x", "record.json") == record
 
 

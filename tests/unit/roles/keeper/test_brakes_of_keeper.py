@@ -98,14 +98,24 @@ def test_while_the_third_try_is_on_its_way_no_fourth_starts_and_when_it_joins_th
     assert len(site.scale(2)) == 2
 
 
-def test_failures_of_more_than_an_hour_ago_do_not_count(site):
+@pytest.mark.parametrize("joins", [True, False], ids=["one has joined since", "none has"])
+def test_failures_of_more_than_an_hour_ago_count_until_an_instance_of_the_pool_has_joined(site, joins):
     keeper = site.keeper()
     loses(site, keeper, told=True)
     loses(site, keeper, told=True)
+    if joins:
+        (name,) = site.scale(1)
+        site.after(keeper)
+        site.joins(name, given={BOARD: "1"})
+        site.after(keeper)
+        site.scale(0)
+        site.joins(name, ready=False)
+        goes_on(site, keeper)
     site.now += 3600
+    keeper = site.keeper()  # which knows it from the record
     loses(site, keeper, told=True)
     goes_on(site, keeper)
-    assert not site.suspended()
+    assert site.suspended() is not joins
 
 
 def test_an_hour_later_a_pool_is_still_paused_and_a_new_keeper_knows_why(site):
