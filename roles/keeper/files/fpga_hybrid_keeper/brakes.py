@@ -235,9 +235,7 @@ class _Planner:
 
     def _counted(self, group: Group) -> dict[str, FailedJoin]:
         """Those of the window, whatever has joined in between; and those since which none has joined, however long ago."""
-        since = min(self.now - self.rules.window, self.record.proven.get(group.pool, 0.0))
-        # A resumption from the future, before the clock was set back, is not a pardon for all that comes.
-        since = max(since, min(self.now, self.record.resumed.get(group.name, 0.0)))
+        since = max(min(self.now - self.rules.window, self.record.proven.get(group.pool, 0.0)), self.record.resumed.get(group.name, 0.0))
         return {name: one for name, one in self.record.failed.items() if one.pool == group.pool and one.state == FAILED and one.at > since}
 
     def _on_their_way(self, group: Group) -> set[str]:

@@ -13,8 +13,8 @@ word of somebody who could not be asked.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
-from typing import Union
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, TypeVar, Union
 
 from ansible_collections.fpga.hybrid.plugins.module_utils._labels import Taint, is_extended_resource
 from ansible_collections.fpga.hybrid.plugins.module_utils._quantity import Quantity, QuantityError
@@ -364,7 +364,27 @@ class Plan:
 
 
 def make_plan(world: World, record: Record, rules: Rules, now: float) -> Plan:
-    return _Planner(world, record, rules, now).plan()
+    return _Planner(world, not_ahead(record, rules, now), rules, now).plan()
+
+
+T = TypeVar("T", Entry, FailedJoin, Life, Brake, Kept)
+
+
+def not_ahead(record: Record, rules: Rules, now: float) -> Record:
+    """Without moments that are yet to come, as of a clock that was ahead and has been set back: what has just been would be just so for the whole jump."""
+    parts: dict[str, Any] = {part: _none_ahead(getattr(record, part), now) for part in ("entries", "failed", "lives", "brakes")}
+    kept = _none_ahead(record.kept, now + rules.kept)
+    resumed, proven = ({name: min(moment, now) for name, moment in one.items()} for one in (record.resumed, record.proven))
+    return replace(record, **parts, kept=kept, resumed=resumed, proven=proven)
+
+
+def _none_ahead(those: Mapping[str, T], latest: float) -> dict[str, T]:
+    """Each float on record is a moment."""
+    found = {}
+    for name, one in those.items():
+        ahead: dict[str, Any] = {field.name: latest for field in fields(one) if field.type == "float" and getattr(one, field.name) > latest}
+        found[name] = replace(one, **ahead) if ahead else one
+    return found
 
 
 class _Planner:

@@ -43,7 +43,7 @@ def from_json(text: str, cluster_id: str, path: str) -> Record:
         found, schema = document["cluster_id"], document["schema"]
         entries = {name: Entry(**entry) for name, entry in document["instances"].items()}
         parts = {part: {name: kind(**one) for name, one in document.get(part, {}).items()} for part, kind in PARTS.items()}
-        moments = {part: {name: float(moment) for name, moment in document.get(part, {}).items()} for part in MOMENTS}
+        moments: dict[str, Any] = {part: {name: float(moment) for name, moment in document.get(part, {}).items()} for part in MOMENTS}
         record = Record(document["account"], document["region"], entries, **parts, **moments)
         unknown = sorted({entry.phase for entry in entries.values()} - set(PHASES))
     except (ValueError, KeyError, TypeError, AttributeError) as error:

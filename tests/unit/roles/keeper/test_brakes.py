@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fpga_hybrid_keeper import brakes
+from fpga_hybrid_keeper import plan as plans
 from fpga_hybrid_keeper import record as records
 from fpga_hybrid_keeper.brakes import FAILED, FAILED_JOINS, HAND, INSTANCE_HOURS, INSTANCES, MISSED, UNREAD, Evidence, read_evidence
 from fpga_hybrid_keeper.plan import (
@@ -32,6 +34,7 @@ from fpga_hybrid_keeper.plan import (
     Resume,
     Rules,
     Suspend,
+    World,
 )
 
 ID, ACCOUNT, REGION, ZONE = "5c9e8f6a-0000-4000-8000-000000000001", "123456789012", "us-east-1", "us-east-1a"
@@ -329,6 +332,71 @@ def test_what_the_brakes_remember_survives_the_disk():
     record = Record("1", "r", {}, failures(1), {"i": Life("f2", 1.0, 2.0)}, {"lab-f2": brake}, {"lab-f2": 3.0}, {"i": brakes.Kept("f2", "lab-f2", NOON)})
     record = replace(record, proven={"f2": 4.0})
     assert records.from_json(records.to_json(record, "x"), "x", "record.json") == record
+
+
+# --- a clock that was ahead, and is set back -----------------------------------------------------------------------------------------------
+
+AHEAD = 8 * 3600.0
+
+
+def one_pass(found: Cloud, record: Record, evidence: dict[str, Evidence] | None = None, now: float = NOON) -> brakes.Plan:
+    """Both plans, as keeper makes them."""
+    return plan(found, plans.make_plan(World(found, {}), record, RULES, now).record, evidence, now=now)
+
+
+def test_a_resumption_from_the_future_does_not_forgive_what_fails_after_it():
+    record, steps = one_pass(cloud(), Record(ACCOUNT, REGION, resumed={"lab-f2": NOON + AHEAD})).record, []
+    for number in range(1, 4):
+        name, now = name_of(number), NOON + number * 1800
+        record = record.with_entry(name, Entry(ENROLLED, now - 60, ZONE, pool="f2"))
+        found = one_pass(cloud(instance(name)), record, {name: VPN}, now)
+        record, steps = found.record, [*steps, *found.steps]
+    assert [step.brake.firm for step in steps if isinstance(step, Suspend)][-1:] == [True]
+
+
+def test_a_brake_from_the_future_may_be_lifted_and_holds_again_after_three_more():
+    brake = Brake("f2", FAILED_JOINS, "why", NOON + AHEAD, set_at=NOON + AHEAD)
+    future = {name: replace(one, at=NOON + AHEAD) for name, one in failures(1, 2, 3).items()}
+    found = one_pass(cloud(group=replace(GROUP, suspended=True)), Record(ACCOUNT, REGION, failed=future, brakes={"lab-f2": brake}))
+    resumed = one_pass(cloud(), found.record, now=NOON + 60)
+    assert (resumed.steps, resumed.record.brakes, resumed.record.resumed) == ((), {}, {"lab-f2": NOON + 60})
+    more = replace(resumed.record, failed={**resumed.record.failed, **{name_of(number): failed(NOON + 120) for number in range(1, 4)}})
+    assert [type(step) for step in one_pass(cloud(), more, now=NOON + 180).steps] == [Suspend]
+
+
+def moments(record: Record) -> list[tuple[str, float]]:
+    """Each number on record that is a moment. Whoever adds one of another kind says so here."""
+    document = json.loads(records.to_json(record, "x"))
+    parts = [one for part in ("instances", *records.PARTS) for one in document[part].values()]
+    named = [(name, value) for one in parts for name, value in one.items()] + [item for part in records.MOMENTS for item in document[part].items()]
+    return [(name, value) for name, value in named if isinstance(value, (int, float)) and not isinstance(value, bool) and name not in ("absent", "status")]
+
+
+MOMENT = st.floats(0, NOON + WEEK)
+NAMES = st.sampled_from(["a", "b", "c"])
+RECORDS = st.builds(
+    Record,
+    entries=st.dictionaries(NAMES, st.builds(Entry, st.sampled_from(plans.PHASES), since=MOMENT, absent=st.integers(0, 2), absent_since=MOMENT)),
+    failed=st.dictionaries(NAMES, st.builds(FailedJoin, st.just("f2"), MOMENT, st.just(FAILED), st.just("vpn"), st.just(40), st.just(""))),
+    lives=st.dictionaries(NAMES, st.builds(Life, st.just("f2"), MOMENT, MOMENT)),
+    brakes=st.dictionaries(
+        NAMES, st.builds(Brake, st.just("f2"), st.just(FAILED_JOINS), st.just(""), since=MOMENT, set_at=MOMENT, lifted_at=MOMENT, missed=MOMENT)
+    ),
+    kept=st.dictionaries(NAMES, st.builds(Kept, st.just("f2"), st.just("lab-f2"), until=MOMENT)),
+    resumed=st.dictionaries(NAMES, MOMENT),
+    proven=st.dictionaries(NAMES, MOMENT),
+)
+
+
+@given(RECORDS)
+@settings(deadline=None)
+def test_no_moment_on_record_is_in_the_future_and_none_of_the_past_is_changed(record):
+    found = plans.not_ahead(record, RULES, NOON)
+    before, after = moments(record), moments(found)
+    latest = {"until": NOON + RULES.kept}
+    assert after == [(name, min(moment, latest.get(name, NOON))) for name, moment in before]
+    assert plans.not_ahead(found, RULES, NOON) == found
+    assert plans.not_ahead(record, RULES, NOON + WEEK) == record
 
 
 class Loop:
