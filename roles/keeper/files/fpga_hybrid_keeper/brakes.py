@@ -5,7 +5,8 @@
 A brake is one thing only: process Launch of a pool's group is suspended. No instance is ended by it and no job is touched. Three things set one:
 
 - failed joins: `most` of a pool within `window` seconds, or in a row: the autoscaler's pauses grow, and where it has other pools to try, a fault of all of
-  them fails once in half an hour in each. Only a person lifts it (pools.yml -e resume=<pool>). After a first failure, no more instances are let in at a time
+  them fails once in half an hour in each. A person lifts it (pools.yml -e resume=<pool>), and nobody else but those that failed, if all of them join after
+  all. After a first failure, no more instances are let in at a time
   than could fail without being too many: until they have joined and are of use, the pool waits, and goes on by itself.
 - the ceiling on instances at the same time, and the one on instance-hours in a UTC day, over all pools of the cluster. These lift themselves. Where a
   ceiling is declared as null there is none.
@@ -207,17 +208,19 @@ class _Planner:
             if self._may_have_said_why(name, entry):
                 return None
             how_long = "to its end"
-        elif self._is_ready(name) and self.now - entry.since > USELESS:
+        elif self._is_ready_for(name, entry) > USELESS:
             how_long = f"in {USELESS / 60:.0f} minutes"
         else:
             return None
         why = f"it became a node, and {how_long} did not give what its pool's template promises, its boards above all. Does its image have the device plugin?"
         return FailedJoin(entry.pool, self.now, FAILED, INCOMPLETE, None, why)
 
-    def _is_ready(self, name: str) -> bool:
-        """Not of one that an outage keeps from giving anything."""
+    def _is_ready_for(self, name: str, entry: Entry) -> float:
+        """Seconds in a row: one that an outage has kept from giving anything has had no time since. Its own clock may be wrong, so not before it was met."""
         node = (self.nodes or {}).get(name)
-        return node is not None and node.ready
+        if node is None or not node.ready or node.ready_since is None:
+            return 0.0
+        return self.now - max(entry.since, node.ready_since)
 
     def _has_ended(self, name: str, entry: Entry) -> bool:
         """Of one that has not joined. While the cluster cannot be asked it may have."""
@@ -291,6 +294,8 @@ class _Planner:
             brake = self._set(group, None)
         elif brake is not None and not brake.set_at and group.suspended:
             brake = self._set(group, replace(brake, set_at=self.now))  # by a run that did not get to its end
+        brake = self._with_failed(group, brake)
+        holds = brake is not None and brake.firm and brake.set_at and not self._have_joined(brake.failed)
         wanted = self._wanted(group)
         if brake is None and group.suspended:
             self.notes[f"pool {group.pool}"] = (
@@ -298,19 +303,30 @@ class _Planner:
                 f"To lift it: pools.yml -e resume={group.pool}"
             )
             return
-        if brake is not None and wanted is not None and not (brake.firm and brake.set_at):
+        if brake is not None and wanted is not None and not holds:
             brake = self._revised(group, brake, wanted)
         if brake is None:
             if wanted is not None:
                 self._note(wanted)
                 yield Suspend(group.name, wanted)
             return
-        if wanted is None and not (brake.firm and brake.set_at):
+        if wanted is None and not holds:
             yield Resume(group.name, group.pool)
             return
         if not brake.set_at:
             yield Suspend(group.name, brake)
         self._note(brake)
+
+    def _with_failed(self, group: Group, brake: Brake | None) -> Brake | None:
+        """What fails while a firm one holds is a reason for it, too."""
+        if brake is None or not brake.firm:
+            return brake
+        return self._set(group, replace(brake, failed=tuple(sorted({*brake.failed, *self._counted(group)}))))
+
+    def _have_joined(self, names: Collection[str]) -> bool:
+        """All of them, and are of use. Of one that is not on record any more it is not known."""
+        entries = self.record.entries
+        return bool(names) and all(name in entries and entries[name].complete for name in names)
 
     def _revised(self, group: Group, brake: Brake, wanted: Brake) -> Brake | None:
         """Another reason than the one on record, which may have passed meanwhile."""
@@ -335,7 +351,7 @@ class _Planner:
         if rules.most and len(failures) >= rules.most:
             last = max(failures.values(), key=lambda one: one.at)
             why = f"{len(failures)} instances failed to join {together}, the last one with {last.kind}: {last.sentence}"
-            return Brake(pool, FAILED_JOINS, f"{why} When that is mended: pools.yml -e resume={pool}", self.now)
+            return Brake(pool, FAILED_JOINS, f"{why} When that is mended: pools.yml -e resume={pool}", self.now, failed=tuple(sorted(failures)))
         if rules.instances is not None and self._running() >= rules.instances:
             why = f"{rules.instances} instances run in this cluster, which is its ceiling (cluster_cloud_limits.instances). It goes on when there are fewer."
             return Brake(pool, INSTANCES, why, self.now, firm=False)

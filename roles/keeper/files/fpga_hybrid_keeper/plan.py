@@ -81,7 +81,10 @@ class Cloud:
 
 @dataclass(frozen=True)
 class Node:
-    """network: whether the pods' network says that it is up there; None where it says nothing."""
+    """ready_since: by the clock of its kubelet (Unix time), None where it is not ready, or does not say.
+
+    network: whether the pods' network says that it is up there; None where it says nothing.
+    """
 
     name: str
     provider_id: str | None
@@ -90,6 +93,7 @@ class Node:
     allocatable: Mapping[str, str] = field(default_factory=dict)
     version: str = ""
     network: bool | None = None
+    ready_since: float | None = None
 
 
 @dataclass(frozen=True)
@@ -167,10 +171,10 @@ class Life:
 
 @dataclass(frozen=True)
 class Brake:
-    """Of a group: why its process Launch is suspended (brakes.py). firm: only a person lifts it.
+    """Of a group: why its process Launch is suspended (brakes.py). firm: only a person lifts it, or that all have joined after all that it was set for.
 
     set_at: when it was suspended, 0 while that has only begun. lifting: keeper's own resumption has begun. lifted_at: when keeper has resumed it, 0 before.
-    missed: since when no look has shown its group, 0 while the last one did.
+    missed: since when no look has shown its group, 0 while the last one did. failed: the instances that a firm one was set for, or that failed since.
     """
 
     pool: str
@@ -182,6 +186,7 @@ class Brake:
     lifting: bool = False
     lifted_at: float = 0.0
     missed: float = 0.0
+    failed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

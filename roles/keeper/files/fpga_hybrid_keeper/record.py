@@ -13,7 +13,12 @@ from fpga_hybrid_keeper.plan import PHASES, Brake, Entry, FailedJoin, Kept, Life
 
 SCHEMA = 1
 #: What records of older keepers do not have.
-PARTS: dict[str, Any] = {"failed": FailedJoin, "lives": Life, "brakes": Brake, "kept": Kept}
+PARTS: dict[str, Any] = {
+    "failed": FailedJoin,
+    "lives": Life,
+    "brakes": lambda failed=(), **others: Brake(**others, failed=tuple(failed)),  # JSON has no tuples
+    "kept": Kept,
+}
 
 #: The same: by pool or group, when something was last so.
 MOMENTS = ("resumed", "proven")

@@ -15,6 +15,7 @@ from fpga_hybrid_keeper import brakes
 from fpga_hybrid_keeper import plan as plans
 from fpga_hybrid_keeper import record as records
 from fpga_hybrid_keeper.brakes import FAILED, FAILED_JOINS, HAND, INSTANCE_HOURS, INSTANCES, MISSED, UNREAD, Evidence, read_evidence
+from fpga_hybrid_keeper.cluster import read_node
 from fpga_hybrid_keeper.plan import (
     ENROLLED,
     JOINED,
@@ -148,16 +149,100 @@ def test_a_node_that_ends_without_ever_having_given_what_was_promised_is_a_faile
 
 
 @pytest.mark.parametrize(
-    ("minutes", "ready", "complete", "kinds"),
-    [(11, True, False, ["incomplete"]), (9, True, False, []), (11, False, False, []), (11, True, True, [])],
-    ids=["Ready and useless", "not for long enough", "cut off by an outage", "of use"],
+    ("minutes", "ready_for", "complete", "kinds"),
+    [(11, 11, False, ["incomplete"]), (9, 9, False, []), (11, None, False, []), (11, 11, True, []), (13, 1, False, []), (9, 30, False, [])],
+    ids=["Ready and useless", "not for long enough", "cut off, or nobody knows since when", "of use", "Ready again after an outage", "its clock is behind"],
 )
-def test_a_ready_node_that_does_not_give_what_was_promised_is_a_failed_join_before_another_one_is_bought(minutes, ready, complete, kinds):
+def test_a_ready_node_that_does_not_give_what_was_promised_is_a_failed_join_before_another_one_is_bought(minutes, ready_for, complete, kinds):
     """The autoscaler waits 15 minutes for it, and longer until it ends it: at its end there would be more than three of them."""
     name = name_of(1)
     record = Record(entries={name: Entry(JOINED, NOON - minutes * 60, pool="f2", complete=complete)})
-    found = brakes.make_plan(cloud(instance(name)), {name: Node(name, None, ready=ready)}, {}, record, RULES, NOON)
+    node = Node(name, None, ready=ready_for is not None, ready_since=None if ready_for is None else NOON - ready_for * 60)
+    found = brakes.make_plan(cloud(instance(name)), {name: node}, {}, record, RULES, NOON)
     assert [one.kind for one in found.record.failed.values()] == kinds
+
+
+@pytest.mark.parametrize(
+    ("condition", "since"),
+    [
+        ({"status": "True", "lastTransitionTime": "2027-01-15T08:00:00Z"}, 1_800_000_000.0),
+        ({"status": "False", "lastTransitionTime": "2027-01-15T08:00:00Z"}, None),
+        ({"status": "True", "lastTransitionTime": "yesterday"}, None),
+        ({"status": "True", "lastTransitionTime": None}, None),
+        ({"status": "True"}, None),
+        (None, None),
+    ],
+    ids=["ready", "not ready", "in other words", "null", "without", "not told"],
+)
+def test_since_when_a_node_is_ready_is_what_its_condition_says(condition, since):
+    conditions = [{"type": "MemoryPressure", "status": "True", "lastTransitionTime": "2026-01-15T08:00:00Z"}]
+    found = read_node({"metadata": {"name": "a"}, "status": {"conditions": conditions + ([{"type": "Ready", **condition}] if condition else [])}})
+    assert found.ready_since == since
+
+
+def test_of_a_ready_node_that_does_not_say_since_when_nobody_says_that_it_was_for_long():
+    name = name_of(1)
+    record = Record(entries={name: Entry(JOINED, NOON - 7200, pool="f2")})
+    assert brakes.make_plan(cloud(instance(name)), {name: Node(name, None, ready=True)}, {}, record, RULES, NOON).record.failed == {}
+
+
+def braked_for(*names: str, of_use: tuple[str, ...] = ()) -> Record:
+    """Three that failed, their pool's brake, and those of them that came to be of use since."""
+    entries = {name: Entry(JOINED, NOON - 900, pool="f2", complete=name in of_use) for name in names}
+    known = {name: failed(NOON - 60, "incomplete") for name in names}
+    brake = Brake("f2", FAILED_JOINS, "why", NOON - 60, set_at=NOON - 60, failed=tuple(names))
+    return Record(entries=entries, failed=known, brakes={"lab-f2": brake})
+
+
+THREE = (name_of(1), name_of(2), name_of(3))
+SUSPENDED = replace(GROUP, suspended=True)
+
+
+@pytest.mark.parametrize(("of_use", "lifted"), [(THREE, True), (THREE[:2], False), ((), False)], ids=["all", "but one", "none"])
+def test_a_brake_is_lifted_by_itself_when_all_that_it_was_set_for_have_joined_after_all(of_use, lifted):
+    found = plan(cloud(*map(instance, THREE), group=SUSPENDED), braked_for(*THREE, of_use=of_use))
+    assert [type(step) for step in found.steps] == ([Resume] if lifted else [])
+    assert ("pool f2" in found.notes) is not lifted
+
+
+def test_one_that_fails_while_the_brake_holds_is_among_those_that_have_to_join():
+    record = braked_for(*THREE)
+    record = record.with_entry(name_of(4), Entry(ENROLLED, NOON - 60, pool="f2"))
+    found = plan(cloud(*map(instance, (*THREE, name_of(4))), group=SUSPENDED), record, {name_of(4): VPN})
+    entries = {name: replace(entry, complete=name in THREE) for name, entry in found.record.entries.items()}
+    later = plan(cloud(*map(instance, (*THREE, name_of(4))), group=SUSPENDED), replace(found.record, entries=entries), now=NOON + 60)
+    assert (later.steps, later.record.brakes["lab-f2"].failed) == ((), (*THREE, name_of(4)))
+
+
+def test_what_is_forgotten_is_not_withdrawn():
+    """After a week nothing is on record of those that failed, and a person has not lifted the brake yet."""
+    found = plan(cloud(group=SUSPENDED), Record(brakes=braked_for(*THREE).brakes), now=NOON + WEEK + 60)
+    assert (found.steps, set(found.record.brakes)) == ((), {"lab-f2"})
+    older = replace(braked_for(*THREE, of_use=THREE).brakes["lab-f2"], failed=())
+    assert plan(cloud(group=SUSPENDED), Record(brakes={"lab-f2": older})).steps == (), "of a keeper that did not write down what it was set for"
+
+
+def test_a_suspension_that_somebody_else_has_made_stays_whoever_joins():
+    record = replace(braked_for(*THREE, of_use=THREE), brakes={})
+    assert plan(cloud(*map(instance, THREE), group=SUSPENDED), record).steps == ()
+
+
+def test_a_ceiling_that_is_reached_goes_on_holding_what_failed_joins_hold_no_more():
+    record = replace(braked_for(*THREE, of_use=THREE), lives={name: Life("f2", NOON - 900) for name in THREE})
+    found = plan(cloud(*map(instance, THREE), group=SUSPENDED), record, rules=replace(RULES, instances=3))
+    assert (found.steps, found.record.brakes["lab-f2"].kind, found.record.brakes["lab-f2"].firm) == ((), INSTANCES, False)
+
+
+def test_three_nodes_that_are_of_use_again_after_an_outage_pause_no_pool_and_a_pause_that_was_made_passes():
+    """The whole story: Ready again, and a look comes before the network's own word of each node."""
+    record = Record(ACCOUNT, REGION, {name: Entry(JOINED, NOON - 780, ZONE, pool="f2", tagged=True) for name in THREE})
+    rules, steps = replace(RULES, network_told=True), []
+    for now, ready, network in ((NOON - 5, None, None), (NOON, NOON - 1, None), (NOON + 60, NOON - 1, True)):
+        nodes = {name: Node(name, f"aws:///{ZONE}/{name}", ready is not None, ready_since=ready, network=network) for name in THREE}
+        found = cloud(*map(instance, THREE))
+        made = brakes.make_plan(found, nodes, {}, plans.make_plan(World(found, nodes), record, rules, now).record, rules, now)
+        record, steps = made.record, [*steps, *made.steps]
+    assert (steps, record.failed, all(entry.complete for entry in record.entries.values())) == ([], {}, True)
 
 
 def test_a_node_that_gives_late_what_was_promised_is_no_failed_join_any_more():
@@ -328,7 +413,7 @@ def test_records_of_older_keepers_are_read():
 
 
 def test_what_the_brakes_remember_survives_the_disk():
-    brake = Brake("f2", INSTANCE_HOURS, "why", NOON, firm=False, set_at=NOON)
+    brake = Brake("f2", INSTANCE_HOURS, "why", NOON, firm=False, set_at=NOON, failed=("a", "b"))
     record = Record("1", "r", {}, failures(1), {"i": Life("f2", 1.0, 2.0)}, {"lab-f2": brake}, {"lab-f2": 3.0}, {"i": brakes.Kept("f2", "lab-f2", NOON)})
     record = replace(record, proven={"f2": 4.0})
     assert records.from_json(records.to_json(record, "x"), "x", "record.json") == record
