@@ -123,9 +123,13 @@ def make_plan(
     rules: Rules,
     now: float,
     unread: Collection[str] = (),
+    ran_until: float | None = None,
 ) -> Plan:
-    """cloud: of the record's account. record: as plan.make_plan has left it, with this pass' joins and absences. unread: of interest, and not read."""
-    return _Planner(cloud, nodes, evidence, record, rules, now, frozenset(unread)).plan()
+    """cloud: of the record's account. record: as plan.make_plan has left it, with this pass' joins and absences. unread: of interest, and not read.
+
+    ran_until: what this look misses has run until then, as the last look has shown; None where none is known.
+    """
+    return _Planner(cloud, nodes, evidence, record, rules, now, frozenset(unread), now if ran_until is None else min(ran_until, now)).plan()
 
 
 class _Planner:
@@ -138,9 +142,10 @@ class _Planner:
         rules: Rules,
         now: float,
         unread: frozenset[str],
+        ran_until: float,
     ) -> None:
         self.cloud, self.nodes, self.evidence, self.rules, self.now = cloud, nodes, evidence, rules, now
-        self.record, self.unread = record, unread
+        self.record, self.unread, self.ran_until = record, unread, ran_until
         self.notes: dict[str, str] = {}
 
     def plan(self) -> Plan:
@@ -251,23 +256,27 @@ class _Planner:
     # --- what runs ----------------------------------------------------------------------------------------------------------------------
 
     def _lives(self) -> dict[str, Life]:
-        """From launch to end, of all that ran today."""
+        """From launch to end, of all that ran today. An end is dated by the last look before it: after hours without one, they are not known to have cost."""
         midnight = day_of(self.now)
         lives = {name: life for name, life in self.record.lives.items() if not life.end or life.end > midnight}
         for name, instance in self.cloud.instances.items():
             group, entry, life = self.cloud.groups.get(instance.group), self.record.entries.get(name), lives.get(name)
             pool = group.pool if group else entry.pool if entry else ""
             if life is not None:
-                ended = 0.0 if instance.state in LIVE else life.end or self.now
-                lives[name] = replace(life, end=ended)
+                lives[name] = replace(life, end=0.0, seen=0.0) if instance.state in LIVE else self._ended(life)
             elif pool and instance.state in LIVE:
                 lives[name] = Life(pool, min(instance.launched or self.now, self.now))
         for name in self.cloud.asked - set(self.cloud.instances):
-            entry = self.record.entries.get(name)
+            entry, life = self.record.entries.get(name), lives.get(name)
+            if life is None:
+                continue
             # Of a new one AWS may not know yet, but one that has a life has been seen.
-            if name in lives and not lives[name].end and (entry is None or entry.absent > 1 or not entry.is_live):
-                lives[name] = replace(lives[name], end=self.now)
+            is_over = entry is None or entry.absent > 1 or not entry.is_live
+            lives[name] = self._ended(life) if is_over else replace(life, seen=life.seen or self.ran_until)
         return lives
+
+    def _ended(self, life: Life) -> Life:
+        return life if life.end else replace(life, end=max(life.start, life.seen or self.ran_until))
 
     # --- brakes -------------------------------------------------------------------------------------------------------------------------
 

@@ -162,11 +162,12 @@ class FailedJoin:
 
 @dataclass(frozen=True)
 class Life:
-    """What an instance has cost: from its launch to its end, 0 before that."""
+    """What an instance has cost: from its launch to its end, 0 before that. seen: until when it is known to have run, 0 as long as no look misses it."""
 
     pool: str
     start: float
     end: float = 0.0
+    seen: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -380,6 +380,51 @@ def test_hours_are_those_of_the_utc_day_and_money_is_told_only_where_every_price
     assert brakes.report(groups, Record(lives=lives), {"f2": None}, NOON, str)["today"]["cost"] is None
 
 
+MIDNIGHT = brakes.day_of(NOON)
+
+
+def looks_again(record: Record, found: Cloud, now: float, ran_until: float | None) -> Record:
+    made = plans.make_plan(World(found, {}), record, RULES, now)
+    return brakes.make_plan(found, {}, {}, made.record, RULES, now, ran_until=ran_until).record
+
+
+@pytest.mark.parametrize(("on_record", "state"), [(True, None), (False, None), (True, "terminated"), (False, "terminated")])
+@pytest.mark.parametrize(("until", "hours"), [(MIDNIGHT - 3600, {}), (MIDNIGHT + 1800, {"f2": 2.0}), (None, {"f2": 32.0})])
+def test_of_those_that_ended_in_the_dark_the_hours_are_counted_up_to_the_last_look_at_them(on_record, state, until, hours):
+    """They ended themselves when they reached nobody. Where no look is known of they are counted until they are missed."""
+    names = [name_of(number) for number in range(4)]
+    entry = Entry(JOINED, MIDNIGHT - 7200, ZONE, pool="f2", complete=True, tagged=True)
+    record = Record(ACCOUNT, REGION, dict.fromkeys(names, entry) if on_record else {}, lives={name: Life("f2", MIDNIGHT - 9000) for name in names})
+    found = cloud(*(instance(name, state) for name in names if state), asked=tuple(names))
+    now = MIDNIGHT + 8 * 3600
+    record = looks_again(record, found, now, until)
+    for seconds in (6, 12):  # the looks after the first see nothing of them, either
+        record = looks_again(record, found, now + seconds, now + seconds)
+    counted = {pool: round(sum_, 1) for pool, sum_ in brakes.today(record, now + 12).hours.items()}
+    assert counted == hours
+
+
+def test_one_that_a_single_look_lacks_has_run_on():
+    name = name_of(1)
+    entries = {name: Entry(JOINED, NOON - 7200, ZONE, pool="f2", complete=True, tagged=True)}
+    record = Record(ACCOUNT, REGION, entries, lives={name: Life("f2", NOON - 7200)})
+    record = looks_again(record, cloud(asked=(name,)), NOON - 3600, NOON - 3605)
+    assert brakes.today(record, NOON).hours == {"f2": 2.0}
+    record = looks_again(record, cloud(instance(name), asked=(name,)), NOON, NOON)
+    assert record.lives == {name: Life("f2", NOON - 7200)}
+    record = looks_again(record, cloud(asked=(name,)), NOON + 3605, NOON + 3600)
+    record = looks_again(record, cloud(asked=(name,)), NOON + 3610, NOON + 3610)
+    assert record.lives[name].end == NOON + 3600
+
+
+def test_nothing_ends_before_it_began_and_nothing_in_the_future():
+    names = name_of(1), name_of(2)
+    record = Record(ACCOUNT, REGION, lives={names[0]: Life("f2", NOON - 60), names[1]: Life("f2", NOON - 7200)})
+    record = looks_again(record, cloud(asked=names[:1]), NOON, NOON - 3600)
+    record = looks_again(record, cloud(asked=names), NOON, NOON + 3600)
+    assert {name: life.end for name, life in record.lives.items()} == {names[0]: NOON - 60, names[1]: NOON}
+
+
 def test_a_ceiling_that_is_reached_after_another_brake_changes_what_is_told_and_calls_nobody():
     brake = Brake("f2", INSTANCES, "why", NOON - 60, firm=False, set_at=NOON - 60)
     lives = {name_of(1): Life("f2", NOON - 7200)}
@@ -410,6 +455,13 @@ def test_a_failure_parameter_fills_one_line_and_not_a_long_one():
 def test_records_of_older_keepers_are_read():
     text = '{"schema": 1, "cluster_id": "x", "account": "1", "region": "r", "instances": {}}'
     assert records.from_json(text, "x", "record.json") == Record("1", "r")
+
+
+def test_a_record_that_does_not_say_yet_who_has_joined_and_what_a_brake_was_set_for_is_read():
+    record = Record("1", "r", {}, {}, {"i": Life("f2", 1.0)}, {"lab-f2": Brake("f2", FAILED_JOINS, "why", NOON)})
+    document = json.loads(records.to_json(record, "x"))
+    del document["proven"], document["lives"]["i"]["seen"], document["brakes"]["lab-f2"]["failed"]
+    assert records.from_json(json.dumps(document), "x", "record.json") == record
 
 
 def test_what_the_brakes_remember_survives_the_disk():
