@@ -4,8 +4,10 @@
 
 A brake is one thing only: process Launch of a pool's group is suspended. No instance is ended by it and no job is touched. Three things set one:
 
-- failed joins: `most` of a pool within `window` seconds. Only a person lifts it (pools.yml -e resume=<pool>). After a first failure, no more instances are
-  let in at a time than could fail without being too many: until they have joined and are of use, the pool waits, and goes on by itself.
+- failed joins: `most` of a pool within `window` seconds, or in a row: the autoscaler's pauses grow, and where it has other pools to try, a fault of all of
+  them fails once in half an hour in each. A person lifts it (pools.yml -e resume=<pool>), and nobody else but those that failed, if all of them join after
+  all. After a first failure, no more instances are let in at a time
+  than could fail without being too many: until they have joined and are of use, the pool waits, and goes on by itself.
 - the ceiling on instances at the same time, and the one on instance-hours in a UTC day, over all pools of the cluster. These lift themselves. Where a
   ceiling is declared as null there is none.
 
@@ -121,9 +123,13 @@ def make_plan(
     rules: Rules,
     now: float,
     unread: Collection[str] = (),
+    ran_until: float | None = None,
 ) -> Plan:
-    """cloud: of the record's account. record: as plan.make_plan has left it, with this pass' joins and absences. unread: of interest, and not read."""
-    return _Planner(cloud, nodes, evidence, record, rules, now, frozenset(unread)).plan()
+    """cloud: of the record's account. record: as plan.make_plan has left it, with this pass' joins and absences. unread: of interest, and not read.
+
+    ran_until: what this look misses has run until then, as the last look has shown; None where none is known.
+    """
+    return _Planner(cloud, nodes, evidence, record, rules, now, frozenset(unread), now if ran_until is None else min(ran_until, now)).plan()
 
 
 class _Planner:
@@ -136,9 +142,10 @@ class _Planner:
         rules: Rules,
         now: float,
         unread: frozenset[str],
+        ran_until: float,
     ) -> None:
         self.cloud, self.nodes, self.evidence, self.rules, self.now = cloud, nodes, evidence, rules, now
-        self.record, self.unread = record, unread
+        self.record, self.unread, self.ran_until = record, unread, ran_until
         self.notes: dict[str, str] = {}
 
     def plan(self) -> Plan:
@@ -148,14 +155,18 @@ class _Planner:
         steps = [step for group in self.cloud.groups.values() for step in self._group(group)]
         steps += [step for group in self.cloud.groups.values() for step in self._keep(group)]
         steps += self._end()
-        resumed = {name: moment for name, moment in self.record.resumed.items() if self.now - moment <= self.rules.window}
-        self.record = replace(self.record, resumed=resumed)
+        # What is older than each failure on record changes nothing.
+        resumed, proven = ({name: at for name, at in one.items() if self._is_remembered(at)} for one in (self.record.resumed, self.record.proven))
+        self.record = replace(self.record, resumed=resumed, proven=proven)
         return Plan(tuple(steps), self.record, self.notes)
 
     # --- failed joins -------------------------------------------------------------------------------------------------------------------
 
+    def _is_remembered(self, moment: float) -> bool:
+        return self.now - moment <= self.rules.remembered
+
     def _failed(self) -> dict[str, FailedJoin]:
-        known = {name: one for name, one in self.record.failed.items() if self.now - one.at <= self.rules.remembered}
+        known = {name: one for name, one in self.record.failed.items() if self._is_remembered(one.at)}
         for name, entry in self.record.entries.items():
             found = self._judged(name, entry, known.get(name))
             if found is None:
@@ -202,17 +213,19 @@ class _Planner:
             if self._may_have_said_why(name, entry):
                 return None
             how_long = "to its end"
-        elif self._is_ready(name) and self.now - entry.since > USELESS:
+        elif self._is_ready_for(name, entry) > USELESS:
             how_long = f"in {USELESS / 60:.0f} minutes"
         else:
             return None
         why = f"it became a node, and {how_long} did not give what its pool's template promises, its boards above all. Does its image have the device plugin?"
         return FailedJoin(entry.pool, self.now, FAILED, INCOMPLETE, None, why)
 
-    def _is_ready(self, name: str) -> bool:
-        """Not of one that an outage keeps from giving anything."""
+    def _is_ready_for(self, name: str, entry: Entry) -> float:
+        """Seconds in a row: one that an outage has kept from giving anything has had no time since. Its own clock may be wrong, so not before it was met."""
         node = (self.nodes or {}).get(name)
-        return node is not None and node.ready
+        if node is None or not node.ready or node.ready_since is None:
+            return 0.0
+        return self.now - max(entry.since, node.ready_since)
 
     def _has_ended(self, name: str, entry: Entry) -> bool:
         """Of one that has not joined. While the cluster cannot be asked it may have."""
@@ -229,8 +242,8 @@ class _Planner:
         return entry.phase != LAPSED or self.now - entry.since - self.rules.lifetime < UNREAD
 
     def _counted(self, group: Group) -> dict[str, FailedJoin]:
-        # A resumption from the future, before the clock was set back, is not a pardon for all that comes.
-        since = max(self.now - self.rules.window, min(self.now, self.record.resumed.get(group.name, 0.0)))
+        """Those of the window, whatever has joined in between; and those since which none has joined, however long ago."""
+        since = max(min(self.now - self.rules.window, self.record.proven.get(group.pool, 0.0)), self.record.resumed.get(group.name, 0.0))
         return {name: one for name, one in self.record.failed.items() if one.pool == group.pool and one.state == FAILED and one.at > since}
 
     def _on_their_way(self, group: Group) -> set[str]:
@@ -243,23 +256,27 @@ class _Planner:
     # --- what runs ----------------------------------------------------------------------------------------------------------------------
 
     def _lives(self) -> dict[str, Life]:
-        """From launch to end, of all that ran today."""
+        """From launch to end, of all that ran today. An end is dated by the last look before it: after hours without one, they are not known to have cost."""
         midnight = day_of(self.now)
         lives = {name: life for name, life in self.record.lives.items() if not life.end or life.end > midnight}
         for name, instance in self.cloud.instances.items():
             group, entry, life = self.cloud.groups.get(instance.group), self.record.entries.get(name), lives.get(name)
             pool = group.pool if group else entry.pool if entry else ""
             if life is not None:
-                ended = 0.0 if instance.state in LIVE else life.end or self.now
-                lives[name] = replace(life, end=ended)
+                lives[name] = replace(life, end=0.0, seen=0.0) if instance.state in LIVE else self._ended(life)
             elif pool and instance.state in LIVE:
                 lives[name] = Life(pool, min(instance.launched or self.now, self.now))
         for name in self.cloud.asked - set(self.cloud.instances):
-            entry = self.record.entries.get(name)
+            entry, life = self.record.entries.get(name), lives.get(name)
+            if life is None:
+                continue
             # Of a new one AWS may not know yet, but one that has a life has been seen.
-            if name in lives and not lives[name].end and (entry is None or entry.absent > 1 or not entry.is_live):
-                lives[name] = replace(lives[name], end=self.now)
+            is_over = entry is None or entry.absent > 1 or not entry.is_live
+            lives[name] = self._ended(life) if is_over else replace(life, seen=life.seen or self.ran_until)
         return lives
+
+    def _ended(self, life: Life) -> Life:
+        return life if life.end else replace(life, end=max(life.start, life.seen or self.ran_until))
 
     # --- brakes -------------------------------------------------------------------------------------------------------------------------
 
@@ -286,6 +303,8 @@ class _Planner:
             brake = self._set(group, None)
         elif brake is not None and not brake.set_at and group.suspended:
             brake = self._set(group, replace(brake, set_at=self.now))  # by a run that did not get to its end
+        brake = self._with_failed(group, brake)
+        holds = brake is not None and brake.firm and brake.set_at and not self._have_joined(brake.failed)
         wanted = self._wanted(group)
         if brake is None and group.suspended:
             self.notes[f"pool {group.pool}"] = (
@@ -293,19 +312,30 @@ class _Planner:
                 f"To lift it: pools.yml -e resume={group.pool}"
             )
             return
-        if brake is not None and wanted is not None and not (brake.firm and brake.set_at):
+        if brake is not None and wanted is not None and not holds:
             brake = self._revised(group, brake, wanted)
         if brake is None:
             if wanted is not None:
                 self._note(wanted)
                 yield Suspend(group.name, wanted)
             return
-        if wanted is None and not (brake.firm and brake.set_at):
+        if wanted is None and not holds:
             yield Resume(group.name, group.pool)
             return
         if not brake.set_at:
             yield Suspend(group.name, brake)
         self._note(brake)
+
+    def _with_failed(self, group: Group, brake: Brake | None) -> Brake | None:
+        """What fails while a firm one holds is a reason for it, too."""
+        if brake is None or not brake.firm:
+            return brake
+        return self._set(group, replace(brake, failed=tuple(sorted({*brake.failed, *self._counted(group)}))))
+
+    def _have_joined(self, names: Collection[str]) -> bool:
+        """All of them, and are of use. Of one that is not on record any more it is not known."""
+        entries = self.record.entries
+        return bool(names) and all(name in entries and entries[name].complete for name in names)
 
     def _revised(self, group: Group, brake: Brake, wanted: Brake) -> Brake | None:
         """Another reason than the one on record, which may have passed meanwhile."""
@@ -325,11 +355,12 @@ class _Planner:
     def _wanted(self, group: Group) -> Brake | None:
         rules, pool = self.rules, group.pool
         failures, waiting = self._counted(group), self._on_their_way(group)
-        minutes = f"{rules.window / 60:.0f} minutes"
+        recent = all(one.at > self.now - rules.window for one in failures.values())
+        together = f"within {rules.window / 60:.0f} minutes" if recent else "in a row"
         if rules.most and len(failures) >= rules.most:
             last = max(failures.values(), key=lambda one: one.at)
-            why = f"{len(failures)} instances failed to join within {minutes}, the last one with {last.kind}: {last.sentence}"
-            return Brake(pool, FAILED_JOINS, f"{why} When that is mended: pools.yml -e resume={pool}", self.now)
+            why = f"{len(failures)} instances failed to join {together}, the last one with {last.kind}: {last.sentence}"
+            return Brake(pool, FAILED_JOINS, f"{why} When that is mended: pools.yml -e resume={pool}", self.now, failed=tuple(sorted(failures)))
         if rules.instances is not None and self._running() >= rules.instances:
             why = f"{rules.instances} instances run in this cluster, which is its ceiling (cluster_cloud_limits.instances). It goes on when there are fewer."
             return Brake(pool, INSTANCES, why, self.now, firm=False)
@@ -338,7 +369,7 @@ class _Planner:
             return Brake(pool, INSTANCE_HOURS, f"{why} It goes on at midnight UTC.", self.now, firm=False)
         if rules.most and failures and len(failures) + len(waiting) >= rules.most:
             why = (
-                f"{len(failures)} of its instances failed to join within {minutes}, and {len(waiting)} are on their way; {rules.most} failures would be too "
+                f"{len(failures)} of its instances failed to join {together}, and {len(waiting)} are on their way; {rules.most} failures would be too "
                 "many. It goes on by itself when they have joined."
             )
             return Brake(pool, FAILED_JOINS, why, self.now, firm=False)

@@ -16,6 +16,7 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from ansible_collections.fpga.hybrid.plugins.module_utils import _command
+from ansible_collections.fpga.hybrid.plugins.module_utils._keeper_status import moment
 from ansible_collections.fpga.hybrid.plugins.module_utils._labels import Taint
 from fpga_hybrid.kube import Api, ConflictError, KubeError, NotFoundError, Object, Server, UnauthorizedError, ready_condition
 from fpga_hybrid_keeper.plan import STARTUP_TAINT, Node
@@ -159,8 +160,17 @@ def read_node(found: Object) -> Node:
         taints=tuple(Taint(taint["key"], taint.get("value") or "", taint["effect"]) for taint in spec.get("taints") or []),
         allocatable={name: str(quantity) for name, quantity in (status.get("allocatable") or {}).items()},
         version=str(metadata.get("resourceVersion") or ""),
+        ready_since=_ready_since(status),
         network=next((one["status"] == "False" for one in status.get("conditions") or [] if one["type"] == "NetworkUnavailable"), None),
     )
+
+
+def _ready_since(status: Object) -> float | None:
+    ready = next((one for one in status.get("conditions") or [] if one.get("type") == "Ready" and one.get("status") == "True"), None)
+    try:
+        return moment(str(ready.get("lastTransitionTime"))) if ready else None
+    except ValueError:
+        return None
 
 
 # --- tokens as Kubernetes keeps them ----------------------------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ from types import FrameType
 from typing import Any
 
 from ansible_collections.fpga.hybrid.plugins.module_utils import _files
-from ansible_collections.fpga.hybrid.plugins.module_utils._keeper_status import stamp
+from ansible_collections.fpga.hybrid.plugins.module_utils._keeper_status import moment, stamp
 from ansible_collections.fpga.hybrid.plugins.module_utils._kubeadm import KubeadmError, ca_cert_hashes
 from fpga_hybrid.aws import AwsError
 from fpga_hybrid.bundle import BundleError, JoinBundle, encode, encode_refusal
@@ -135,6 +135,7 @@ class Keeper:
         self.stop = threading.Event()
         self.upkeep = Upkeep(settings, log, edges.authority, edges.kubernetes, clock())
         self._everywhere: float | None = None
+        self._asked_aws = last_asked(self.status_path)
         self._left: frozenset[str] = frozenset()
         self._status, self._written = "", 0.0
         self._ready: frozenset[str] = frozenset()
@@ -179,9 +180,14 @@ class Keeper:
         asked = brakes.of_interest(plan.record, cloud, self.rules, now)
         evidence = self._look_at_evidence(asked, now)
         unread = asked if evidence is None else []
-        braking = brakes.make_plan(cloud, world.nodes, evidence or {}, plan.record, self.rules, now, unread)
+        braking = brakes.make_plan(cloud, world.nodes, evidence or {}, plan.record, self.rules, now, unread, self._ran_until())
+        self._asked_aws = now
         actions, waiting = brakes.until_read(plan.actions, unread, plan.record, now)
         return Plan((*braking.steps, *actions), braking.record, {**plan.notes, **braking.notes, **waiting})
+
+    def _ran_until(self) -> float | None:
+        """What the next look misses may have ended since the last one, or just before that would have come."""
+        return None if self._asked_aws is None else self._asked_aws + self.settings.interval
 
     def _look_at_evidence(self, instances: Sequence[str], now: float) -> Mapping[str, Evidence] | None:
         """None where it could not be read."""
@@ -410,7 +416,8 @@ class Keeper:
         status = self.status()
         text = json.dumps(status, sort_keys=True)
         if text != self._status or is_due(self._written, now, STATUS_AGE):
-            _files.write(self.status_path, _files.File(json.dumps({**status, "looked": stamp(now)}, indent=1) + "\n", 0o644))
+            moments = {"looked": stamp(now), "asked_aws": None if self._asked_aws is None else stamp(self._asked_aws)}
+            _files.write(self.status_path, _files.File(json.dumps({**status, **moments}, indent=1) + "\n", 0o644))
             self._status, self._written = text, now
 
     # --- again and again ----------------------------------------------------------------------------------------------------------------
@@ -437,6 +444,15 @@ class Keeper:
             self._keep_up()
             alive()
             self.stop.wait(self.pause)
+
+
+def last_asked(path: str) -> float | None:
+    """When AWS has answered a keeper last, from the status that it left: that is written each minute anyway, the record only when something changes."""
+    try:
+        with open(path, encoding="utf-8") as stream:
+            return moment(json.load(stream)["asked_aws"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def is_awaited(entry: Entry) -> bool:

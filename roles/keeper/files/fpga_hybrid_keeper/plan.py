@@ -13,8 +13,8 @@ word of somebody who could not be asked.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
-from typing import Union
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, TypeVar, Union
 
 from ansible_collections.fpga.hybrid.plugins.module_utils._labels import Taint, is_extended_resource
 from ansible_collections.fpga.hybrid.plugins.module_utils._quantity import Quantity, QuantityError
@@ -81,7 +81,10 @@ class Cloud:
 
 @dataclass(frozen=True)
 class Node:
-    """network: whether the pods' network says that it is up there; None where it says nothing."""
+    """ready_since: by the clock of its kubelet (Unix time), None where it is not ready, or does not say.
+
+    network: whether the pods' network says that it is up there; None where it says nothing.
+    """
 
     name: str
     provider_id: str | None
@@ -90,6 +93,7 @@ class Node:
     allocatable: Mapping[str, str] = field(default_factory=dict)
     version: str = ""
     network: bool | None = None
+    ready_since: float | None = None
 
 
 @dataclass(frozen=True)
@@ -158,19 +162,20 @@ class FailedJoin:
 
 @dataclass(frozen=True)
 class Life:
-    """What an instance has cost: from its launch to its end, 0 before that."""
+    """What an instance has cost: from its launch to its end, 0 before that. seen: until when it is known to have run, 0 as long as no look misses it."""
 
     pool: str
     start: float
     end: float = 0.0
+    seen: float = 0.0
 
 
 @dataclass(frozen=True)
 class Brake:
-    """Of a group: why its process Launch is suspended (brakes.py). firm: only a person lifts it.
+    """Of a group: why its process Launch is suspended (brakes.py). firm: only a person lifts it, or that all have joined after all that it was set for.
 
     set_at: when it was suspended, 0 while that has only begun. lifting: keeper's own resumption has begun. lifted_at: when keeper has resumed it, 0 before.
-    missed: since when no look has shown its group, 0 while the last one did.
+    missed: since when no look has shown its group, 0 while the last one did. failed: the instances that a firm one was set for, or that failed since.
     """
 
     pool: str
@@ -182,6 +187,7 @@ class Brake:
     lifting: bool = False
     lifted_at: float = 0.0
     missed: float = 0.0
+    failed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -199,6 +205,7 @@ class Record:
     """account, region: where the instances on record live; empty before there was one.
 
     failed, lives, kept: by instance; brakes: by group; resumed: group -> when a person has lifted its brake.
+    proven: pool -> when an instance of it last came to give what was promised.
     """
 
     account: str = ""
@@ -209,6 +216,7 @@ class Record:
     brakes: Mapping[str, Brake] = field(default_factory=dict)
     resumed: Mapping[str, float] = field(default_factory=dict)
     kept: Mapping[str, Kept] = field(default_factory=dict)
+    proven: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def live(self) -> dict[str, Entry]:
@@ -224,8 +232,9 @@ class Rules:
 
     network_told: whether the pods' network sets the node's condition NetworkUnavailable. Before that is False a pod is refused its network, and tried again
     a quarter of a minute later.
-    most, window: so many failed joins of a pool within so many seconds are too many; most 0: no such brake. instances, hours: the cluster's ceilings,
-    None: no ceiling.
+    most, window: so many failed joins of a pool within so many seconds, or in a row, are too many; most 0: no such brake. instances, hours: the cluster's
+    ceilings, None: no ceiling.
+    remembered: seconds that one that has gone, and a failed join, are on record.
     keep: pool -> how many of its failed instances are left running at a time, each for kept seconds.
     """
 
@@ -361,7 +370,27 @@ class Plan:
 
 
 def make_plan(world: World, record: Record, rules: Rules, now: float) -> Plan:
-    return _Planner(world, record, rules, now).plan()
+    return _Planner(world, not_ahead(record, rules, now), rules, now).plan()
+
+
+T = TypeVar("T", Entry, FailedJoin, Life, Brake, Kept)
+
+
+def not_ahead(record: Record, rules: Rules, now: float) -> Record:
+    """Without moments that are yet to come, as of a clock that was ahead and has been set back: what has just been would be just so for the whole jump."""
+    parts: dict[str, Any] = {part: _none_ahead(getattr(record, part), now) for part in ("entries", "failed", "lives", "brakes")}
+    kept = _none_ahead(record.kept, now + rules.kept)
+    resumed, proven = ({name: min(moment, now) for name, moment in one.items()} for one in (record.resumed, record.proven))
+    return replace(record, **parts, kept=kept, resumed=resumed, proven=proven)
+
+
+def _none_ahead(those: Mapping[str, T], latest: float) -> dict[str, T]:
+    """Each float on record is a moment."""
+    found = {}
+    for name, one in those.items():
+        ahead: dict[str, Any] = {field.name: latest for field in fields(one) if field.type == "float" and getattr(one, field.name) > latest}
+        found[name] = replace(one, **ahead) if ahead else one
+    return found
 
 
 class _Planner:
@@ -519,6 +548,8 @@ class _Planner:
                 known = replace(known, complete=True)
             if known != entry:
                 self.record = self.record.with_entry(name, known)
+            if known.complete and not entry.complete:
+                self.record = replace(self.record, proven={**self.record.proven, known.pool: self.now})
             yield from self._taint(name, known, node, lacking)
 
     def _stays_out(self, name: str, groups: Mapping[str, Group]) -> bool:

@@ -13,7 +13,15 @@ from fpga_hybrid_keeper.plan import PHASES, Brake, Entry, FailedJoin, Kept, Life
 
 SCHEMA = 1
 #: What records of older keepers do not have.
-PARTS: dict[str, Any] = {"failed": FailedJoin, "lives": Life, "brakes": Brake, "kept": Kept}
+PARTS: dict[str, Any] = {
+    "failed": FailedJoin,
+    "lives": Life,
+    "brakes": lambda failed=(), **others: Brake(**others, failed=tuple(failed)),  # JSON has no tuples
+    "kept": Kept,
+}
+
+#: The same: by pool or group, when something was last so.
+MOMENTS = ("resumed", "proven")
 
 
 class RecordError(Exception):
@@ -28,7 +36,7 @@ def to_json(record: Record, cluster_id: str) -> str:
         "region": record.region,
         "instances": {name: asdict(entry) for name, entry in record.entries.items()},
         **{part: {name: asdict(one) for name, one in getattr(record, part).items()} for part in PARTS},
-        "resumed": dict(record.resumed),
+        **{part: dict(getattr(record, part)) for part in MOMENTS},
     }
     return json.dumps(document, indent=1, sort_keys=True) + "\n"
 
@@ -40,7 +48,8 @@ def from_json(text: str, cluster_id: str, path: str) -> Record:
         found, schema = document["cluster_id"], document["schema"]
         entries = {name: Entry(**entry) for name, entry in document["instances"].items()}
         parts = {part: {name: kind(**one) for name, one in document.get(part, {}).items()} for part, kind in PARTS.items()}
-        record = Record(document["account"], document["region"], entries, **parts, resumed=dict(document.get("resumed", {})))
+        moments: dict[str, Any] = {part: {name: float(moment) for name, moment in document.get(part, {}).items()} for part in MOMENTS}
+        record = Record(document["account"], document["region"], entries, **parts, **moments)
         unknown = sorted({entry.phase for entry in entries.values()} - set(PHASES))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise RecordError(f"{path} cannot be read ({type(error).__name__}: {error}). {remedy}") from error

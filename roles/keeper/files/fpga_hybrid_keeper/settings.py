@@ -106,7 +106,7 @@ class Settings:
 
     vpn: the command that is the VPN's authority, here or over ssh. state: the folder of record and status. interval, grace: seconds.
     network_told: whether the pods' network sets its condition on nodes, as Calico does.
-    limits: the cluster's ceilings, None for no ceiling. failed_joins: how many of a pool within how many seconds are too many (brakes.py); 0 or nothing for
+    limits: the cluster's ceilings, None for no ceiling. failed_joins: how many of a pool in how many seconds, or in a row, are too many; 0 or nothing for
     none.
     keep_failed: pool -> how many of its failed instances are kept for a look. prices: pool -> what an instance costs an hour.
     """

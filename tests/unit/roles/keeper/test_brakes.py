@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -11,8 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fpga_hybrid_keeper import brakes
+from fpga_hybrid_keeper import plan as plans
 from fpga_hybrid_keeper import record as records
 from fpga_hybrid_keeper.brakes import FAILED, FAILED_JOINS, HAND, INSTANCE_HOURS, INSTANCES, MISSED, UNREAD, Evidence, read_evidence
+from fpga_hybrid_keeper.cluster import read_node
 from fpga_hybrid_keeper.plan import (
     ENROLLED,
     JOINED,
@@ -32,6 +35,7 @@ from fpga_hybrid_keeper.plan import (
     Resume,
     Rules,
     Suspend,
+    World,
 )
 
 ID, ACCOUNT, REGION, ZONE = "5c9e8f6a-0000-4000-8000-000000000001", "123456789012", "us-east-1", "us-east-1a"
@@ -67,9 +71,47 @@ def plan(found: Cloud, record: Record, evidence: dict[str, Evidence] | None = No
 
 
 @pytest.mark.parametrize(("ages", "suspends"), [((), False), ((1, 2), False), ((1, 2, 3), True), ((1, 2, 3601), False), ((1, 2, 3, 4), True)])
-def test_so_many_failures_within_the_window_are_too_many(ages, suspends):
-    found = plan(cloud(), Record(failed=failures(*ages)))
+def test_so_many_failures_within_the_window_are_too_many_also_if_others_join(ages, suspends):
+    found = plan(cloud(), Record(failed=failures(*ages), proven={"f2": NOON}))
     assert [type(step) for step in found.steps] == ([Suspend] if suspends else [])
+
+
+WEEK = 7 * 86400
+
+
+@pytest.mark.parametrize(
+    ("ages", "proven", "suspends"),
+    [
+        ((60, 7200, 86400), None, True),
+        ((60, 7200), None, False),
+        ((60, 7200, 86400), 90000, True),
+        ((60, 7200, 86400), 80000, False),
+        ((60, 120, 86400), 80000, False),
+        ((60, 7200, WEEK + 1), None, False),
+    ],
+    ids=["none has joined ever", "too few", "one had before", "one has in between", "one has before the last two", "longer ago than is remembered"],
+)
+def test_so_many_in_a_row_are_too_many_however_far_apart(ages, proven, suspends):
+    record = Record(failed=failures(*ages), proven={} if proven is None else {"f2": NOON - proven, "other": NOON})
+    found = plan(cloud(), record)
+    assert [step.brake.firm for step in found.steps if isinstance(step, Suspend)] == ([True] if suspends else [])
+    assert not suspends or found.notes["pool f2"].startswith("paused: 3 instances failed to join in a row, the last one with vpn:")
+
+
+def test_after_two_in_a_row_the_third_try_is_the_only_one_however_far_apart_they_were():
+    record = Record(entries={name_of(1): Entry(ENROLLED, NOON - 60, pool="f2")}, failed=failures(7200, 86400))
+    (step,) = plan(cloud(instance(name_of(1))), record).steps
+    assert isinstance(step, Suspend)
+    assert not step.brake.firm
+    assert "2 of its instances failed to join in a row, and 1 are on their way" in step.brake.why
+
+
+def test_a_persons_resumption_forgives_also_what_was_long_before_it():
+    record = Record(failed=failures(60, 7200, 86400), resumed={"lab-f2": NOON - 3600})
+    later = plan(cloud(), plan(cloud(), record).record, now=NOON + 86400)
+    assert later.steps == ()
+    assert later.record.resumed == record.resumed, "as long as what it forgives is remembered"
+    assert plan(cloud(), record, now=NOON + WEEK).record.resumed == {}
 
 
 def test_failures_of_another_pool_do_not_count():
@@ -107,16 +149,100 @@ def test_a_node_that_ends_without_ever_having_given_what_was_promised_is_a_faile
 
 
 @pytest.mark.parametrize(
-    ("minutes", "ready", "complete", "kinds"),
-    [(11, True, False, ["incomplete"]), (9, True, False, []), (11, False, False, []), (11, True, True, [])],
-    ids=["Ready and useless", "not for long enough", "cut off by an outage", "of use"],
+    ("minutes", "ready_for", "complete", "kinds"),
+    [(11, 11, False, ["incomplete"]), (9, 9, False, []), (11, None, False, []), (11, 11, True, []), (13, 1, False, []), (9, 30, False, [])],
+    ids=["Ready and useless", "not for long enough", "cut off, or nobody knows since when", "of use", "Ready again after an outage", "its clock is behind"],
 )
-def test_a_ready_node_that_does_not_give_what_was_promised_is_a_failed_join_before_another_one_is_bought(minutes, ready, complete, kinds):
+def test_a_ready_node_that_does_not_give_what_was_promised_is_a_failed_join_before_another_one_is_bought(minutes, ready_for, complete, kinds):
     """The autoscaler waits 15 minutes for it, and longer until it ends it: at its end there would be more than three of them."""
     name = name_of(1)
     record = Record(entries={name: Entry(JOINED, NOON - minutes * 60, pool="f2", complete=complete)})
-    found = brakes.make_plan(cloud(instance(name)), {name: Node(name, None, ready=ready)}, {}, record, RULES, NOON)
+    node = Node(name, None, ready=ready_for is not None, ready_since=None if ready_for is None else NOON - ready_for * 60)
+    found = brakes.make_plan(cloud(instance(name)), {name: node}, {}, record, RULES, NOON)
     assert [one.kind for one in found.record.failed.values()] == kinds
+
+
+@pytest.mark.parametrize(
+    ("condition", "since"),
+    [
+        ({"status": "True", "lastTransitionTime": "2027-01-15T08:00:00Z"}, 1_800_000_000.0),
+        ({"status": "False", "lastTransitionTime": "2027-01-15T08:00:00Z"}, None),
+        ({"status": "True", "lastTransitionTime": "yesterday"}, None),
+        ({"status": "True", "lastTransitionTime": None}, None),
+        ({"status": "True"}, None),
+        (None, None),
+    ],
+    ids=["ready", "not ready", "in other words", "null", "without", "not told"],
+)
+def test_since_when_a_node_is_ready_is_what_its_condition_says(condition, since):
+    conditions = [{"type": "MemoryPressure", "status": "True", "lastTransitionTime": "2026-01-15T08:00:00Z"}]
+    found = read_node({"metadata": {"name": "a"}, "status": {"conditions": conditions + ([{"type": "Ready", **condition}] if condition else [])}})
+    assert found.ready_since == since
+
+
+def test_of_a_ready_node_that_does_not_say_since_when_nobody_says_that_it_was_for_long():
+    name = name_of(1)
+    record = Record(entries={name: Entry(JOINED, NOON - 7200, pool="f2")})
+    assert brakes.make_plan(cloud(instance(name)), {name: Node(name, None, ready=True)}, {}, record, RULES, NOON).record.failed == {}
+
+
+def braked_for(*names: str, of_use: tuple[str, ...] = ()) -> Record:
+    """Three that failed, their pool's brake, and those of them that came to be of use since."""
+    entries = {name: Entry(JOINED, NOON - 900, pool="f2", complete=name in of_use) for name in names}
+    known = {name: failed(NOON - 60, "incomplete") for name in names}
+    brake = Brake("f2", FAILED_JOINS, "why", NOON - 60, set_at=NOON - 60, failed=tuple(names))
+    return Record(entries=entries, failed=known, brakes={"lab-f2": brake})
+
+
+THREE = (name_of(1), name_of(2), name_of(3))
+SUSPENDED = replace(GROUP, suspended=True)
+
+
+@pytest.mark.parametrize(("of_use", "lifted"), [(THREE, True), (THREE[:2], False), ((), False)], ids=["all", "but one", "none"])
+def test_a_brake_is_lifted_by_itself_when_all_that_it_was_set_for_have_joined_after_all(of_use, lifted):
+    found = plan(cloud(*map(instance, THREE), group=SUSPENDED), braked_for(*THREE, of_use=of_use))
+    assert [type(step) for step in found.steps] == ([Resume] if lifted else [])
+    assert ("pool f2" in found.notes) is not lifted
+
+
+def test_one_that_fails_while_the_brake_holds_is_among_those_that_have_to_join():
+    record = braked_for(*THREE)
+    record = record.with_entry(name_of(4), Entry(ENROLLED, NOON - 60, pool="f2"))
+    found = plan(cloud(*map(instance, (*THREE, name_of(4))), group=SUSPENDED), record, {name_of(4): VPN})
+    entries = {name: replace(entry, complete=name in THREE) for name, entry in found.record.entries.items()}
+    later = plan(cloud(*map(instance, (*THREE, name_of(4))), group=SUSPENDED), replace(found.record, entries=entries), now=NOON + 60)
+    assert (later.steps, later.record.brakes["lab-f2"].failed) == ((), (*THREE, name_of(4)))
+
+
+def test_what_is_forgotten_is_not_withdrawn():
+    """After a week nothing is on record of those that failed, and a person has not lifted the brake yet."""
+    found = plan(cloud(group=SUSPENDED), Record(brakes=braked_for(*THREE).brakes), now=NOON + WEEK + 60)
+    assert (found.steps, set(found.record.brakes)) == ((), {"lab-f2"})
+    older = replace(braked_for(*THREE, of_use=THREE).brakes["lab-f2"], failed=())
+    assert plan(cloud(group=SUSPENDED), Record(brakes={"lab-f2": older})).steps == (), "of a keeper that did not write down what it was set for"
+
+
+def test_a_suspension_that_somebody_else_has_made_stays_whoever_joins():
+    record = replace(braked_for(*THREE, of_use=THREE), brakes={})
+    assert plan(cloud(*map(instance, THREE), group=SUSPENDED), record).steps == ()
+
+
+def test_a_ceiling_that_is_reached_goes_on_holding_what_failed_joins_hold_no_more():
+    record = replace(braked_for(*THREE, of_use=THREE), lives={name: Life("f2", NOON - 900) for name in THREE})
+    found = plan(cloud(*map(instance, THREE), group=SUSPENDED), record, rules=replace(RULES, instances=3))
+    assert (found.steps, found.record.brakes["lab-f2"].kind, found.record.brakes["lab-f2"].firm) == ((), INSTANCES, False)
+
+
+def test_three_nodes_that_are_of_use_again_after_an_outage_pause_no_pool_and_a_pause_that_was_made_passes():
+    """The whole story: Ready again, and a look comes before the network's own word of each node."""
+    record = Record(ACCOUNT, REGION, {name: Entry(JOINED, NOON - 780, ZONE, pool="f2", tagged=True) for name in THREE})
+    rules, steps = replace(RULES, network_told=True), []
+    for now, ready, network in ((NOON - 5, None, None), (NOON, NOON - 1, None), (NOON + 60, NOON - 1, True)):
+        nodes = {name: Node(name, f"aws:///{ZONE}/{name}", ready is not None, ready_since=ready, network=network) for name in THREE}
+        found = cloud(*map(instance, THREE))
+        made = brakes.make_plan(found, nodes, {}, plans.make_plan(World(found, nodes), record, rules, now).record, rules, now)
+        record, steps = made.record, [*steps, *made.steps]
+    assert (steps, record.failed, all(entry.complete for entry in record.entries.values())) == ([], {}, True)
 
 
 def test_a_node_that_gives_late_what_was_promised_is_no_failed_join_any_more():
@@ -254,6 +380,51 @@ def test_hours_are_those_of_the_utc_day_and_money_is_told_only_where_every_price
     assert brakes.report(groups, Record(lives=lives), {"f2": None}, NOON, str)["today"]["cost"] is None
 
 
+MIDNIGHT = brakes.day_of(NOON)
+
+
+def looks_again(record: Record, found: Cloud, now: float, ran_until: float | None) -> Record:
+    made = plans.make_plan(World(found, {}), record, RULES, now)
+    return brakes.make_plan(found, {}, {}, made.record, RULES, now, ran_until=ran_until).record
+
+
+@pytest.mark.parametrize(("on_record", "state"), [(True, None), (False, None), (True, "terminated"), (False, "terminated")])
+@pytest.mark.parametrize(("until", "hours"), [(MIDNIGHT - 3600, {}), (MIDNIGHT + 1800, {"f2": 2.0}), (None, {"f2": 32.0})])
+def test_of_those_that_ended_in_the_dark_the_hours_are_counted_up_to_the_last_look_at_them(on_record, state, until, hours):
+    """They ended themselves when they reached nobody. Where no look is known of they are counted until they are missed."""
+    names = [name_of(number) for number in range(4)]
+    entry = Entry(JOINED, MIDNIGHT - 7200, ZONE, pool="f2", complete=True, tagged=True)
+    record = Record(ACCOUNT, REGION, dict.fromkeys(names, entry) if on_record else {}, lives={name: Life("f2", MIDNIGHT - 9000) for name in names})
+    found = cloud(*(instance(name, state) for name in names if state), asked=tuple(names))
+    now = MIDNIGHT + 8 * 3600
+    record = looks_again(record, found, now, until)
+    for seconds in (6, 12):  # the looks after the first see nothing of them, either
+        record = looks_again(record, found, now + seconds, now + seconds)
+    counted = {pool: round(sum_, 1) for pool, sum_ in brakes.today(record, now + 12).hours.items()}
+    assert counted == hours
+
+
+def test_one_that_a_single_look_lacks_has_run_on():
+    name = name_of(1)
+    entries = {name: Entry(JOINED, NOON - 7200, ZONE, pool="f2", complete=True, tagged=True)}
+    record = Record(ACCOUNT, REGION, entries, lives={name: Life("f2", NOON - 7200)})
+    record = looks_again(record, cloud(asked=(name,)), NOON - 3600, NOON - 3605)
+    assert brakes.today(record, NOON).hours == {"f2": 2.0}
+    record = looks_again(record, cloud(instance(name), asked=(name,)), NOON, NOON)
+    assert record.lives == {name: Life("f2", NOON - 7200)}
+    record = looks_again(record, cloud(asked=(name,)), NOON + 3605, NOON + 3600)
+    record = looks_again(record, cloud(asked=(name,)), NOON + 3610, NOON + 3610)
+    assert record.lives[name].end == NOON + 3600
+
+
+def test_nothing_ends_before_it_began_and_nothing_in_the_future():
+    names = name_of(1), name_of(2)
+    record = Record(ACCOUNT, REGION, lives={names[0]: Life("f2", NOON - 60), names[1]: Life("f2", NOON - 7200)})
+    record = looks_again(record, cloud(asked=names[:1]), NOON, NOON - 3600)
+    record = looks_again(record, cloud(asked=names), NOON, NOON + 3600)
+    assert {name: life.end for name, life in record.lives.items()} == {names[0]: NOON - 60, names[1]: NOON}
+
+
 def test_a_ceiling_that_is_reached_after_another_brake_changes_what_is_told_and_calls_nobody():
     brake = Brake("f2", INSTANCES, "why", NOON - 60, firm=False, set_at=NOON - 60)
     lives = {name_of(1): Life("f2", NOON - 7200)}
@@ -286,10 +457,83 @@ def test_records_of_older_keepers_are_read():
     assert records.from_json(text, "x", "record.json") == Record("1", "r")
 
 
+def test_a_record_that_does_not_say_yet_who_has_joined_and_what_a_brake_was_set_for_is_read():
+    record = Record("1", "r", {}, {}, {"i": Life("f2", 1.0)}, {"lab-f2": Brake("f2", FAILED_JOINS, "why", NOON)})
+    document = json.loads(records.to_json(record, "x"))
+    del document["proven"], document["lives"]["i"]["seen"], document["brakes"]["lab-f2"]["failed"]
+    assert records.from_json(json.dumps(document), "x", "record.json") == record
+
+
 def test_what_the_brakes_remember_survives_the_disk():
-    brake = Brake("f2", INSTANCE_HOURS, "why", NOON, firm=False, set_at=NOON)
+    brake = Brake("f2", INSTANCE_HOURS, "why", NOON, firm=False, set_at=NOON, failed=("a", "b"))
     record = Record("1", "r", {}, failures(1), {"i": Life("f2", 1.0, 2.0)}, {"lab-f2": brake}, {"lab-f2": 3.0}, {"i": brakes.Kept("f2", "lab-f2", NOON)})
+    record = replace(record, proven={"f2": 4.0})
     assert records.from_json(records.to_json(record, "x"), "x", "record.json") == record
+
+
+# --- a clock that was ahead, and is set back -----------------------------------------------------------------------------------------------
+
+AHEAD = 8 * 3600.0
+
+
+def one_pass(found: Cloud, record: Record, evidence: dict[str, Evidence] | None = None, now: float = NOON) -> brakes.Plan:
+    """Both plans, as keeper makes them."""
+    return plan(found, plans.make_plan(World(found, {}), record, RULES, now).record, evidence, now=now)
+
+
+def test_a_resumption_from_the_future_does_not_forgive_what_fails_after_it():
+    record, steps = one_pass(cloud(), Record(ACCOUNT, REGION, resumed={"lab-f2": NOON + AHEAD})).record, []
+    for number in range(1, 4):
+        name, now = name_of(number), NOON + number * 1800
+        record = record.with_entry(name, Entry(ENROLLED, now - 60, ZONE, pool="f2"))
+        found = one_pass(cloud(instance(name)), record, {name: VPN}, now)
+        record, steps = found.record, [*steps, *found.steps]
+    assert [step.brake.firm for step in steps if isinstance(step, Suspend)][-1:] == [True]
+
+
+def test_a_brake_from_the_future_may_be_lifted_and_holds_again_after_three_more():
+    brake = Brake("f2", FAILED_JOINS, "why", NOON + AHEAD, set_at=NOON + AHEAD)
+    future = {name: replace(one, at=NOON + AHEAD) for name, one in failures(1, 2, 3).items()}
+    found = one_pass(cloud(group=replace(GROUP, suspended=True)), Record(ACCOUNT, REGION, failed=future, brakes={"lab-f2": brake}))
+    resumed = one_pass(cloud(), found.record, now=NOON + 60)
+    assert (resumed.steps, resumed.record.brakes, resumed.record.resumed) == ((), {}, {"lab-f2": NOON + 60})
+    more = replace(resumed.record, failed={**resumed.record.failed, **{name_of(number): failed(NOON + 120) for number in range(1, 4)}})
+    assert [type(step) for step in one_pass(cloud(), more, now=NOON + 180).steps] == [Suspend]
+
+
+def moments(record: Record) -> list[tuple[str, float]]:
+    """Each number on record that is a moment. Whoever adds one of another kind says so here."""
+    document = json.loads(records.to_json(record, "x"))
+    parts = [one for part in ("instances", *records.PARTS) for one in document[part].values()]
+    named = [(name, value) for one in parts for name, value in one.items()] + [item for part in records.MOMENTS for item in document[part].items()]
+    return [(name, value) for name, value in named if isinstance(value, (int, float)) and not isinstance(value, bool) and name not in ("absent", "status")]
+
+
+MOMENT = st.floats(0, NOON + WEEK)
+NAMES = st.sampled_from(["a", "b", "c"])
+RECORDS = st.builds(
+    Record,
+    entries=st.dictionaries(NAMES, st.builds(Entry, st.sampled_from(plans.PHASES), since=MOMENT, absent=st.integers(0, 2), absent_since=MOMENT)),
+    failed=st.dictionaries(NAMES, st.builds(FailedJoin, st.just("f2"), MOMENT, st.just(FAILED), st.just("vpn"), st.just(40), st.just(""))),
+    lives=st.dictionaries(NAMES, st.builds(Life, st.just("f2"), MOMENT, MOMENT)),
+    brakes=st.dictionaries(
+        NAMES, st.builds(Brake, st.just("f2"), st.just(FAILED_JOINS), st.just(""), since=MOMENT, set_at=MOMENT, lifted_at=MOMENT, missed=MOMENT)
+    ),
+    kept=st.dictionaries(NAMES, st.builds(Kept, st.just("f2"), st.just("lab-f2"), until=MOMENT)),
+    resumed=st.dictionaries(NAMES, MOMENT),
+    proven=st.dictionaries(NAMES, MOMENT),
+)
+
+
+@given(RECORDS)
+@settings(deadline=None)
+def test_no_moment_on_record_is_in_the_future_and_none_of_the_past_is_changed(record):
+    found = plans.not_ahead(record, RULES, NOON)
+    before, after = moments(record), moments(found)
+    latest = {"until": NOON + RULES.kept}
+    assert after == [(name, min(moment, latest.get(name, NOON))) for name, moment in before]
+    assert plans.not_ahead(found, RULES, NOON) == found
+    assert plans.not_ahead(record, RULES, NOON + WEEK) == record
 
 
 class Loop:

@@ -98,14 +98,24 @@ def test_while_the_third_try_is_on_its_way_no_fourth_starts_and_when_it_joins_th
     assert len(site.scale(2)) == 2
 
 
-def test_failures_of_more_than_an_hour_ago_do_not_count(site):
+@pytest.mark.parametrize("joins", [True, False], ids=["one has joined since", "none has"])
+def test_failures_of_more_than_an_hour_ago_count_until_an_instance_of_the_pool_has_joined(site, joins):
     keeper = site.keeper()
     loses(site, keeper, told=True)
     loses(site, keeper, told=True)
+    if joins:
+        (name,) = site.scale(1)
+        site.after(keeper)
+        site.joins(name, given={BOARD: "1"})
+        site.after(keeper)
+        site.scale(0)
+        site.joins(name, ready=False)
+        goes_on(site, keeper)
     site.now += 3600
+    keeper = site.keeper()  # which knows it from the record
     loses(site, keeper, told=True)
     goes_on(site, keeper)
-    assert not site.suspended()
+    assert site.suspended() is not joins
 
 
 def test_an_hour_later_a_pool_is_still_paused_and_a_new_keeper_knows_why(site):
@@ -290,6 +300,44 @@ def test_at_the_ceiling_on_hours_nothing_starts_before_the_next_day_and_a_restar
     site.after(keeper)
     assert not site.suspended()
     assert site.status()["today"]["hours"] == 0
+
+
+@pytest.mark.parametrize("restarts", [False, True], ids=["AWS cannot be asked", "and keeper is started again"])
+def test_after_an_outage_no_hours_are_counted_that_nobody_saw(site, monkeypatch, restarts):
+    site.write_config(limits={"instances": None, "instance_hours_per_day": 5})
+    site.now = (launched(site) // 86400 + 1) * 86400
+    keeper = site.keeper()
+    (name,) = runs(site, keeper)
+    site.now += 3600
+    site.after(keeper)
+    site.cloud.fault("deny", identity="*:user/keeper", action="DescribeAutoScalingGroups")
+    for _look in range(3):  # its status is written on
+        site.after(keeper, LONGEST_PAUSE)
+    site.now += 10 * 3600
+    site.cloud.client("ec2").terminate_instances(InstanceIds=[name])
+    site.scale(0)
+    site.joins(name, ready=False)
+    if restarts:
+        keeper = site.keeper()
+        site.after(keeper)
+    site.cloud.lift()
+    site.after(keeper, LONGEST_PAUSE)
+    goes_on(site, keeper)
+    assert site.status()["today"]["hours"] == pytest.approx(1.0, abs=0.02)
+    assert not site.suspended()
+
+
+@pytest.mark.parametrize("status", [None, "", "[]", "{}", '{"asked_aws": 3}', '{"asked_aws": "yesterday"}', '{"asked_aws": null}'])
+def test_a_keeper_without_a_status_of_before_begins_as_the_first_one(site, status):
+    site.state.mkdir(exist_ok=True)
+    if status is not None:
+        (site.state / "status.json").write_text(status)
+    site.now = launched(site)
+    keeper = site.keeper()
+    runs(site, keeper)
+    site.scale(0)
+    goes_on(site, keeper)
+    assert site.status()["today"]["instances"] == 1
 
 
 # --- mishaps of keeper itself -----------------------------------------------------------------------------------------------------------
