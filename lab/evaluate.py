@@ -80,7 +80,7 @@ class Site:
     family: str
     folder: Path
     account: Account
-    users: dict[str, dict[str, str]] = field(default_factory=dict)
+    users: dict[str, dict[str, str]] = field(default_factory=dict, repr=False)
 
     def ansible(self, *command: str, credentials: Mapping[str, str] | None = None, shown: bool = False, **variables: Any) -> str:
         """What lab.ansible has, with what only this run knows; and says how long it took."""

@@ -48,6 +48,7 @@ def occupied_site() -> Iterator[Site]:
             wait_until(lambda: not kubectl(found, "get", "pods", "-n", NAMESPACE, "-o", "name"), seconds=120, what="their pods gone", every=1)
             occupy(found, OCCUPANT)
             assert run_somewhere(found, OCCUPANT)[OCCUPANT] not in instances(), "the board on-prem is not free"
+            all_gone(found)  # what pods of a killed run have had started
             yield found
         finally:
             found.take_away()
