@@ -551,7 +551,8 @@ class _Planner:
         for name, entry in self.record.live.items():
             if entry.absent < 2 or self.now - entry.absent_since < self.rules.grace or not self._was_asked_now(name, cloud):
                 continue
-            node = self._node_of(name, entry, nodes) if entry.has_certificate else None
+            # Also of one that was refused: it may have read a bundle that is not on record.
+            node = self._node_of(name, entry, nodes) if entry.phase != SEEN else None
             if node is not None and node.ready:
                 self.notes[name] = f"AWS knows no instance {name}, but its Node is Ready: nothing is cleared away while both are said. See which is wrong."
                 continue
