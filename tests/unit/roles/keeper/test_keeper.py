@@ -487,6 +487,20 @@ def test_a_certificate_of_the_administrator_that_was_renewed_is_taken_up(site):
     assert name in site.parameters()
 
 
+def test_another_ca_of_the_cluster_is_taken_up(site):
+    """The API server shows a certificate that the CA of before has not signed; the new kubeconfig knows the one that has."""
+    keeper = site.keeper()
+    (name,) = site.scale(1)
+    assert site.after(keeper)
+    site.api.replace_authority("kubernetes-2")
+    assert not site.after(keeper)
+    assert "its certificate does not hold" in site.status()["troubles"]["kubernetes"]
+    (site.folder / "admin.conf").write_text(site.api.kubeconfig())
+    site.joins(name)
+    assert site.after(keeper)
+    assert site.record()[name]["phase"] == "joined"
+
+
 @pytest.mark.parametrize("action", ["PutParameter", "DeleteParameter"])
 def test_an_enrolment_that_fails_half_way_is_ended_later_with_the_same_certificate(site, action):
     """DeleteParameter is what an enrolment that goes on does first."""
