@@ -49,7 +49,10 @@ class Group:
 
 @dataclass(frozen=True)
 class Instance:
-    """group: the one that EC2 says has started it, empty where none has. launched: when (Unix time), 0 where EC2 does not say."""
+    """group: the one that EC2 says has started it, empty where none has. launched: when (Unix time), 0 where EC2 does not say.
+
+    reason: the code of why it is in its state, as EC2 has it of one that ends.
+    """
 
     id: str
     state: str
@@ -58,6 +61,7 @@ class Instance:
     group: str = ""
     cluster_id: str = ""
     launched: float = 0.0
+    reason: str = ""
 
     @property
     def provider_id(self) -> str:
