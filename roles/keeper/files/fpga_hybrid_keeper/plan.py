@@ -18,6 +18,7 @@ from typing import Union
 
 from ansible_collections.fpga.hybrid.plugins.module_utils._labels import Taint, is_extended_resource
 from ansible_collections.fpga.hybrid.plugins.module_utils._quantity import Quantity, QuantityError
+from fpga_hybrid.orphan import KEPT
 
 CLUSTER_ID_TAG, POOL_TAG, OWNED_PREFIX = "fpga.hybrid/cluster-id", "fpga.hybrid/pool", "k8s.io/cluster-autoscaler/"
 #: As nodes register with it (node.json), and as the autoscaler knows it.
@@ -245,7 +246,7 @@ class Rules:
     instances: int | None = None
     hours: float | None = None
     keep: Mapping[str, int] = field(default_factory=dict)
-    kept: float = 7200.0
+    kept: float = KEPT
 
     @property
     def owned_tag(self) -> str:
