@@ -180,6 +180,13 @@ class _Planner:
             if name not in self.record.failed
         }
 
+    def _taken(self, name: str, pool: str) -> FailedJoin | None:
+        """What is on record of one that EC2 took back, and that did nothing wrong."""
+        instance = self.cloud.instances.get(name)
+        if instance is None or instance.reason not in TAKEN:
+            return None
+        return FailedJoin(pool, self.now, INTERRUPTED, SPOT, None, f"EC2 took this spot instance back ({instance.reason}).")
+
     def _judged(self, name: str, entry: Entry, known: FailedJoin | None) -> FailedJoin | None:
         """What is to be on record of an instance's join."""
         if entry.phase == GONE or not entry.pool:
@@ -220,13 +227,6 @@ class _Planner:
             return None
         why = f"it became a node, and {how_long} did not give what its pool's template promises, its boards above all. Does its image have the device plugin?"
         return FailedJoin(entry.pool, self.now, FAILED, INCOMPLETE, None, why)
-
-    def _taken(self, name: str, pool: str) -> FailedJoin | None:
-        """What is on record of one that EC2 took back, and that did nothing wrong."""
-        instance = self.cloud.instances.get(name)
-        if instance is None or instance.reason not in TAKEN:
-            return None
-        return FailedJoin(pool, self.now, INTERRUPTED, SPOT, None, f"EC2 took this spot instance back ({instance.reason}).")
 
     def _is_ready(self, name: str) -> bool:
         """Not of one that an outage keeps from giving anything."""
