@@ -7,6 +7,7 @@ DELETE /lab-cloud/faults      lifts all         DELETE /lab-cloud/faults/<id>  l
 GET    /lab-cloud/settings    what it is like   PATCH changes some of it (lab.cloud.faults.Settings)
 POST   /lab-cloud/advance     {"seconds": n}: the lab's AWS is that much later; what is due happens
 POST   /lab-cloud/console     {"instance": id, "output": text}: what GetConsoleOutput answers from now on
+POST   /lab-cloud/interrupt   {"instance": id}: EC2 takes a spot instance back, now
 POST   /lab-cloud/reset       an empty account again
 """
 
@@ -59,6 +60,7 @@ def answer_to(proxy: Proxy, method: str, path: str, body: dict[str, Any]) -> tup
         ("PATCH", "/settings"): change_settings,
         ("POST", "/advance"): lambda: proxy.advance(float(body["seconds"])),
         ("POST", "/console"): lambda: proxy.console(str(body["instance"]), str(body["output"])),
+        ("POST", "/interrupt"): lambda: proxy.interrupt(str(body["instance"])),
         ("POST", "/reset"): proxy.reset,
     }
     fault_id = path.removeprefix("/faults/")

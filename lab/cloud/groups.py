@@ -22,8 +22,9 @@ from moto.autoscaling.models import ASG_NAME_TAG, AutoScalingBackend, FakeAutoSc
 from moto.autoscaling.responses import AutoScalingResponse
 from moto.core.exceptions import ServiceException
 from moto.core.responses import ActionResult, BaseResponse
-from moto.ec2.models import EC2Backend
+from moto.ec2.models import EC2Backend, ec2_backends
 from moto.ec2.models.instance_types import INSTANCE_TYPE_OFFERINGS, INSTANCE_TYPES
+from moto.ec2.models.instances import StateReason
 from moto.ec2.utils import convert_tag_spec, filter_iam_instance_profiles
 
 from lab.cloud.faults import Faults, Settings
@@ -33,6 +34,8 @@ RETIRED_VCPUS = {"f1.2xlarge": 8, "f1.4xlarge": 16, "f1.16xlarge": 64}
 #: The vCPU quotas that FPGA types count against: on-demand, spot. Source: Service Quotas, service code ec2.
 QUOTAS = {"f": ("L-74FC7D96", "L-88CF9481"), "g": ("L-DB2E81BA", "L-3819A6DF"), "vt": ("L-DB2E81BA", "L-3819A6DF")}
 LIVE = ("Pending", "InService")
+#: StateReason's code of what EC2 took back. Source: EC2 API reference, StateReason.
+INTERRUPTED = "Server.SpotInstanceTermination"
 NOT_RUNNING = "an instance was taken out of service in response to an EC2 health check indicating it has been terminated or stopped"
 
 
@@ -141,7 +144,10 @@ class Groups:
                 state.lifecycle_state = "InService"
 
     def _terminated(self, instance: Any) -> None:
+        said = instance.state_reason
         EC2_TERMINATE(instance.ec2_backend, [instance.id])
+        if said.code == INTERRUPTED:
+            instance.state_reason = said
         for group in all_groups():
             group.instance_states = [state for state in group.instance_states if state.instance is not instance or state.lifecycle_state != "Terminating"]
         self._due.append(Due(self._clock.now() + self._settings().forget_seconds, "forgotten", instance))
@@ -184,6 +190,17 @@ class Groups:
         else:
             instance._state.name, instance._state.code = "shutting-down", 32
             self._due.append(Due(self._clock.now() + seconds, "terminated", instance))
+
+    def interrupt(self, instance_id: str) -> None:
+        """EC2 takes a spot instance back, and says so for as long as it is described."""
+        found = next((one for one in all_instances() if one.id == instance_id), None)
+        if found is None or found.state in ("shutting-down", "terminated"):
+            return
+        found.state_reason = StateReason(f"{INTERRUPTED}: Spot instance termination", INTERRUPTED)
+        self.terminate(found)
+        for account in list(autoscaling_backends.values()):
+            for backend in list(account.values()):
+                self.instances_ended(backend, [instance_id])
 
     # ---- one launch
 
@@ -408,6 +425,12 @@ def all_groups() -> Iterator[Any]:
     for account in list(autoscaling_backends.values()):
         for backend in list(account.values()):
             yield from list(backend.autoscaling_groups.values())
+
+
+def all_instances() -> Iterator[Any]:
+    for account in list(ec2_backends.values()):
+        for backend in list(account.values()):
+            yield from [instance for reservation in backend.reservations.values() for instance in reservation.instances]
 
 
 def group_states(instance: Any) -> Iterator[Any]:

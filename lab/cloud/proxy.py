@@ -110,6 +110,10 @@ class Proxy:
     def console(self, instance_id: str, output: str) -> None:
         self.consoles[instance_id] = output[-CONSOLE_CHARACTERS:]
 
+    def interrupt(self, instance_id: str) -> None:
+        with self.lock:
+            self.groups.interrupt(instance_id)
+
     def reset(self) -> None:
         """As new: nothing in the account, no faults, no calls, settings as at the start."""
         from moto.moto_api._internal.models import moto_api_backend

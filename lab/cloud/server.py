@@ -93,6 +93,10 @@ class Control:
         """What the instance has said on its console until now."""
         self._ask("POST", "/console", {"instance": instance_id, "output": output})
 
+    def interrupt(self, instance_id: str) -> None:
+        """EC2 takes a spot instance back, now: its notice is the side-car's."""
+        self._ask("POST", "/interrupt", {"instance": instance_id})
+
     def reset(self) -> None:
         self._ask("POST", "/reset")
 

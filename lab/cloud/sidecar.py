@@ -326,7 +326,7 @@ class SideCar:
         for identifier, (_notice, due) in list(self._interrupted.items()):
             lives = identifier in listed and listed[identifier].state in LIVE
             if lives and due <= now:
-                self._ec2.terminate_instances(InstanceIds=[identifier])
+                self._cloud.interrupt(identifier)
             if due <= now or not lives:
                 self._interrupted.pop(identifier, None)
 

@@ -79,6 +79,8 @@ class Wanted:
             "UserData": base64.b64encode(self.template.user_data().encode()).decode(),
             "BlockDeviceMappings": [self._root_volume(kms=True)],
             "MetadataOptions": dict(METADATA_OPTIONS),
+            # One that no group has any more powers itself off: stopped, its volume would be paid for. A launch configuration cannot say it.
+            "InstanceInitiatedShutdownBehavior": "terminate",
             "TagSpecifications": [{"ResourceType": kind, "Tags": tags} for kind in TAGGED_RESOURCES],
         }
         if pool.key_name:

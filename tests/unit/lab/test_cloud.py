@@ -362,6 +362,27 @@ def test_instances_are_pending_shutting_down_and_forgotten_in_their_time(cloud: 
     assert states() == ([], [])
 
 
+@pytest.mark.parametrize("seconds", [0, 30])
+def test_what_ec2_takes_back_says_so_and_its_group_replaces_it(cloud: Cloud, seconds: int) -> None:
+    cloud.settings(shutdown_seconds=seconds)
+    make_template(cloud)
+    make_group(cloud)
+    scale(cloud, 1)
+    (before,) = instances(cloud)
+    cloud.interrupt(before["InstanceId"])
+    for state in ["shutting-down"] * bool(seconds) + ["terminated"]:
+        (found,) = (one for one in instances(cloud) if one["InstanceId"] == before["InstanceId"])
+        assert found["State"]["Name"] == state
+        assert found["StateReason"] == {"Code": "Server.SpotInstanceTermination", "Message": "Server.SpotInstanceTermination: Spot instance termination"}
+        cloud.advance(seconds)
+    (entry,) = group(cloud)["Instances"]
+    assert (entry["LifecycleState"], entry["InstanceId"] != before["InstanceId"]) == ("InService", True)
+    scale(cloud, 0)
+    (ended,) = (one for one in instances(cloud) if one["InstanceId"] == entry["InstanceId"])
+    cloud.advance(seconds)
+    assert [one["StateReason"]["Code"] for one in instances(cloud) if one["InstanceId"] == ended["InstanceId"]] == ["Client.UserInitiatedShutdown"]
+
+
 def test_nothing_is_left_when_a_group_has_gone(cloud: Cloud) -> None:
     make_template(cloud, BlockDeviceMappings=[{"DeviceName": "/dev/xvda", "Ebs": {"VolumeSize": 80}}])
     make_group(cloud)

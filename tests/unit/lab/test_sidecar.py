@@ -519,22 +519,23 @@ def test_an_interrupted_spot_instance_is_told_and_then_terminated(cloud, hosts):
         assert instances(cloud)[0]["State"]["Name"] == "running"
         cars.interrupt(instance, seconds=0)
         cars.wait_until_gone(instance)
-    assert instances(cloud)[0]["State"]["Name"] == "terminated"
+    (found,) = instances(cloud)
+    assert (found["State"]["Name"], found["StateReason"]["Code"]) == ("terminated", "Server.SpotInstanceTermination")
 
 
 def test_an_interruption_is_forgotten_only_when_aws_has_been_told(cloud, hosts, monkeypatch):
     instance = launch(cloud)
     with side_car(cloud) as cars:
         cars.wait_for(instance)
-        terminate, refused = cars._ec2.terminate_instances, threading.Event()
+        interrupt, refused = cloud.interrupt, threading.Event()
 
-        def refuse_once(**values: Any) -> Any:
+        def refuse_once(identifier: str) -> None:
             if not refused.is_set():
                 refused.set()
                 raise OSError("connection reset")
-            return terminate(**values)
+            interrupt(identifier)
 
-        monkeypatch.setattr(cars._ec2, "terminate_instances", refuse_once)
+        monkeypatch.setattr(cloud, "interrupt", refuse_once)
         cars.interrupt(instance, seconds=0)
         cars.wait_until_gone(instance)
         eventually(lambda: not cars._interrupted)

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ansible_collections.fpga.hybrid.plugins.module_utils._duration import duration
 from ansible_collections.fpga.hybrid.plugins.module_utils._node import ORPHAN_TIMEOUT
 from fpga_hybrid.aws import AwsError, BadCredentialsError, ClockError, DeniedError, NotFoundError
 
@@ -15,6 +16,8 @@ from fpga_hybrid.aws import AwsError, BadCredentialsError, ClockError, DeniedErr
 LONGEST_STEP = 60.0
 #: Seconds between two attempts: at first, at most, and where only somebody else's change can help.
 FIRST_PAUSE, LONGEST_PAUSE, RARE_PAUSE = 30.0, 300.0, 600.0
+#: Seconds that keeper leaves a failed instance running for a look, out of its group (keep_failed).
+KEPT = 7200.0
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,11 @@ class Timeouts:
         """From section C(aws) of node.json; what an older one does not say is the default."""
         declared = {**ORPHAN_TIMEOUT, **((aws or {}).get("orphan_timeout") or {})}
         return cls(float(declared["idle"]), float(declared["busy"]))
+
+    @property
+    def alone(self) -> Timeouts:
+        """Of one that no group has: as much longer as somebody may look at it."""
+        return Timeouts(self.idle + KEPT, self.busy + KEPT)
 
 
 class Timer:
@@ -67,10 +75,17 @@ def _seconds(value: object) -> float:
 
 @dataclass(frozen=True)
 class Refusal:
-    """Why an instance could not end itself, and seconds until it tries again. It never powers itself off: its group would put another in its place."""
+    """Why an instance could not end itself, and seconds until it tries again.
+
+    One that a group has, or may have, never powers itself off: its group would put another in its place.
+    """
 
     sentence: str
     pause: float
+
+
+def has_no_group(error: AwsError) -> bool:
+    return isinstance(error, NotFoundError)
 
 
 def refusal(error: AwsError, attempt: int) -> Refusal:
@@ -79,9 +94,9 @@ def refusal(error: AwsError, attempt: int) -> Refusal:
         # Without the decrement its group would start another, which nobody enrols: the same bill, and a launch more in each orphan time.
         remedy = "It goes on running, since its pool's min_size asks for that many: lower min_size (pools.yml), and it ends itself."
         return Refusal(f"{error}. {remedy}", RARE_PAUSE)
-    if isinstance(error, NotFoundError):
-        # Already on its way out; or somebody's own, started by hand or detached from its group for a look, and left to them.
-        return Refusal(f"{error}. No group has it: if it is not being ended already, end it yourself (aws ec2 terminate-instances).", RARE_PAUSE)
+    if has_no_group(error):
+        # Already on its way out; or started by hand, or taken out of its group for a look, by keeper or by a person.
+        return Refusal(f"{error}. No group has it, which may be for somebody to look at it: it powers itself off {duration(int(KEPT))} after that.", RARE_PAUSE)
     if isinstance(error, (DeniedError, BadCredentialsError, ClockError)):
         remedy = "See the policy of the instances' role (playbook iam.yml writes it), and end this one yourself (aws autoscaling"
         command = "terminate-instance-in-auto-scaling-group --should-decrement-desired-capacity)."

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
 
-from ansible_collections.fpga.hybrid.plugins.module_utils import _files
+from ansible_collections.fpga.hybrid.plugins.module_utils import _command, _files
 from ansible_collections.fpga.hybrid.plugins.module_utils._duration import duration
 from ansible_collections.fpga.hybrid.plugins.module_utils._node import node_violations
 from fpga_hybrid import evidence, failure, kube, orphan, pods, spot
@@ -62,9 +62,10 @@ class Watch:
         declared: Mapping[str, Any] | None,
         monotonic: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
+        run: Callable[..., _command.Output] = _command.run,
     ) -> None:
         self._root, self._declared = root, declared
-        self._monotonic, self._sleep = monotonic, sleep
+        self._monotonic, self._sleep, self._call = monotonic, sleep, run
         self._aws_section: Mapping[str, Any] | None = (declared or {}).get("aws")
         self._timeouts = orphan.Timeouts.of(self._aws_section)
         self._imds = Imds()
@@ -235,21 +236,38 @@ class Watch:
             arguments = {"InstanceId": instance.id, "ShouldDecrementDesiredCapacity": True}
             answer = self._aws(instance).call("autoscaling", "TerminateInstanceInAutoScalingGroup", arguments, attempts=1)
         except AwsError as error:
+            if orphan.has_no_group(error) and self._timer.is_over(self._timeouts.alone):
+                return self._power_off()
             found = orphan.refusal(error, max(1, self._attempts))
             if state == "interrupted":
                 found = orphan.Refusal(f"{error}. EC2 ends it all the same, and its group may start another in its place.", found.pause)
-            if self._said.get("end") != found.sentence:
-                self._said["end"] = found.sentence
-                self._tell(state, f"This instance could not end itself: {found.sentence}")
+            self._tell_news("end", state, f"This instance could not end itself: {found.sentence}")
             return min(found.pause, longest)
         activity = answer.get("Activity")
         self._repeat("end", f"AWS ends this instance: {(activity.get('Description') if isinstance(activity, dict) else '') or 'no more was said'}")
         return orphan.RARE_PAUSE
 
+    def _power_off(self) -> float:
+        """Of one that no group has: nothing takes its place, and nobody else is there to end it. Its launch template makes an end of it."""
+        self._tell_news("power off", "orphaned", "No group has this instance, and its time for a look is over: it powers itself off.")
+        self._send()
+        self._save()
+        done = self._call(["systemctl", "poweroff"], timeout=60)
+        if done.code != 0:
+            reason = done.err.strip() or f"exit code {done.code}"
+            self._tell_news("end", "orphaned", f"This instance could not power itself off ({reason}). End it yourself (aws ec2 terminate-instances).")
+        return orphan.LONGEST_PAUSE
+
+    def _tell_news(self, about: str, state: str, sentence: str) -> None:
+        if self._said.get(about) != sentence:
+            self._said[about] = sentence
+            self._tell(state, sentence)
+
     def _stay(self) -> None:
         self._tell("returned", "The API server is back: this instance does not end itself.")
         self._attempts, self._next_end = 0, 0.0
-        self._said.pop("end", None)
+        for about in ("end", "power off"):
+            self._said.pop(about, None)
 
     # --- what is told ---------------------------------------------------------------------------------------------------------------------
 

@@ -52,6 +52,9 @@ from fpga_hybrid_keeper.plan import (
 
 #: State of a failure parameter that tells of a failed join. Any other is of an end that somebody else has brought.
 FAILED = "failed"
+#: State and kind of what EC2 took back before it could join, as the watch reports it; and EC2's own codes for it. Source: EC2 API reference, StateReason.
+INTERRUPTED, SPOT = "interrupted", "spot"
+TAKEN = ("Server.SpotInstanceTermination", "Server.SpotInstanceShutdown")
 #: Kinds of bootstrap's failures that are none of a join: it goes on at the next start, or another one is at work.
 UNFINISHED = ("interrupted", "busy")
 #: What bootstrap says when the node is there and does not get ready.
@@ -182,7 +185,18 @@ class _Planner:
         """Those that came and went before they could be enrolled, as while the control plane was away."""
         ended = {name: life for name, life in self.record.lives.items() if life.end and name not in self.record.entries}
         why = "it ended before it could be enrolled."
-        return {name: FailedJoin(life.pool, life.end, FAILED, SILENT, None, why) for name, life in ended.items() if name not in self.record.failed}
+        return {
+            name: self._taken(name, life.pool) or FailedJoin(life.pool, life.end, FAILED, SILENT, None, why)
+            for name, life in ended.items()
+            if name not in self.record.failed
+        }
+
+    def _taken(self, name: str, pool: str) -> FailedJoin | None:
+        """What is on record of one that EC2 took back, and that did nothing wrong."""
+        instance = self.cloud.instances.get(name)
+        if instance is None or instance.reason not in TAKEN:
+            return None
+        return FailedJoin(pool, self.now, INTERRUPTED, SPOT, None, f"EC2 took this spot instance back ({instance.reason}).")
 
     def _judged(self, name: str, entry: Entry, known: FailedJoin | None) -> FailedJoin | None:
         """What is to be on record of an instance's join."""
@@ -193,6 +207,9 @@ class _Planner:
             return self._judged_node(name, entry, known, told)
         if told is not None and told.kind not in UNFINISHED:
             return FailedJoin(entry.pool, known.at if known else self.now, told.state, told.kind, told.status, told.sentence)
+        if entry.phase != REFUSED:
+            # At once: EC2 says it for an hour, and bootstrap nothing of its being shut down.
+            known = known or self._taken(name, entry.pool)
         if known is not None or not self._has_ended(name, entry) or self._may_have_said_why(name, entry):
             return known
         if entry.phase == REFUSED:
@@ -207,7 +224,9 @@ class _Planner:
             return None
         if told is not None and (told.kind == NOT_READY or told.state != FAILED):
             return FailedJoin(entry.pool, known.at if known else self.now, told.state, told.kind, told.status, told.sentence)
-        if known is not None and (known.state != FAILED or known.kind in (NOT_READY, INCOMPLETE)):
+        if known is None or (known.state == FAILED and known.kind not in (NOT_READY, INCOMPLETE)):
+            known = self._taken(name, entry.pool)
+        if known is not None:
             return known
         if self._has_ended(name, entry):
             if self._may_have_said_why(name, entry):

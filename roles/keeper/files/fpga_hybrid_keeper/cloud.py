@@ -119,6 +119,7 @@ class AwsEdge:
             group=tags.get(GROUP_OF_INSTANCE, ""),
             cluster_id=tags.get(CLUSTER_ID_TAG, ""),
             launched=_moment(found.get("launchTime")),
+            reason=str((found.get("stateReason") or {}).get("code") or ""),
         )
 
     def evidence(self, ids: Sequence[str]) -> dict[str, Evidence]:

@@ -18,7 +18,7 @@ from typing import Any
 from ansible_collections.fpga.hybrid.plugins.module_utils import _command
 from ansible_collections.fpga.hybrid.plugins.module_utils._keeper_status import moment
 from ansible_collections.fpga.hybrid.plugins.module_utils._labels import Taint
-from fpga_hybrid.kube import Api, ConflictError, KubeError, NotFoundError, Object, Server, UnauthorizedError, ready_condition
+from fpga_hybrid.kube import Api, ConflictError, KubeError, NotFoundError, Object, Server, UnauthorizedError, WrongAuthorityError, ready_condition
 from fpga_hybrid_keeper.plan import STARTUP_TAINT, Node
 from fpga_hybrid_keeper.told import EVENTS, event
 
@@ -32,7 +32,7 @@ ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789"
 
 
 class Kubernetes:
-    """The cluster as an administrator's kubeconfig leads to it. Read anew when its certificate is refused: kubeadm renews it."""
+    """The cluster as an administrator's kubeconfig leads to it. Read anew when its certificate is refused, or its CA is not the server's: both are replaced."""
 
     def __init__(self, kubeconfig: str) -> None:
         self._kubeconfig = kubeconfig
@@ -48,7 +48,7 @@ class Kubernetes:
     def _renewing(self) -> Iterator[Api]:
         try:
             yield self.api
-        except UnauthorizedError:
+        except (UnauthorizedError, WrongAuthorityError):
             self._api = None
             raise
 

@@ -336,14 +336,17 @@ class Keeper:
             raise SecondEnrolmentError("the VPN's authority has issued a certificate for it before, and keeper's record does not know of it")
         token = self.edges.kubernetes.token(name, self.rules.lifetime)
         bundle = JoinBundle(name, settings.endpoint, settings.endpoint_address, token, pins, issued.profile, issued.address)
-        with self.log.hiding(*bundle.secrets):
-            try:
-                encoded = encode(bundle)
-                if action.again:
-                    self.edges.aws.delete(name)
-                self.edges.aws.put(name, action.arn, encoded)
-            except ExistsError as error:
-                raise SecondEnrolmentError(f"{error.message}, and keeper's record does not know of it") from None
+        encoded = encode(bundle)
+        try:
+            if action.again:
+                self.edges.aws.delete(name)
+            self.edges.aws.put(name, action.arn, encoded)
+        except ExistsError as error:
+            raise SecondEnrolmentError(f"{error.message}, and keeper's record does not know of it") from None
+        except AwsError as error:
+            # AWS quotes the value that it refuses. Masked here, because it is logged, and shown, when this program knows the secrets no more.
+            with self.log.hiding(encoded.text, *bundle.secrets):
+                raise type(error)(error.call, error.code, self.log.masked(error.message)) from None
         return issued.address
 
     def _refuse_second(self, name: str, found: str) -> None:

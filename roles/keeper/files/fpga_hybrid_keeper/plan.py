@@ -18,6 +18,7 @@ from typing import Any, TypeVar, Union
 
 from ansible_collections.fpga.hybrid.plugins.module_utils._labels import Taint, is_extended_resource
 from ansible_collections.fpga.hybrid.plugins.module_utils._quantity import Quantity, QuantityError
+from fpga_hybrid.orphan import KEPT
 
 CLUSTER_ID_TAG, POOL_TAG, OWNED_PREFIX = "fpga.hybrid/cluster-id", "fpga.hybrid/pool", "k8s.io/cluster-autoscaler/"
 #: As nodes register with it (node.json), and as the autoscaler knows it.
@@ -49,7 +50,10 @@ class Group:
 
 @dataclass(frozen=True)
 class Instance:
-    """group: the one that EC2 says has started it, empty where none has. launched: when (Unix time), 0 where EC2 does not say."""
+    """group: the one that EC2 says has started it, empty where none has. launched: when (Unix time), 0 where EC2 does not say.
+
+    reason: the code of why it is in its state, as EC2 has it of one that ends.
+    """
 
     id: str
     state: str
@@ -58,6 +62,7 @@ class Instance:
     group: str = ""
     cluster_id: str = ""
     launched: float = 0.0
+    reason: str = ""
 
     @property
     def provider_id(self) -> str:
@@ -250,7 +255,7 @@ class Rules:
     instances: int | None = None
     hours: float | None = None
     keep: Mapping[str, int] = field(default_factory=dict)
-    kept: float = 7200.0
+    kept: float = KEPT
 
     @property
     def owned_tag(self) -> str:
@@ -582,7 +587,8 @@ class _Planner:
         for name, entry in self.record.live.items():
             if entry.absent < 2 or self.now - entry.absent_since < self.rules.grace or not self._was_asked_now(name, cloud):
                 continue
-            node = self._node_of(name, entry, nodes) if entry.has_certificate else None
+            # Also of one that was refused: it may have read a bundle that is not on record.
+            node = self._node_of(name, entry, nodes) if entry.phase != SEEN else None
             if node is not None and node.ready:
                 self.notes[name] = f"AWS knows no instance {name}, but its Node is Ready: nothing is cleared away while both are said. See which is wrong."
                 continue

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import base64
 import copy
+import re
 
 import pytest
 from hypothesis import given, settings
@@ -166,6 +167,17 @@ def test_user_data_is_encoded_once_for_a_template_and_not_at_all_for_a_configura
     assert configuration["UserData"].startswith("#cloud-config\n")
     assert "InstanceMetadataTags" not in configuration["MetadataOptions"], "launch configurations don't know it"
     assert configuration["InstanceMonitoring"] == {"Enabled": False}
+
+
+def test_an_instance_that_powers_itself_off_is_ended_and_not_only_stopped(aws):
+    """As one does that no group has any more; it can call nobody else who would end it. A pool of before gets a version, and its instances stay as they are."""
+    apply(aws, POOL)
+    version = aws.templates_there[GROUP]["versions"][1]
+    assert version["data"].pop("InstanceInitiatedShutdownBehavior") == "terminate"
+    version["description"] = re.sub("[0-9a-f]{64}", "0" * 64, version["description"])
+    assert operations(plan(aws, POOL)) == ["CreateLaunchTemplateVersion", "UpdateAutoScalingGroup"]
+    apply(aws, POOL)
+    assert not any("DesiredCapacity" in parameters for operation, parameters in aws.asked if operation == "UpdateAutoScalingGroup")
 
 
 def test_a_profile_may_be_named_or_given_by_its_arn(aws):

@@ -114,7 +114,7 @@ def test_what_an_older_node_json_does_not_say_is_the_default():
     ("error", "words", "pause"),
     [
         (AwsError("c", "ValidationError", "Currently, desiredSize equals minSize (1). ... group's min size constraint."), "lower min_size", 600),
-        (NotFoundError("c", "ValidationError", "Instance Id not found - No managed instance found"), "No group has it", 600),
+        (NotFoundError("c", "ValidationError", "Instance Id not found - No managed instance found"), "it powers itself off 2h after that", 600),
         (DeniedError("c", "AccessDenied", "not authorized"), "playbook iam.yml", 300),
         (BadCredentialsError("c", "ExpiredToken", "expired"), "playbook iam.yml", 300),
         (ThrottledError("c", "Throttling", "Rate exceeded"), "Rate exceeded.", 30),

@@ -122,6 +122,16 @@ def test_who_stays_with_the_instance_comes_when_bootstrap_is_done_whatever_came_
     assert 'Environment="HTTPS_PROXY=http://proxy.example.org:3128" "https_proxy=http://proxy.example.org:3128"' in watch
 
 
+def test_who_stays_with_the_instance_starts_on_a_full_disk_too(installed):
+    """systemd makes the folders of PrivateTmp on the root disk, and a state folder that is not there yet: without room there would be no watch."""
+    watch = (installed / "etc/systemd/system/fpga-hybrid-watch.service").read_text().splitlines()
+    assert not [line for line in watch if line.startswith("PrivateTmp")]
+    assert "TemporaryFileSystem=/tmp /var/tmp" in watch
+    (state,) = [line.partition("=")[2] for line in watch if line.startswith("StateDirectory=")]
+    write = yaml.safe_load((ROLE / "tasks" / "install.yml").read_text())[0]["fpga.hybrid.owned_files"]
+    assert write["folders"] == [{"path": f"{{{{ cluster_data_folder }}}}/{state.removeprefix('fpga-hybrid/')}", "mode": "0755"}]
+
+
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="no systemd-analyze")
 def test_the_units_are_such_as_systemd_reads_them(installed):
     units = sorted(map(str, (installed / "etc/systemd/system").glob("*.service")))

@@ -10,14 +10,16 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
 
+from ansible_collections.fpga.hybrid.plugins.module_utils._command import Output
 from fpga_hybrid import watch as watch_module
 from fpga_hybrid.imds import Imds
+from fpga_hybrid.orphan import KEPT
 from fpga_hybrid.watch import STATE, Watch
 from tests.unit.roles.bootstrap.doubles import Authority, node_object, pod_object
 from tests.unit.roles.bootstrap.test_bootstrap import CLUSTER
@@ -56,11 +58,18 @@ class Life:
         }
         world.aws.answer(200, ENDED)
         world.aws.puts = "{}"
+        #: Of its host: how often it was to power off, and what came of that.
+        self.power_offs, self.power_off = 0, Output(0, "", "")
         self.begins()
 
     def begins(self) -> None:
         """The process, anew: also after a reboot."""
-        self.watch = Watch(str(self.world.root), self.declared, monotonic=lambda: self.now, sleep=lambda _seconds: None)
+        self.watch = Watch(str(self.world.root), self.declared, monotonic=lambda: self.now, sleep=lambda _seconds: None, run=self._run)
+
+    def _run(self, argv: Sequence[str], **_limits: float) -> Output:
+        assert list(argv) == ["systemctl", "poweroff"]
+        self.power_offs += 1
+        return self.power_off
 
     def joins(self) -> None:
         world = self.world
@@ -286,6 +295,72 @@ def test_what_aws_refuses_is_told_once_and_tried_again_with_pauses(node, monkeyp
     node.world.aws.answer(200, ENDED)
     node.passes(700)
     assert "AWS ends this instance" in node.said()
+
+
+def is_in_no_group(life: Life) -> None:
+    """As one that is kept for a look, or that somebody took out of its group by hand."""
+    life.world.aws.forget()
+    life.world.aws.answer(*NOT_FOUND)
+
+
+def test_one_that_no_group_has_powers_itself_off_when_the_time_for_a_look_has_passed_too(life):
+    """Its own end is asked for in vain: without keeper, as at a site that stays dark, it would run for ever."""
+    life.bootstrap_says("failed", {"kind": "vpn", "status": 40, "step": "vpn", "sentence": "Nothing answers."})
+    is_in_no_group(life)
+    life.passes(120 + KEPT - 10)
+    assert life.power_offs == 0
+    assert "powers itself off 2h after that" in life.report()["sentence"]
+    life.passes(750)
+    assert life.power_offs >= 1
+    assert life.report()["state"] == "orphaned"
+    assert "No group has this instance, and its time for a look is over: it powers itself off" in life.report()["sentence"]
+    assert life.said().count("it powers itself off.") == 1
+
+
+def test_one_with_a_job_that_no_group_has_is_given_the_longer_time(node):
+    cgroup(node.world.root, scope(JOB))
+    is_in_no_group(node)
+    node.world.api.fails = 0
+    node.passes(240 + KEPT - 10)
+    assert node.power_offs == 0
+    node.passes(750)
+    assert node.power_offs >= 1
+
+
+def test_the_time_for_a_look_outlasts_a_reboot_and_ends_with_an_answer(node):
+    is_in_no_group(node)
+    node.world.api.fails = 0
+    node.passes(120 + KEPT - 600)
+    node.begins()
+    node.world.api.fails = None
+    node.passes(20)
+    node.world.api.fails = 0
+    node.passes(KEPT)
+    assert node.power_offs == 0
+    node.begins()
+    node.passes(800)
+    assert node.power_offs >= 1
+
+
+@pytest.mark.parametrize("answer", [MIN_SIZE, DENIED, THROTTLED], ids=["min_size", "denied", "throttled"])
+def test_one_that_a_group_may_have_never_powers_itself_off(node, answer):
+    """Its group would put another in its place, which nobody enrols."""
+    node.world.aws.forget()
+    node.world.aws.answer(*answer)
+    node.world.api.fails = 0
+    node.step = 60.0
+    node.passes(240 + 2 * KEPT)
+    assert node.power_offs == 0
+
+
+def test_a_power_off_that_fails_is_told_and_tried_again(node):
+    is_in_no_group(node)
+    node.world.api.fails = 0
+    node.power_off = Output(1, "", "Failed to connect to bus")
+    node.passes(120 + KEPT + 1500)
+    assert node.power_offs >= 2
+    assert "could not power itself off (Failed to connect to bus)" in node.report()["sentence"]
+    assert node.said().count("could not power itself off") == 1
 
 
 def test_where_aws_cannot_be_reached_it_goes_on_trying_and_reports_later(node):

@@ -68,7 +68,7 @@ class ApiServer(Server):
 
     def __init__(self, folder: Path) -> None:
         super().__init__()
-        self.authority = Authority()
+        self.folder = folder
         self.nodes: dict[str, dict[str, Any]] = {}
         self.secrets: dict[str, dict[str, Any]] = {}
         self.events: dict[str, dict[str, Any]] = {}
@@ -76,13 +76,18 @@ class ApiServer(Server):
         self.down = self.refuses = False
         self._version = 0
         self._lock = threading.Lock()
-        (folder / "apiserver.pem").write_text(self.authority.issue("kube-apiserver", "127.0.0.1"))
-        (folder / "ca.crt").write_text(self.authority.pem)
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(folder / "apiserver.pem")
-        context.load_verify_locations(folder / "ca.crt")
-        context.verify_mode = ssl.CERT_OPTIONAL
-        self._server.socket = context.wrap_socket(self._server.socket, server_side=True, do_handshake_on_connect=False)
+        self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self._context.verify_mode = ssl.CERT_OPTIONAL
+        self.replace_authority("kubernetes")
+        self._server.socket = self._context.wrap_socket(self._server.socket, server_side=True, do_handshake_on_connect=False)
+
+    def replace_authority(self, name: str) -> None:
+        """For all connections from now on. A name of its own: OpenSSL takes the first one of a name."""
+        self.authority = Authority(name)
+        (self.folder / "apiserver.pem").write_text(self.authority.issue("kube-apiserver", "127.0.0.1"))
+        (self.folder / "ca.crt").write_text(self.authority.pem)
+        self._context.load_cert_chain(self.folder / "apiserver.pem")
+        self._context.load_verify_locations(self.folder / "ca.crt")
 
     def kubeconfig(self) -> str:
         whole = self.authority.issue("kubernetes-admin", organisation="kubeadm:cluster-admins")

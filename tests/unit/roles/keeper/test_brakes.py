@@ -20,6 +20,7 @@ from fpga_hybrid_keeper.plan import (
     ENROLLED,
     JOINED,
     LAPSED,
+    REFUSED,
     Brake,
     Cloud,
     End,
@@ -256,6 +257,59 @@ def test_a_node_that_gives_late_what_was_promised_is_no_failed_join_any_more():
 def test_whatever_an_instance_writes_about_itself_is_read_and_is_nothing_that_a_terminal_obeys(text):
     found = read_evidence(text)
     assert all(word.isprintable() for word in (found.state, found.kind, found.sentence))
+
+
+def taken(name: str, state: str = "terminated") -> Instance:
+    """As EC2 shows a spot instance that it has taken back."""
+    return replace(instance(name, state), reason="Server.SpotInstanceTermination")
+
+
+@pytest.mark.parametrize("state", ["shutting-down", "terminated"])
+@pytest.mark.parametrize("nodes", [{}, None], ids=["the cluster answers", "it does not"])
+def test_an_instance_that_ec2_takes_back_before_it_has_joined_is_no_failed_join(state, nodes):
+    """bootstrap says nothing of its being shut down, and the watch begins after it. What EC2 said of it outlasts EC2's saying so."""
+    name = name_of(1)
+    record = Record(entries={name: Entry(ENROLLED, NOON - 60, pool="f2")})
+    seen = brakes.make_plan(cloud(taken(name, state)), nodes, {}, record, RULES, NOON, unread=[name]).record
+    gone = replace(seen, entries={name: Entry(ENROLLED, NOON - 60, pool="f2", absent=2, absent_since=NOON)})
+    later = plan(cloud(asked=(name,)), gone, now=NOON + UNREAD + 60).record
+    for known in (seen, later):
+        assert [(one.state, one.kind) for one in known.failed.values()] == [("interrupted", "spot")]
+    assert name not in plan(cloud(taken(name, state)), record).notes
+
+
+def test_of_one_that_is_described_no_more_it_is_not_known_that_ec2_took_it():
+    gone = Record(entries={name_of(1): Entry(ENROLLED, NOON - 60, pool="f2", absent=2, absent_since=NOON)})
+    assert [one.kind for one in plan(cloud(asked=(name_of(1),)), gone).record.failed.values()] == ["never-joined"]
+
+
+def test_an_instance_that_failed_before_ec2_took_it_has_failed():
+    name = name_of(1)
+    record = Record(entries={name: Entry(ENROLLED, NOON - 60, pool="f2")})
+    at_once = plan(cloud(taken(name)), record, {name: VPN}).record
+    before = plan(cloud(taken(name)), plan(cloud(instance(name)), record, {name: VPN}).record).record
+    assert [[(one.state, one.kind) for one in known.failed.values()] for known in (at_once, before)] == [[(FAILED, "vpn")]] * 2
+
+
+def test_a_refused_instance_has_failed_also_if_ec2_takes_it():
+    record = Record(entries={name_of(1): Entry(REFUSED, NOON - 60, pool="f2", reason="A second enrolment.")})
+    assert [(one.state, one.kind) for one in plan(cloud(taken(name_of(1))), record).record.failed.values()] == [(FAILED, "refused")]
+
+
+def test_a_node_without_its_boards_yet_that_ec2_takes_back_is_no_failed_join():
+    record = Record(entries={name_of(1): Entry(JOINED, NOON - 60, pool="f2")})
+    found = plan(cloud(taken(name_of(1))), record)
+    for _later in range(3):
+        assert [(one.state, one.kind) for one in found.record.failed.values()] == [("interrupted", "spot")]
+        found = plan(cloud(taken(name_of(1))), found.record)
+
+
+def test_an_instance_that_ec2_takes_back_before_it_could_be_enrolled_is_no_failed_join():
+    """As while the control plane was away."""
+    name = name_of(1)
+    seen = plan(cloud(instance(name)), Record()).record
+    found = plan(cloud(taken(name)), seen, now=NOON + 60).record
+    assert [(one.state, one.kind) for one in found.failed.values()] == [("interrupted", "spot")]
 
 
 def test_one_that_joins_after_all_is_no_failed_join_any_more():

@@ -169,6 +169,25 @@ def test_a_spot_notice_and_an_orphans_end_are_no_failed_joins(site, state):
     assert site.failures() == set()
 
 
+@pytest.mark.parametrize("seconds", [0, 60], ids=["seen at its end", "seen while it shuts down"])
+def test_spot_instances_that_ec2_takes_back_during_their_join_are_no_failed_joins(site, seconds):
+    """Nobody on the instance has said so: the watch begins after bootstrap, which says nothing of its being shut down."""
+    site.cloud.settings(shutdown_seconds=seconds)
+    keeper = site.keeper()
+    names = set()
+    for _turn in range(4):
+        (name,) = (one for one in site.scale(1) if one not in names)  # its group has replaced the last one
+        names.add(name)
+        site.after(keeper)
+        site.cloud.interrupt(name)
+        site.after(keeper)
+        site.cloud.advance(120)
+        goes_on(site, keeper)
+    assert not site.suspended()
+    assert site.status()["pools"]["f2"]["failed_joins"] == []
+    assert {name for name, client in site.clients().items() if client["revoked"]} == names
+
+
 def comes_without_boards(site: Site, keeper) -> str:
     """As from an image without the device plugin: it joins, the job does not fit, and the autoscaler ends it as idle."""
     (name,) = site.scale(1)

@@ -15,8 +15,8 @@ import time
 
 import pytest
 
-from fpga_hybrid.aws import DeniedError
-from fpga_hybrid.bundle import RefusedError
+from fpga_hybrid.aws import DeniedError, ThrottledError
+from fpga_hybrid.bundle import RefusedError, decode
 from fpga_hybrid_keeper import cloud as edge
 from fpga_hybrid_keeper import cluster
 from fpga_hybrid_keeper.keeper import CALM, EVERYWHERE, LONGEST_PAUSE
@@ -113,6 +113,26 @@ def test_a_second_enrolment_is_refused_and_the_instance_is_told_why(site):
     assert site.record()[name]["phase"] == "refused"
     assert site.clients()[name]["serial"] == serial
     assert site.api.secrets == {}
+
+
+@pytest.mark.parametrize("quoted", ["token", "text"])
+def test_what_aws_quotes_of_a_bundle_is_neither_logged_nor_shown(site, capsys, monkeypatch, quoted):
+    """As its parameter validation does, which repeats the value that it refuses."""
+    (name,) = site.scale(1)
+    keeper = site.keeper()
+    secrets = []
+
+    def refuse(_name, _arn, value):
+        secrets.append(value.text if quoted == "text" else decode(value.text).token)
+        raise ThrottledError("ssm:PutParameter", "ValidationException", f"1 validation error detected: Value '{secrets[0]}' at 'value' failed")
+
+    monkeypatch.setattr(keeper.edges.aws, "put", refuse)
+    assert not site.after(keeper)
+    shown = [capsys.readouterr().err, (site.state / "status.json").read_text()]
+    for text in shown:
+        assert "ssm:PutParameter: ValidationException: 1 validation error detected: Value '********' at" in text
+        assert secrets[0] not in text
+    assert site.record()[name]["phase"] == "enrolling"
 
 
 def test_a_parameter_that_keeper_did_not_write_is_not_written_over(site):
@@ -485,6 +505,20 @@ def test_a_certificate_of_the_administrator_that_was_renewed_is_taken_up(site):
     (site.folder / "admin.conf").write_text(site.api.kubeconfig())
     assert site.after(keeper)
     assert name in site.parameters()
+
+
+def test_another_ca_of_the_cluster_is_taken_up(site):
+    """The API server shows a certificate that the CA of before has not signed; the new kubeconfig knows the one that has."""
+    keeper = site.keeper()
+    (name,) = site.scale(1)
+    assert site.after(keeper)
+    site.api.replace_authority("kubernetes-2")
+    assert not site.after(keeper)
+    assert "its certificate does not hold" in site.status()["troubles"]["kubernetes"]
+    (site.folder / "admin.conf").write_text(site.api.kubeconfig())
+    site.joins(name)
+    assert site.after(keeper)
+    assert site.record()[name]["phase"] == "joined"
 
 
 @pytest.mark.parametrize("action", ["PutParameter", "DeleteParameter"])

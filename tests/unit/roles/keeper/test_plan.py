@@ -350,8 +350,17 @@ def test_a_certificate_goes_also_where_there_was_never_a_node():
     assert found.actions == (Reap(ONE, None, certificate=True, secret=True),)
 
 
-def test_the_node_of_somebody_else_stays_when_its_namesake_goes():
-    known = record(one=entry(**LONG_GONE))
+@pytest.mark.parametrize("phase", [ENROLLED, LAPSED, JOINED, REFUSED])
+def test_its_node_goes_whatever_became_of_its_enrolment(phase):
+    """After the loss of the record it is refused as a second one, and joins with what it has read before."""
+    silent = node(ready=False)
+    found = plan(gone_world(silent), record(one=entry(phase, **LONG_GONE)))
+    assert Reap(ONE, silent, certificate=True, secret=False) in found.actions
+
+
+@pytest.mark.parametrize("phase", [JOINED, REFUSED])
+def test_the_node_of_somebody_else_stays_when_its_namesake_goes(phase):
+    known = record(one=entry(phase, **LONG_GONE))
     found = plan(gone_world(node(provider="fpga-hybrid:///lab/odd", ready=False)), known)
     assert found.actions == (Reap(ONE, None, certificate=True, secret=False),)
 

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import yaml
 from fpga_hybrid_keeper.keeper import WORDS
 from fpga_hybrid_keeper.plan import PHASES, Action
 from fpga_hybrid_keeper.settings import read
+from tests.unit.playbook_site import HASTE
 from tests.unit.roles.bootstrap.test_role import VARIABLES
 from tests.unit.roles.rendered import ROOT, imports, render
 
@@ -188,3 +190,31 @@ def test_a_vpn_server_that_is_another_host_is_asked_over_ssh_with_a_key_of_its_o
     assert "fpga-hybrid/vpn" not in config["upkeep"]["saved"], "that host's own"
     assert config["upkeep"]["snapshot_command"] == OWN["keeper_snapshot_command"]
     assert config["upkeep"]["metrics_file"] == OWN["keeper_metrics_file"]
+
+
+@pytest.mark.parametrize(
+    ("kept", "told"),
+    [
+        (None, None),
+        ({}, None),
+        (
+            {"i-0123456789abcdef2": {}, "i-0123456789abcdef1": {}},
+            "ec2 terminate-instances --region us-east-1 --instance-ids i-0123456789abcdef1 i-0123456789abcdef2",
+        ),
+    ],
+    ids=["no record", "none is kept", "two are kept"],
+)
+def test_whoever_removes_keeper_is_told_of_instances_that_it_was_to_end(tmp_path, kept, told):
+    """Out of their groups, nobody else ends them."""
+    (tmp_path / "keeper").mkdir()
+    if kept is not None:
+        (tmp_path / "keeper" / "record.json").write_text(json.dumps({"region": "us-east-1", "kept": kept}))
+    play = [{"hosts": "localhost", "gather_facts": False, "tasks": [{"ansible.builtin.include_tasks": str(ROLE / "tasks" / "kept.yml")}]}]
+    (tmp_path / "play.yml").write_text(json.dumps(play))
+    command = [str(Path(sys.executable).parent / "ansible-playbook"), "-i", "localhost,", "-c", "local", str(tmp_path / "play.yml")]
+    variables = {"cluster_data_folder": str(tmp_path), "ansible_python_interpreter": sys.executable}
+    environment = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), **HASTE}
+    done = subprocess.run([*command, "-e", json.dumps(variables)], cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert ("WARNING: keeper goes" in done.stdout) == bool(told)
+    assert (told or "") in " ".join(done.stdout.split())
