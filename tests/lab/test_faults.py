@@ -28,6 +28,7 @@ from tests.lab.jobs import NAMESPACE, RESOURCE, TOLERATION, instances, kubectl, 
 from tests.lab.protections import (
     ControlPlaneEdit,
     Edit,
+    InstanceEdit,
     by_commands,
     of_bootstrap,
     of_keeper,
@@ -489,19 +490,44 @@ def test_instances_of_a_site_that_goes_dark_end_themselves_and_their_groups_star
         succeed(site, "alone")
 
 
-@slow
-@protected_by("the instance ends itself", of_watch("if self._timer.is_over(self._timeouts):", "if False:"), seen="its end by itself: not after")
-def test_an_idle_instance_of_a_site_that_goes_dark_ends_itself_sooner(site: Site) -> None:
-    """Before the autoscaler would have: it waits for an hour here."""
+@contextmanager
+def idle_node(site: Site) -> Iterator[str]:
+    """An instance that has joined and that nobody needs, for longer than it bears a site that is dark: the autoscaler would leave it for an hour."""
     with idle_for(site, "60m"), orphan_timeout(site, "40s", "60m"), scenario(site, launches=1):
         set_desired(site, ONE_BOARD, 1)
         wait_until(lambda: bool(instances()), seconds=120, what="its node", every=1)
         (instance,) = instances()
         wait_until(lambda: phase_of(site, instance) == "joined", seconds=60, what="keeper's word of it", every=1)
+        yield instance
+
+
+@slow
+@protected_by("the instance ends itself", of_watch("if self._timer.is_over(self._timeouts):", "if False:"), seen="its end by itself: not after")
+def test_an_idle_instance_of_a_site_that_goes_dark_ends_itself_sooner(site: Site) -> None:
+    with idle_node(site) as instance, without_unit(site, VPN_SERVER):
+        wait_until(lambda: not site.cars.hosts(), seconds=180, what="its end by itself", every=1)
+        assert groups(site)[ONE_BOARD]["DesiredCapacity"] == 0
+        assert "orphaned" in evidence(site, instance)
+
+
+#: How long one that no group has is left to whoever looks at it.
+FOR_A_LOOK = InstanceEdit("roles/bootstrap/files/fpga_hybrid/orphan.py", "KEPT = 7200.0", "KEPT = 20.0", "fpga-hybrid-watch")
+
+
+@slow
+@protected_by(
+    "an instance that no group has powers itself off",
+    of_watch("if orphan.has_no_group(error) and self._timer.is_over(self._timeouts.alone):", "if False:"),
+    seen="its end by itself: not after",
+)
+def test_an_instance_that_no_group_has_powers_itself_off_where_the_site_is_dark(site: Site) -> None:
+    """As keeper takes one out of its group for a look, and is not there any more to end it."""
+    with FOR_A_LOOK(site), idle_node(site) as instance:
+        asg = site.cloud.own_client("autoscaling")
+        asg.detach_instances(AutoScalingGroupName=f"lab-{ONE_BOARD}", InstanceIds=[instance], ShouldDecrementDesiredCapacity=True)
         with without_unit(site, VPN_SERVER):
-            wait_until(lambda: not site.cars.hosts(), seconds=180, what="its end by itself", every=1)
-            assert groups(site)[ONE_BOARD]["DesiredCapacity"] == 0
-            assert "orphaned" in evidence(site, instance)
+            wait_until(lambda: not site.cars.hosts(), seconds=240, what="its end by itself", every=1)
+            assert "powers itself off" in evidence(site, instance)
 
 
 @slow
