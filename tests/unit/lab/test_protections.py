@@ -26,7 +26,7 @@ def test_every_scenario_says_what_protects_and_how_its_lack_is_seen(scenario):
 
 
 PROTECTIONS = [protection for scenario in SCENARIOS for protection in scenario.protections]
-EDITS = [switch for protection in PROTECTIONS for switch in protection.switches if isinstance(switch, protections.Edit)]
+EDITS = [switch for protection in PROTECTIONS for switch in protection.switches if isinstance(switch, protections.Edit)] + [test_faults.FOR_A_LOOK]
 
 
 @pytest.mark.parametrize("edit", EDITS, ids=lambda edit: edit.source)
