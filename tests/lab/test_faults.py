@@ -497,7 +497,8 @@ def idle_node(site: Site) -> Iterator[str]:
         set_desired(site, ONE_BOARD, 1)
         wait_until(lambda: bool(instances()), seconds=120, what="its node", every=1)
         (instance,) = instances()
-        wait_until(lambda: phase_of(site, instance) == "joined", seconds=60, what="keeper's word of it", every=1)
+        state = "systemctl show --value --property=ActiveState fpga-hybrid-watch"  # which begins when bootstrap has ended
+        wait_until(lambda: on(site, instance, state).strip() == "active", seconds=120, what="its watch", every=1)
         yield instance
 
 
