@@ -566,7 +566,7 @@ def test_a_job_survives_a_vpn_server_that_is_down_for_7_minutes(site: Site) -> N
 
 
 @slow
-@protected_by("an instance that works waits for its site", functools.partial(orphan_timeout, idle="40s", busy="5m"), seen="found no instance any more")
+@protected_by("an instance that works waits for its site", functools.partial(orphan_timeout, idle="40s", busy="2m"), seen="found no instance any more")
 def test_a_job_survives_a_vpn_server_that_is_down_for_20_minutes(site: Site) -> None:
     outlast(site, minutes=20)
 
