@@ -236,6 +236,8 @@ INSTANCES = Identity(
         Grant("LeaveEvidence", ("ssm:PutParameter",), (EVIDENCE,)),
         # The action knows the group only, by name and tags, and not the instance: one that was broken into may end others of the cluster's pools.
         Grant("EndItself", ("autoscaling:TerminateInstanceInAutoScalingGroup",), (GROUP,), OURS),
+        # One that no group has powers itself off. The action knows no resources.
+        Grant("SeeWhetherAGroupHasIt", ("autoscaling:DescribeAutoScalingInstances",)),
     ),
     trusted="ec2",
 )

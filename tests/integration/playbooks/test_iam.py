@@ -256,6 +256,7 @@ def test_an_instance_ends_itself_with_a_smaller_group_and_none_of_another_cluste
     options = {"ShouldDecrementDesiredCapacity": True}
     assert "TerminateInstanceInAutoScalingGroup" in denied(lambda: own.terminate_instance_in_auto_scaling_group(InstanceId=running[THEIRS], **options))
     denied(lambda: own.set_desired_capacity(AutoScalingGroupName=OURS, DesiredCapacity=0))
+    assert [one["AutoScalingGroupName"] for one in own.describe_auto_scaling_instances(InstanceIds=[running[OURS]])["AutoScalingInstances"]] == [OURS]
     own.terminate_instance_in_auto_scaling_group(InstanceId=running[OURS], **options)
     assert [group["DesiredCapacity"] for group in asg.describe_auto_scaling_groups(AutoScalingGroupNames=[OURS, THEIRS])["AutoScalingGroups"]] == [0, 1]
 

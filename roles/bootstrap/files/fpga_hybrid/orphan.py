@@ -84,8 +84,9 @@ class Refusal:
     pause: float
 
 
-def has_no_group(error: AwsError) -> bool:
-    return isinstance(error, NotFoundError)
+def may_have_no_group(error: AwsError) -> bool:
+    """The right to end itself is one on its group: of none, AWS may say that it is not allowed before it says that there is none."""
+    return isinstance(error, (NotFoundError, DeniedError))
 
 
 def refusal(error: AwsError, attempt: int) -> Refusal:
@@ -94,7 +95,7 @@ def refusal(error: AwsError, attempt: int) -> Refusal:
         # Without the decrement its group would start another, which nobody enrols: the same bill, and a launch more in each orphan time.
         remedy = "It goes on running, since its pool's min_size asks for that many: lower min_size (pools.yml), and it ends itself."
         return Refusal(f"{error}. {remedy}", RARE_PAUSE)
-    if has_no_group(error):
+    if isinstance(error, NotFoundError):
         # Already on its way out; or started by hand, or taken out of its group for a look, by keeper or by a person.
         return Refusal(f"{error}. No group has it, which may be for somebody to look at it: it powers itself off {duration(int(KEPT))} after that.", RARE_PAUSE)
     if isinstance(error, (DeniedError, BadCredentialsError, ClockError)):

@@ -236,7 +236,7 @@ class Watch:
             arguments = {"InstanceId": instance.id, "ShouldDecrementDesiredCapacity": True}
             answer = self._aws(instance).call("autoscaling", "TerminateInstanceInAutoScalingGroup", arguments, attempts=1)
         except AwsError as error:
-            if orphan.has_no_group(error) and self._timer.is_over(self._timeouts.alone):
+            if orphan.may_have_no_group(error) and self._timer.is_over(self._timeouts.alone) and self._has_no_group(instance):
                 return self._power_off()
             found = orphan.refusal(error, max(1, self._attempts))
             if state == "interrupted":
@@ -246,6 +246,15 @@ class Watch:
         activity = answer.get("Activity")
         self._repeat("end", f"AWS ends this instance: {(activity.get('Description') if isinstance(activity, dict) else '') or 'no more was said'}")
         return orphan.RARE_PAUSE
+
+    def _has_no_group(self, instance: Instance) -> bool:
+        """By AWS' own word: a group would put another in its place."""
+        try:
+            answer = self._aws(instance).call("autoscaling", "DescribeAutoScalingInstances", {"InstanceIds": [instance.id]}, attempts=1)
+        except AwsError as error:
+            self._repeat("group", f"whether a group has this instance cannot be asked: {error}")
+            return False
+        return "AutoScalingInstances" in answer and not answer["AutoScalingInstances"]
 
     def _power_off(self) -> float:
         """Of one that no group has: nothing takes its place, and nobody else is there to end it. Its launch template makes an end of it."""

@@ -104,6 +104,8 @@ class FailingAws(Server):
         self.last_date = ""
         #: What a PutParameter gets, beside the plan; None: as everything else.
         self.puts: str | None = None
+        #: What DescribeAutoScalingInstances gets, likewise.
+        self.in_groups: tuple[int, str] | None = None
         self._plan: list[Callable[[BaseHTTPRequestHandler], None]] = []
 
     def date(self) -> str:
@@ -129,6 +131,8 @@ class FailingAws(Server):
         self.requests.append({**dict(request.headers.items()), "body": body.decode()})
         if self.puts is not None and request.headers.get("X-Amz-Target") == "AmazonSSM.PutParameter":
             self.reply(request, 200, self.puts)
+        elif self.in_groups is not None and body.startswith(b"Action=DescribeAutoScalingInstances"):
+            self.reply(request, *self.in_groups)
         else:
             (self._plan.pop(0) if len(self._plan) > 1 else self._plan[0])(request)
 

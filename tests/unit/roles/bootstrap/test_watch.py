@@ -42,6 +42,15 @@ THROTTLED = (400, refused("Throttling", "Rate exceeded"))
 NOT_FOUND = (400, refused("ValidationError", f"Instance Id not found - No managed instance found for instance ID: {INSTANCE}"))
 
 
+def in_groups(*states: str) -> tuple[int, str]:
+    """What AWS says of an instance that one group has, or none."""
+    members = "".join(f"<member><InstanceId>{INSTANCE}</InstanceId><LifecycleState>{state}</LifecycleState></member>" for state in states)
+    return 200, (
+        '<DescribeAutoScalingInstancesResponse xmlns="http://autoscaling.amazonaws.com/doc/2011-01-01/"><DescribeAutoScalingInstancesResult>'
+        f"<AutoScalingInstances>{members}</AutoScalingInstances></DescribeAutoScalingInstancesResult></DescribeAutoScalingInstancesResponse>"
+    )
+
+
 class Life:
     """An instance with its watch. now: of its monotonic clock. step: from one turn to the next, which is 5 in truth, of which every second one looks at
     the API server."""
@@ -301,6 +310,7 @@ def is_in_no_group(life: Life) -> None:
     """As one that is kept for a look, or that somebody took out of its group by hand."""
     life.world.aws.forget()
     life.world.aws.answer(*NOT_FOUND)
+    life.world.aws.in_groups = in_groups()
 
 
 def test_one_that_no_group_has_powers_itself_off_when_the_time_for_a_look_has_passed_too(life):
@@ -342,11 +352,39 @@ def test_the_time_for_a_look_outlasts_a_reboot_and_ends_with_an_answer(node):
     assert node.power_offs >= 1
 
 
-@pytest.mark.parametrize("answer", [MIN_SIZE, DENIED, THROTTLED], ids=["min_size", "denied", "throttled"])
-def test_one_that_a_group_may_have_never_powers_itself_off(node, answer):
+def test_one_that_no_group_has_powers_itself_off_where_its_right_to_end_itself_is_one_on_its_group(node):
+    is_in_no_group(node)
+    node.world.aws.forget()
+    node.world.aws.answer(*DENIED)
+    node.world.api.fails = 0
+    node.passes(120 + KEPT - 10)
+    assert node.power_offs == 0
+    node.passes(750)
+    assert node.power_offs >= 1
+
+
+SOMETHING_ELSE = (200, "<DescribeAutoScalingInstancesResponse><Other/></DescribeAutoScalingInstancesResponse>")
+
+
+@pytest.mark.parametrize(
+    ("answer", "in_groups"),
+    [
+        (MIN_SIZE, in_groups()),
+        (THROTTLED, in_groups()),
+        (DENIED, in_groups("InService")),
+        (DENIED, in_groups("Terminating")),
+        (NOT_FOUND, in_groups("InService")),
+        (NOT_FOUND, DENIED),
+        (DENIED, THROTTLED),
+        (NOT_FOUND, SOMETHING_ELSE),
+    ],
+    ids=["min_size", "throttled", "denied in service", "denied terminating", "not found in service", "not to be asked", "asked too often", "another answer"],
+)
+def test_one_that_a_group_may_have_never_powers_itself_off(node, answer, in_groups):
     """Its group would put another in its place, which nobody enrols."""
     node.world.aws.forget()
     node.world.aws.answer(*answer)
+    node.world.aws.in_groups = in_groups
     node.world.api.fails = 0
     node.step = 60.0
     node.passes(240 + 2 * KEPT)
