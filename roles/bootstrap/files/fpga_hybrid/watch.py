@@ -248,7 +248,9 @@ class Watch:
         return orphan.RARE_PAUSE
 
     def _has_no_group(self, instance: Instance) -> bool:
-        """By AWS' own word: a group would put another in its place."""
+        """By AWS' own word, of its own region: a group would put another in its place."""
+        if self._region(instance) != instance.region:
+            return False
         try:
             answer = self._aws(instance).call("autoscaling", "DescribeAutoScalingInstances", {"InstanceIds": [instance.id]}, attempts=1)
         except AwsError as error:
@@ -356,9 +358,12 @@ class Watch:
         return str(known or (instance.id if instance else ""))
 
     def _aws(self, instance: Instance) -> Aws:
-        section = self._aws_section or {}
-        region, endpoint_url = section.get("region") or instance.region, section.get("endpoint_url")
-        return Aws(region, self._credentials, endpoint_url, timeout=PATIENCE, patience=PATIENCE, sleep=self._sleep)
+        endpoint_url = (self._aws_section or {}).get("endpoint_url")
+        return Aws(self._region(instance), self._credentials, endpoint_url, timeout=PATIENCE, patience=PATIENCE, sleep=self._sleep)
+
+    def _region(self, instance: Instance) -> str:
+        """As declared, which is another than the instance's where its template is another region's."""
+        return str((self._aws_section or {}).get("region") or instance.region)
 
     def _save(self) -> None:
         """Only what has changed; a disk that is full takes nothing from what is known until the next reboot."""

@@ -391,6 +391,16 @@ def test_one_that_a_group_may_have_never_powers_itself_off(node, answer, in_grou
     assert node.power_offs == 0
 
 
+def test_one_whose_declaration_is_of_another_region_asks_there_in_vain_and_never_powers_itself_off(node):
+    is_in_no_group(node)
+    node.declared["aws"]["region"] = "eu-west-1"
+    node.begins()
+    node.world.api.fails = 0
+    node.step = 60.0
+    node.passes(240 + 2 * KEPT)
+    assert node.power_offs == 0
+
+
 def test_a_power_off_that_fails_is_told_and_tried_again(node):
     is_in_no_group(node)
     node.world.api.fails = 0

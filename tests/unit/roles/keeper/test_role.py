@@ -193,22 +193,24 @@ def test_a_vpn_server_that_is_another_host_is_asked_over_ssh_with_a_key_of_its_o
 
 
 @pytest.mark.parametrize(
-    ("kept", "told"),
+    ("record", "told"),
     [
         (None, None),
-        ({}, None),
+        ('{"region": "us-east-1", "kept": {}}', None),
+        ('{"trunc', "Look for the tag fpga.hybrid/kept-until"),
+        ("", "Look for the tag fpga.hybrid/kept-until"),
         (
-            {"i-0123456789abcdef2": {}, "i-0123456789abcdef1": {}},
+            '{"region": "us-east-1", "kept": {"i-0123456789abcdef2": {}, "i-0123456789abcdef1": {}}}',
             "ec2 terminate-instances --region us-east-1 --instance-ids i-0123456789abcdef1 i-0123456789abcdef2",
         ),
     ],
-    ids=["no record", "none is kept", "two are kept"],
+    ids=["no record", "none is kept", "a damaged record", "an empty record", "two are kept"],
 )
-def test_whoever_removes_keeper_is_told_of_instances_that_it_was_to_end(tmp_path, kept, told):
+def test_whoever_removes_keeper_is_told_of_instances_that_it_was_to_end(tmp_path, record, told):
     """Out of their groups, nobody else ends them."""
     (tmp_path / "keeper").mkdir()
-    if kept is not None:
-        (tmp_path / "keeper" / "record.json").write_text(json.dumps({"region": "us-east-1", "kept": kept}))
+    if record is not None:
+        (tmp_path / "keeper" / "record.json").write_text(record)
     play = [{"hosts": "localhost", "gather_facts": False, "tasks": [{"ansible.builtin.include_tasks": str(ROLE / "tasks" / "kept.yml")}]}]
     (tmp_path / "play.yml").write_text(json.dumps(play))
     command = [str(Path(sys.executable).parent / "ansible-playbook"), "-i", "localhost,", "-c", "local", str(tmp_path / "play.yml")]
@@ -216,5 +218,5 @@ def test_whoever_removes_keeper_is_told_of_instances_that_it_was_to_end(tmp_path
     environment = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), **HASTE}
     done = subprocess.run([*command, "-e", json.dumps(variables)], cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert ("WARNING: keeper goes" in done.stdout) == bool(told)
+    assert ("WARNING" in done.stdout) == bool(told)
     assert (told or "") in " ".join(done.stdout.split())
