@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from fpga_hybrid_keeper import brakes
 from fpga_hybrid_keeper import plan as plans
 from fpga_hybrid_keeper import record as records
-from fpga_hybrid_keeper.brakes import FAILED, FAILED_JOINS, HAND, INSTANCE_HOURS, INSTANCES, MISSED, UNREAD, Evidence, read_evidence
+from fpga_hybrid_keeper.brakes import DAY, FAILED, FAILED_JOINS, HAND, INSTANCE_HOURS, INSTANCES, MISSED, UNREAD, Evidence, read_evidence
 from fpga_hybrid_keeper.cluster import read_node
 from fpga_hybrid_keeper.plan import (
     ENROLLED,
@@ -516,6 +516,16 @@ def test_a_record_that_does_not_say_yet_who_has_joined_and_what_a_brake_was_set_
     document = json.loads(records.to_json(record, "x"))
     del document["proven"], document["lives"]["i"]["seen"], document["brakes"]["lab-f2"]["failed"]
     assert records.from_json(json.dumps(document), "x", "record.json") == record
+
+
+@pytest.mark.parametrize(("ages", "suspends"), [((2 * DAY, 3 * DAY, 5 * DAY), False), ((60, 120, 180), True)], ids=["of other days", "within the window"])
+def test_of_failures_that_an_older_keeper_wrote_down_those_of_the_window_count_and_no_others(ages, suspends):
+    """It did not write down who has joined in between: a pool that is well is not paused by an upgrade."""
+    entries = {name_of(1): Entry(JOINED, NOON - 900, ZONE, pool="f2", complete=True, tagged=True)}
+    document = json.loads(records.to_json(Record(ACCOUNT, REGION, entries, failures(*ages)), "x"))
+    del document["proven"]
+    found = plan(cloud(instance(name_of(1))), records.from_json(json.dumps(document), "x", "record.json"))
+    assert [type(step) for step in found.steps] == ([Suspend] if suspends else [])
 
 
 def test_what_the_brakes_remember_survives_the_disk():
