@@ -154,7 +154,7 @@ class _Planner:
     def plan(self) -> Plan:
         self.record = replace(self.record, lives=self._lives())
         self.record = replace(self.record, failed={**self._unmet(), **self._failed()})
-        self.record = replace(self.record, brakes=dict(self._brakes()))
+        self.record = self._without_removed()
         steps = [step for group in self.cloud.groups.values() for step in self._group(group)]
         steps += [step for group in self.cloud.groups.values() for step in self._keep(group)]
         steps += self._end()
@@ -299,12 +299,19 @@ class _Planner:
 
     # --- brakes -------------------------------------------------------------------------------------------------------------------------
 
-    def _brakes(self) -> Iterator[tuple[str, Brake]]:
-        """But those whose groups have been removed. A suspension that keeper does not know for its own would never be lifted."""
+    def _without_removed(self) -> Record:
+        """Brakes of groups that have been removed. A suspension that keeper does not know for its own would never be lifted.
+
+        Nor would what failed in that group ever be forgiven, should another one have its name: nobody can lift a brake that is no more.
+        """
+        known, resumed = {}, dict(self.record.resumed)
         for name, brake in self.record.brakes.items():
             missed = 0.0 if name in self.cloud.groups else brake.missed or self.now
             if not missed or self.now - missed <= MISSED:
-                yield name, replace(brake, missed=missed)
+                known[name] = replace(brake, missed=missed)
+            else:
+                resumed[name] = self.now
+        return replace(self.record, brakes=known, resumed=resumed)
 
     def _group(self, group: Group) -> Iterator[Step]:
         brake = self.record.brakes.get(group.name)

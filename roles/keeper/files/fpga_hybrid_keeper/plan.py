@@ -209,7 +209,7 @@ class Kept:
 class Record:
     """account, region: where the instances on record live; empty before there was one.
 
-    failed, lives, kept: by instance; brakes: by group; resumed: group -> when a person has lifted its brake.
+    failed, lives, kept: by instance; brakes: by group; resumed: group -> when a person has lifted its brake, or it went with the group.
     proven: pool -> when an instance of it last came to give what was promised.
     """
 

@@ -389,6 +389,18 @@ def test_the_brake_of_a_group_that_was_removed_is_forgotten_after_an_hour_of_loo
         assert bool(record.brakes) == remembered
 
 
+def test_a_group_made_anew_under_its_name_is_not_paused_for_what_failed_in_the_old_one():
+    """Nobody has lifted the old one's brake: it went with it."""
+    record = Record(failed=failures(60, 120, 180), brakes={"lab-f2": Brake("f2", FAILED_JOINS, "why", NOON - 60, set_at=NOON - 60)})
+    for seconds in (0, MISSED + 1):
+        record = plan(Cloud(ACCOUNT, REGION), record, now=NOON + seconds).record
+    later = NOON + MISSED + 60
+    found = plan(cloud(), record, now=later)
+    assert (found.steps, found.record.brakes) == ((), {})
+    more = {**found.record.failed, **{name_of(number): failed(later + 60) for number in range(1, 4)}}
+    assert [type(step) for step in plan(cloud(), replace(found.record, failed=more), now=later + 120).steps] == [Suspend]
+
+
 def kept(settled: bool = False) -> Record:
     name = name_of(1)
     return Record(entries={name: Entry(ENROLLED, NOON - 900, pool="f2")}, failed={name: failed(NOON - 60)}, kept={name: Kept("f2", "lab-f2", NOON, settled)})
