@@ -353,10 +353,11 @@ class _Planner:
         self._note(brake)
 
     def _with_failed(self, group: Group, brake: Brake | None) -> Brake | None:
-        """What fails while a firm one holds is a reason for it, too."""
+        """What fails while a firm one holds is a reason for it, too. Keeper's own resumption, if it did not come about before that, is given up."""
         if brake is None or not brake.firm:
             return brake
-        return self._set(group, replace(brake, failed=tuple(sorted({*brake.failed, *self._counted(group)}))))
+        failed = tuple(sorted({*brake.failed, *self._counted(group)}))
+        return self._set(group, replace(brake, failed=failed, lifting=brake.lifting and self._have_joined(failed)))
 
     def _have_joined(self, names: Collection[str]) -> bool:
         """All of them, and are of use. Of one that is not on record any more it is not known."""

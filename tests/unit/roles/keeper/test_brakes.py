@@ -401,6 +401,19 @@ def test_a_group_made_anew_under_its_name_is_not_paused_for_what_failed_in_the_o
     assert [type(step) for step in plan(cloud(), replace(found.record, failed=more), now=later + 120).steps] == [Suspend]
 
 
+def test_a_brake_that_holds_again_after_keepers_resumption_has_failed_is_lifted_by_a_person_who_forgives():
+    """All had joined after all; ResumeProcesses was throttled; one more has failed."""
+    record = braked_for(*THREE, of_use=THREE)
+    (step,) = plan(cloud(*map(instance, THREE), group=SUSPENDED), record).steps
+    record = brakes.begun(record, step).with_entry(name_of(4), Entry(ENROLLED, NOON - 60, pool="f2"))
+    others = {name_of(number): failed(NOON - 30) for number in (5, 6)}
+    record = replace(record, failed={**record.failed, **others})
+    held = plan(cloud(*map(instance, (*THREE, name_of(4))), group=SUSPENDED), record, {name_of(4): VPN})
+    assert (held.steps, held.record.brakes["lab-f2"].lifting) == ((), False)
+    lifted = plan(cloud(*map(instance, (*THREE, name_of(4)))), held.record, now=NOON + 600)
+    assert (lifted.steps, lifted.record.resumed) == ((), {"lab-f2": NOON + 600})
+
+
 def kept(settled: bool = False) -> Record:
     name = name_of(1)
     return Record(entries={name: Entry(ENROLLED, NOON - 900, pool="f2")}, failed={name: failed(NOON - 60)}, kept={name: Kept("f2", "lab-f2", NOON, settled)})
