@@ -160,7 +160,8 @@ class _Planner:
         steps += self._end()
         # What is older than each failure on record changes nothing.
         resumed, proven = ({name: at for name, at in one.items() if self._is_remembered(at)} for one in (self.record.resumed, self.record.proven))
-        self.record = replace(self.record, resumed=resumed, proven=proven)
+        by_hand = {name: at for name, at in self.record.by_hand.items() if name in self.cloud.groups or self._is_remembered(at)}
+        self.record = replace(self.record, resumed=resumed, proven=proven, by_hand=by_hand)
         return Plan(tuple(steps), self.record, self.notes)
 
     # --- failed joins -------------------------------------------------------------------------------------------------------------------
@@ -329,6 +330,7 @@ class _Planner:
             brake = self._set(group, None)
         elif brake is not None and not brake.set_at and group.suspended:
             brake = self._set(group, replace(brake, set_at=self.now))  # by a run that did not get to its end
+        self._see_by_hand(group, brake)
         brake = self._with_failed(group, brake)
         holds = brake is not None and brake.firm and brake.set_at and not self._have_joined(brake.failed)
         wanted = self._wanted(group)
@@ -351,6 +353,17 @@ class _Planner:
         if not brake.set_at:
             yield Suspend(group.name, brake)
         self._note(brake)
+
+    def _see_by_hand(self, group: Group, brake: Brake | None) -> None:
+        """Somebody else's suspension. What fails during it is counted, too, and who lifts it means what one who lifts keeper's means."""
+        if brake is not None:
+            return
+        by_hand = dict(self.record.by_hand)
+        if group.suspended:
+            by_hand.setdefault(group.name, self.now)
+        elif by_hand.pop(group.name, None) is not None:
+            self.record = replace(self.record, resumed={**self.record.resumed, group.name: self.now})
+        self.record = replace(self.record, by_hand=by_hand)
 
     def _with_failed(self, group: Group, brake: Brake | None) -> Brake | None:
         """What fails while a firm one holds is a reason for it, too. Keeper's own resumption, if it did not come about before that, is given up."""

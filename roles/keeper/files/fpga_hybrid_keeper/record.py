@@ -21,8 +21,8 @@ PARTS: dict[str, Any] = {
     "kept": Kept,
 }
 
-#: The same: by pool or group, when something was last so.
-MOMENTS = ("resumed", "proven")
+#: The same: by pool or group, when something was so.
+MOMENTS = ("resumed", "proven", "by_hand")
 
 
 class RecordError(Exception):

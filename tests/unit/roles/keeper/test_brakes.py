@@ -228,6 +228,27 @@ def test_a_suspension_that_somebody_else_has_made_stays_whoever_joins():
     assert plan(cloud(*map(instance, THREE), group=SUSPENDED), record).steps == ()
 
 
+def test_who_lifts_somebody_elses_suspension_forgives_what_failed_until_then():
+    """Three become known while it is suspended: told to resume it, a person would do so in vain."""
+    record = plan(cloud(group=SUSPENDED), Record(), now=NOON - WEEK - 3600).record
+    for now in (NOON - 30, NOON):
+        waits = plan(cloud(group=SUSPENDED), replace(record, failed=failures(60, 120, 180)), now=now)
+        assert (waits.steps, waits.record.brakes, waits.record.resumed) == ((), {}, {})
+        record = waits.record
+    lifted = plan(cloud(), record, now=NOON + 60)
+    assert (lifted.steps, lifted.record.resumed, lifted.record.by_hand) == ((), {"lab-f2": NOON + 60}, {})
+    more = {**lifted.record.failed, **{name_of(number): failed(NOON + 90) for number in range(1, 4)}}
+    assert [type(step) for step in plan(cloud(), replace(lifted.record, failed=more), now=NOON + 120).steps] == [Suspend]
+
+
+def test_a_group_that_was_never_suspended_forgives_nothing_and_one_that_was_removed_is_forgotten():
+    assert plan(cloud(), Record(failed=failures(60, 120))).record.resumed == {}
+    record = plan(cloud(group=SUSPENDED), Record()).record
+    for seconds, known in ((60, {"lab-f2": NOON}), (WEEK + 60, {})):
+        record = plan(Cloud(ACCOUNT, REGION), record, now=NOON + seconds).record
+        assert record.by_hand == known
+
+
 def test_a_ceiling_that_is_reached_goes_on_holding_what_failed_joins_hold_no_more():
     record = replace(braked_for(*THREE, of_use=THREE), lives={name: Life("f2", NOON - 900) for name in THREE})
     found = plan(cloud(*map(instance, THREE), group=SUSPENDED), record, rules=replace(RULES, instances=3))
@@ -556,7 +577,7 @@ def test_of_failures_that_an_older_keeper_wrote_down_those_of_the_window_count_a
 def test_what_the_brakes_remember_survives_the_disk():
     brake = Brake("f2", INSTANCE_HOURS, "why", NOON, firm=False, set_at=NOON, failed=("a", "b"))
     record = Record("1", "r", {}, failures(1), {"i": Life("f2", 1.0, 2.0)}, {"lab-f2": brake}, {"lab-f2": 3.0}, {"i": brakes.Kept("f2", "lab-f2", NOON)})
-    record = replace(record, proven={"f2": 4.0})
+    record = replace(record, proven={"f2": 4.0}, by_hand={"lab-f2": 5.0})
     assert records.from_json(records.to_json(record, "x"), "x", "record.json") == record
 
 
@@ -611,6 +632,7 @@ RECORDS = st.builds(
     kept=st.dictionaries(NAMES, st.builds(Kept, st.just("f2"), st.just("lab-f2"), until=MOMENT)),
     resumed=st.dictionaries(NAMES, MOMENT),
     proven=st.dictionaries(NAMES, MOMENT),
+    by_hand=st.dictionaries(NAMES, MOMENT),
 )
 
 
