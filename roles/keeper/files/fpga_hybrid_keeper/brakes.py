@@ -70,6 +70,8 @@ INCOMPLETE = "incomplete"
 UNREAD = 600.0
 #: Seconds that a node which is Ready has to give what its pool's template promises: fewer than the autoscaler waits, who buys another one after 15 minutes.
 USELESS = 600.0
+#: Seconds since it was met that are enough, too: one that restarts again and again, as of a bad image, is never Ready for long in a row.
+RESTLESS = 6 * USELESS
 #: Failed joins of a pool that the status shows.
 SHOWN = 10
 
@@ -233,19 +235,25 @@ class _Planner:
             if self._may_have_said_why(name, entry):
                 return None
             how_long = "to its end"
-        elif self._is_ready_for(name, entry) > USELESS:
-            how_long = f"in {USELESS / 60:.0f} minutes"
         else:
-            return None
+            had = self._had(name, entry)
+            if not had:
+                return None
+            how_long = f"in {had / 60:.0f} minutes"
         why = f"it became a node, and {how_long} did not give what its pool's template promises, its boards above all. Does its image have the device plugin?"
         return FailedJoin(entry.pool, self.now, FAILED, INCOMPLETE, None, why)
 
-    def _is_ready_for(self, name: str, entry: Entry) -> float:
-        """Seconds in a row: one that an outage has kept from giving anything has had no time since. Its own clock may be wrong, so not before it was met."""
-        node = (self.nodes or {}).get(name)
-        if node is None or not node.ready or node.ready_since is None:
+    def _had(self, name: str, entry: Entry) -> float:
+        """Seconds that a Ready one has had, 0 before they are enough. In a row, as one that an outage has kept from giving anything has had no time since.
+
+        Its own clock may be wrong, so not before it was met.
+        """
+        node, met = (self.nodes or {}).get(name), self.now - entry.since
+        if node is None or not node.ready:
             return 0.0
-        return self.now - max(entry.since, node.ready_since)
+        if node.ready_since is not None and min(met, self.now - node.ready_since) > USELESS:
+            return USELESS
+        return RESTLESS if met > RESTLESS else 0.0
 
     def _has_ended(self, name: str, entry: Entry) -> bool:
         """Of one that has not joined. While the cluster cannot be asked it may have."""

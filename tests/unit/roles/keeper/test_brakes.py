@@ -151,8 +151,30 @@ def test_a_node_that_ends_without_ever_having_given_what_was_promised_is_a_faile
 
 @pytest.mark.parametrize(
     ("minutes", "ready_for", "complete", "kinds"),
-    [(11, 11, False, ["incomplete"]), (9, 9, False, []), (11, None, False, []), (11, 11, True, []), (13, 1, False, []), (9, 30, False, [])],
-    ids=["Ready and useless", "not for long enough", "cut off, or nobody knows since when", "of use", "Ready again after an outage", "its clock is behind"],
+    [
+        (11, 11, False, ["incomplete"]),
+        (9, 9, False, []),
+        (11, None, False, []),
+        (11, 11, True, []),
+        (13, 1, False, []),
+        (9, 30, False, []),
+        (61, 1, False, ["incomplete"]),
+        (59, 1, False, []),
+        (61, None, False, []),
+        (61, 1, True, []),
+    ],
+    ids=[
+        "Ready and useless",
+        "not for long enough",
+        "cut off",
+        "of use",
+        "Ready again after an outage",
+        "its clock is behind",
+        "Ready again and again",
+        "not for an hour",
+        "cut off for an hour",
+        "of use, again and again",
+    ],
 )
 def test_a_ready_node_that_does_not_give_what_was_promised_is_a_failed_join_before_another_one_is_bought(minutes, ready_for, complete, kinds):
     """The autoscaler waits 15 minutes for it, and longer until it ends it: at its end there would be more than three of them."""
@@ -181,10 +203,13 @@ def test_since_when_a_node_is_ready_is_what_its_condition_says(condition, since)
     assert found.ready_since == since
 
 
-def test_of_a_ready_node_that_does_not_say_since_when_nobody_says_that_it_was_for_long():
+@pytest.mark.parametrize(("minutes", "kinds"), [(59, []), (61, ["incomplete"])])
+def test_a_ready_node_that_does_not_say_since_when_has_an_hour(minutes, kinds):
     name = name_of(1)
-    record = Record(entries={name: Entry(JOINED, NOON - 7200, pool="f2")})
-    assert brakes.make_plan(cloud(instance(name)), {name: Node(name, None, ready=True)}, {}, record, RULES, NOON).record.failed == {}
+    record = Record(entries={name: Entry(JOINED, NOON - minutes * 60, pool="f2")})
+    found = brakes.make_plan(cloud(instance(name)), {name: Node(name, None, ready=True)}, {}, record, RULES, NOON).record.failed
+    assert [one.kind for one in found.values()] == kinds
+    assert all("in 60 minutes" in one.sentence for one in found.values())
 
 
 def braked_for(*names: str, of_use: tuple[str, ...] = ()) -> Record:
