@@ -6,8 +6,8 @@ A brake is one thing only: process Launch of a pool's group is suspended. No ins
 
 - failed joins: `most` of a pool within `window` seconds, or in a row: the autoscaler's pauses grow, and where it has other pools to try, a fault of all of
   them fails once in half an hour in each. A person lifts it (pools.yml -e resume=<pool>), and nobody else but those that failed, if all of them join after
-  all. After a first failure, no more instances are let in at a time
-  than could fail without being too many: until they have joined and are of use, the pool waits, and goes on by itself.
+  all. After a first failure, no more instances are let in at a time than could fail without being too many: until they have joined and are of use, the pool
+  waits, and goes on by itself.
 - the ceiling on instances at the same time, and the one on instance-hours in a UTC day, over all pools of the cluster. These lift themselves. Where a
   ceiling is declared as null there is none.
 
