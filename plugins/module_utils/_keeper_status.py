@@ -32,7 +32,10 @@ class StatusError(Exception):
 
 @dataclass(frozen=True)
 class Pause:
-    """since: Unix time, None where nobody knows. firm: of one for failed joins, whether only a person lifts it; else it waits for joins that are under way."""
+    """since: Unix time, None where nobody knows.
+
+    firm: of one for failed joins, whether a person lifts it, or that all that failed have joined after all; else it waits for joins that are under way.
+    """
 
     kind: str
     why: str
@@ -51,7 +54,9 @@ class Pause:
         """How launches go on."""
         resume = f"ansible-playbook pools.yml -e resume={pool}"
         if self.kind == FAILED_JOINS:
-            return f"Mend what its instances said, then: {resume}" if self.firm else "Goes on by itself when those that are on their way have joined."
+            if not self.firm:
+                return "Goes on by itself when those that are on their way have joined."
+            return f"Goes on by itself only if all that failed join after all. Else mend what its instances said, then: {resume}"
         if self.kind == INSTANCES:
             return "Goes on by itself when fewer run, or raise cluster_cloud_limits.instances and run site.yml."
         if self.kind == INSTANCE_HOURS:

@@ -6,8 +6,8 @@ A brake is one thing only: process Launch of a pool's group is suspended. No ins
 
 - failed joins: `most` of a pool within `window` seconds, or in a row: the autoscaler's pauses grow, and where it has other pools to try, a fault of all of
   them fails once in half an hour in each. A person lifts it (pools.yml -e resume=<pool>), and nobody else but those that failed, if all of them join after
-  all. After a first failure, no more instances are let in at a time
-  than could fail without being too many: until they have joined and are of use, the pool waits, and goes on by itself.
+  all. After a first failure, no more instances are let in at a time than could fail without being too many: until they have joined and are of use, the pool
+  waits, and goes on by itself.
 - the ceiling on instances at the same time, and the one on instance-hours in a UTC day, over all pools of the cluster. These lift themselves. Where a
   ceiling is declared as null there is none.
 
@@ -70,6 +70,8 @@ INCOMPLETE = "incomplete"
 UNREAD = 600.0
 #: Seconds that a node which is Ready has to give what its pool's template promises: fewer than the autoscaler waits, who buys another one after 15 minutes.
 USELESS = 600.0
+#: Seconds since it was met that are enough, too: one that restarts again and again, as of a bad image, is never Ready for long in a row.
+RESTLESS = 6 * USELESS
 #: Failed joins of a pool that the status shows.
 SHOWN = 10
 
@@ -154,13 +156,14 @@ class _Planner:
     def plan(self) -> Plan:
         self.record = replace(self.record, lives=self._lives())
         self.record = replace(self.record, failed={**self._unmet(), **self._failed()})
-        self.record = replace(self.record, brakes=dict(self._brakes()))
+        self.record = self._without_removed()
         steps = [step for group in self.cloud.groups.values() for step in self._group(group)]
         steps += [step for group in self.cloud.groups.values() for step in self._keep(group)]
         steps += self._end()
         # What is older than each failure on record changes nothing.
         resumed, proven = ({name: at for name, at in one.items() if self._is_remembered(at)} for one in (self.record.resumed, self.record.proven))
-        self.record = replace(self.record, resumed=resumed, proven=proven)
+        by_hand = {name: at for name, at in self.record.by_hand.items() if name in self.cloud.groups or self._is_remembered(at)}
+        self.record = replace(self.record, resumed=resumed, proven=proven, by_hand=by_hand)
         return Plan(tuple(steps), self.record, self.notes)
 
     # --- failed joins -------------------------------------------------------------------------------------------------------------------
@@ -232,19 +235,25 @@ class _Planner:
             if self._may_have_said_why(name, entry):
                 return None
             how_long = "to its end"
-        elif self._is_ready_for(name, entry) > USELESS:
-            how_long = f"in {USELESS / 60:.0f} minutes"
         else:
-            return None
+            had = self._had(name, entry)
+            if not had:
+                return None
+            how_long = f"in {had / 60:.0f} minutes"
         why = f"it became a node, and {how_long} did not give what its pool's template promises, its boards above all. Does its image have the device plugin?"
         return FailedJoin(entry.pool, self.now, FAILED, INCOMPLETE, None, why)
 
-    def _is_ready_for(self, name: str, entry: Entry) -> float:
-        """Seconds in a row: one that an outage has kept from giving anything has had no time since. Its own clock may be wrong, so not before it was met."""
-        node = (self.nodes or {}).get(name)
-        if node is None or not node.ready or node.ready_since is None:
+    def _had(self, name: str, entry: Entry) -> float:
+        """Seconds that a Ready one has had, 0 before they are enough. In a row, as one that an outage has kept from giving anything has had no time since.
+
+        Its own clock may be wrong, so not before it was met.
+        """
+        node, met = (self.nodes or {}).get(name), self.now - entry.since
+        if node is None or not node.ready:
             return 0.0
-        return self.now - max(entry.since, node.ready_since)
+        if node.ready_since is not None and min(met, self.now - node.ready_since) > USELESS:
+            return USELESS
+        return RESTLESS if met > RESTLESS else 0.0
 
     def _has_ended(self, name: str, entry: Entry) -> bool:
         """Of one that has not joined. While the cluster cannot be asked it may have."""
@@ -299,12 +308,19 @@ class _Planner:
 
     # --- brakes -------------------------------------------------------------------------------------------------------------------------
 
-    def _brakes(self) -> Iterator[tuple[str, Brake]]:
-        """But those whose groups have been removed. A suspension that keeper does not know for its own would never be lifted."""
+    def _without_removed(self) -> Record:
+        """Brakes of groups that have been removed. A suspension that keeper does not know for its own would never be lifted.
+
+        Nor would what failed in that group ever be forgiven, should another one have its name: nobody can lift a brake that is no more.
+        """
+        known, resumed = {}, dict(self.record.resumed)
         for name, brake in self.record.brakes.items():
             missed = 0.0 if name in self.cloud.groups else brake.missed or self.now
             if not missed or self.now - missed <= MISSED:
-                yield name, replace(brake, missed=missed)
+                known[name] = replace(brake, missed=missed)
+            else:
+                resumed[name] = self.now
+        return replace(self.record, brakes=known, resumed=resumed)
 
     def _group(self, group: Group) -> Iterator[Step]:
         brake = self.record.brakes.get(group.name)
@@ -322,6 +338,7 @@ class _Planner:
             brake = self._set(group, None)
         elif brake is not None and not brake.set_at and group.suspended:
             brake = self._set(group, replace(brake, set_at=self.now))  # by a run that did not get to its end
+        self._see_by_hand(group, brake)
         brake = self._with_failed(group, brake)
         holds = brake is not None and brake.firm and brake.set_at and not self._have_joined(brake.failed)
         wanted = self._wanted(group)
@@ -345,11 +362,23 @@ class _Planner:
             yield Suspend(group.name, brake)
         self._note(brake)
 
+    def _see_by_hand(self, group: Group, brake: Brake | None) -> None:
+        """Somebody else's suspension. What fails during it is counted, too, and who lifts it means what one who lifts keeper's means."""
+        if brake is not None:
+            return
+        by_hand = dict(self.record.by_hand)
+        if group.suspended:
+            by_hand.setdefault(group.name, self.now)
+        elif by_hand.pop(group.name, None) is not None:
+            self.record = replace(self.record, resumed={**self.record.resumed, group.name: self.now})
+        self.record = replace(self.record, by_hand=by_hand)
+
     def _with_failed(self, group: Group, brake: Brake | None) -> Brake | None:
-        """What fails while a firm one holds is a reason for it, too."""
+        """What fails while a firm one holds is a reason for it, too. Keeper's own resumption, if it did not come about before that, is given up."""
         if brake is None or not brake.firm:
             return brake
-        return self._set(group, replace(brake, failed=tuple(sorted({*brake.failed, *self._counted(group)}))))
+        failed = tuple(sorted({*brake.failed, *self._counted(group)}))
+        return self._set(group, replace(brake, failed=failed, lifting=brake.lifting and self._have_joined(failed)))
 
     def _have_joined(self, names: Collection[str]) -> bool:
         """All of them, and are of use. Of one that is not on record any more it is not known."""

@@ -209,8 +209,8 @@ class Kept:
 class Record:
     """account, region: where the instances on record live; empty before there was one.
 
-    failed, lives, kept: by instance; brakes: by group; resumed: group -> when a person has lifted its brake.
-    proven: pool -> when an instance of it last came to give what was promised.
+    failed, lives, kept: by instance; brakes: by group; resumed: group -> when somebody has lifted its brake or suspension, or it went with the group.
+    proven: pool -> when an instance of it last came to give what was promised. by_hand: group -> when it was first seen to be suspended by somebody else.
     """
 
     account: str = ""
@@ -222,6 +222,7 @@ class Record:
     resumed: Mapping[str, float] = field(default_factory=dict)
     kept: Mapping[str, Kept] = field(default_factory=dict)
     proven: Mapping[str, float] = field(default_factory=dict)
+    by_hand: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def live(self) -> dict[str, Entry]:
@@ -385,8 +386,9 @@ def not_ahead(record: Record, rules: Rules, now: float) -> Record:
     """Without moments that are yet to come, as of a clock that was ahead and has been set back: what has just been would be just so for the whole jump."""
     parts: dict[str, Any] = {part: _none_ahead(getattr(record, part), now) for part in ("entries", "failed", "lives", "brakes")}
     kept = _none_ahead(record.kept, now + rules.kept)
-    resumed, proven = ({name: min(moment, now) for name, moment in one.items()} for one in (record.resumed, record.proven))
-    return replace(record, **parts, kept=kept, resumed=resumed, proven=proven)
+    moments = ({name: min(moment, now) for name, moment in one.items()} for one in (record.resumed, record.proven, record.by_hand))
+    resumed, proven, by_hand = moments
+    return replace(record, **parts, kept=kept, resumed=resumed, proven=proven, by_hand=by_hand)
 
 
 def _none_ahead(those: Mapping[str, T], latest: float) -> dict[str, T]:

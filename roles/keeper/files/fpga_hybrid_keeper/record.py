@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -20,8 +21,8 @@ PARTS: dict[str, Any] = {
     "kept": Kept,
 }
 
-#: The same: by pool or group, when something was last so.
-MOMENTS = ("resumed", "proven")
+#: The same: by pool or group, when something was so.
+MOMENTS = ("resumed", "proven", "by_hand")
 
 
 class RecordError(Exception):
@@ -49,6 +50,8 @@ def from_json(text: str, cluster_id: str, path: str) -> Record:
         entries = {name: Entry(**entry) for name, entry in document["instances"].items()}
         parts = {part: {name: kind(**one) for name, one in document.get(part, {}).items()} for part, kind in PARTS.items()}
         moments: dict[str, Any] = {part: {name: float(moment) for name, moment in document.get(part, {}).items()} for part in MOMENTS}
+        if "proven" not in document:
+            moments["proven"] = _proven_by(parts["failed"])
         record = Record(document["account"], document["region"], entries, **parts, **moments)
         unknown = sorted({entry.phase for entry in entries.values()} - set(PHASES))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -58,6 +61,11 @@ def from_json(text: str, cluster_id: str, path: str) -> Record:
     if found != cluster_id:
         raise RecordError(f"{path} is of cluster {found}, this is {cluster_id}. If that cluster is no more, move {path} away.")
     return record
+
+
+def _proven_by(failed: Mapping[str, FailedJoin]) -> dict[str, float]:
+    """Of an older keeper's record, which does not tell who has joined between its failures: as if one had after each, so that no healthy pool is paused."""
+    return {one.pool: one.at for one in sorted(failed.values(), key=lambda one: one.at)}
 
 
 def load(path: str, cluster_id: str) -> Record:

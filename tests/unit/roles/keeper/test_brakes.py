@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from fpga_hybrid_keeper import brakes
 from fpga_hybrid_keeper import plan as plans
 from fpga_hybrid_keeper import record as records
-from fpga_hybrid_keeper.brakes import FAILED, FAILED_JOINS, HAND, INSTANCE_HOURS, INSTANCES, MISSED, UNREAD, Evidence, read_evidence
+from fpga_hybrid_keeper.brakes import DAY, FAILED, FAILED_JOINS, HAND, INSTANCE_HOURS, INSTANCES, MISSED, UNREAD, Evidence, read_evidence
 from fpga_hybrid_keeper.cluster import read_node
 from fpga_hybrid_keeper.plan import (
     ENROLLED,
@@ -151,8 +151,30 @@ def test_a_node_that_ends_without_ever_having_given_what_was_promised_is_a_faile
 
 @pytest.mark.parametrize(
     ("minutes", "ready_for", "complete", "kinds"),
-    [(11, 11, False, ["incomplete"]), (9, 9, False, []), (11, None, False, []), (11, 11, True, []), (13, 1, False, []), (9, 30, False, [])],
-    ids=["Ready and useless", "not for long enough", "cut off, or nobody knows since when", "of use", "Ready again after an outage", "its clock is behind"],
+    [
+        (11, 11, False, ["incomplete"]),
+        (9, 9, False, []),
+        (11, None, False, []),
+        (11, 11, True, []),
+        (13, 1, False, []),
+        (9, 30, False, []),
+        (61, 1, False, ["incomplete"]),
+        (59, 1, False, []),
+        (61, None, False, []),
+        (61, 1, True, []),
+    ],
+    ids=[
+        "Ready and useless",
+        "not for long enough",
+        "cut off",
+        "of use",
+        "Ready again after an outage",
+        "its clock is behind",
+        "Ready again and again",
+        "not for an hour",
+        "cut off for an hour",
+        "of use, again and again",
+    ],
 )
 def test_a_ready_node_that_does_not_give_what_was_promised_is_a_failed_join_before_another_one_is_bought(minutes, ready_for, complete, kinds):
     """The autoscaler waits 15 minutes for it, and longer until it ends it: at its end there would be more than three of them."""
@@ -181,10 +203,13 @@ def test_since_when_a_node_is_ready_is_what_its_condition_says(condition, since)
     assert found.ready_since == since
 
 
-def test_of_a_ready_node_that_does_not_say_since_when_nobody_says_that_it_was_for_long():
+@pytest.mark.parametrize(("minutes", "kinds"), [(59, []), (61, ["incomplete"])])
+def test_a_ready_node_that_does_not_say_since_when_has_an_hour(minutes, kinds):
     name = name_of(1)
-    record = Record(entries={name: Entry(JOINED, NOON - 7200, pool="f2")})
-    assert brakes.make_plan(cloud(instance(name)), {name: Node(name, None, ready=True)}, {}, record, RULES, NOON).record.failed == {}
+    record = Record(entries={name: Entry(JOINED, NOON - minutes * 60, pool="f2")})
+    found = brakes.make_plan(cloud(instance(name)), {name: Node(name, None, ready=True)}, {}, record, RULES, NOON).record.failed
+    assert [one.kind for one in found.values()] == kinds
+    assert all("in 60 minutes" in one.sentence for one in found.values())
 
 
 def braked_for(*names: str, of_use: tuple[str, ...] = ()) -> Record:
@@ -226,6 +251,27 @@ def test_what_is_forgotten_is_not_withdrawn():
 def test_a_suspension_that_somebody_else_has_made_stays_whoever_joins():
     record = replace(braked_for(*THREE, of_use=THREE), brakes={})
     assert plan(cloud(*map(instance, THREE), group=SUSPENDED), record).steps == ()
+
+
+def test_who_lifts_somebody_elses_suspension_forgives_what_failed_until_then():
+    """Three become known while it is suspended: told to resume it, a person would do so in vain."""
+    record = plan(cloud(group=SUSPENDED), Record(), now=NOON - WEEK - 3600).record
+    for now in (NOON - 30, NOON):
+        waits = plan(cloud(group=SUSPENDED), replace(record, failed=failures(60, 120, 180)), now=now)
+        assert (waits.steps, waits.record.brakes, waits.record.resumed) == ((), {}, {})
+        record = waits.record
+    lifted = plan(cloud(), record, now=NOON + 60)
+    assert (lifted.steps, lifted.record.resumed, lifted.record.by_hand) == ((), {"lab-f2": NOON + 60}, {})
+    more = {**lifted.record.failed, **{name_of(number): failed(NOON + 90) for number in range(1, 4)}}
+    assert [type(step) for step in plan(cloud(), replace(lifted.record, failed=more), now=NOON + 120).steps] == [Suspend]
+
+
+def test_a_group_that_was_never_suspended_forgives_nothing_and_one_that_was_removed_is_forgotten():
+    assert plan(cloud(), Record(failed=failures(60, 120))).record.resumed == {}
+    record = plan(cloud(group=SUSPENDED), Record()).record
+    for seconds, known in ((60, {"lab-f2": NOON}), (WEEK + 60, {})):
+        record = plan(Cloud(ACCOUNT, REGION), record, now=NOON + seconds).record
+        assert record.by_hand == known
 
 
 def test_a_ceiling_that_is_reached_goes_on_holding_what_failed_joins_hold_no_more():
@@ -389,6 +435,31 @@ def test_the_brake_of_a_group_that_was_removed_is_forgotten_after_an_hour_of_loo
         assert bool(record.brakes) == remembered
 
 
+def test_a_group_made_anew_under_its_name_is_not_paused_for_what_failed_in_the_old_one():
+    """Nobody has lifted the old one's brake: it went with it."""
+    record = Record(failed=failures(60, 120, 180), brakes={"lab-f2": Brake("f2", FAILED_JOINS, "why", NOON - 60, set_at=NOON - 60)})
+    for seconds in (0, MISSED + 1):
+        record = plan(Cloud(ACCOUNT, REGION), record, now=NOON + seconds).record
+    later = NOON + MISSED + 60
+    found = plan(cloud(), record, now=later)
+    assert (found.steps, found.record.brakes) == ((), {})
+    more = {**found.record.failed, **{name_of(number): failed(later + 60) for number in range(1, 4)}}
+    assert [type(step) for step in plan(cloud(), replace(found.record, failed=more), now=later + 120).steps] == [Suspend]
+
+
+def test_a_brake_that_holds_again_after_keepers_resumption_has_failed_is_lifted_by_a_person_who_forgives():
+    """All had joined after all; ResumeProcesses was throttled; one more has failed."""
+    record = braked_for(*THREE, of_use=THREE)
+    (step,) = plan(cloud(*map(instance, THREE), group=SUSPENDED), record).steps
+    record = brakes.begun(record, step).with_entry(name_of(4), Entry(ENROLLED, NOON - 60, pool="f2"))
+    others = {name_of(number): failed(NOON - 30) for number in (5, 6)}
+    record = replace(record, failed={**record.failed, **others})
+    held = plan(cloud(*map(instance, (*THREE, name_of(4))), group=SUSPENDED), record, {name_of(4): VPN})
+    assert (held.steps, held.record.brakes["lab-f2"].lifting) == ((), False)
+    lifted = plan(cloud(*map(instance, (*THREE, name_of(4)))), held.record, now=NOON + 600)
+    assert (lifted.steps, lifted.record.resumed) == ((), {"lab-f2": NOON + 600})
+
+
 def kept(settled: bool = False) -> Record:
     name = name_of(1)
     return Record(entries={name: Entry(ENROLLED, NOON - 900, pool="f2")}, failed={name: failed(NOON - 60)}, kept={name: Kept("f2", "lab-f2", NOON, settled)})
@@ -518,10 +589,20 @@ def test_a_record_that_does_not_say_yet_who_has_joined_and_what_a_brake_was_set_
     assert records.from_json(json.dumps(document), "x", "record.json") == record
 
 
+@pytest.mark.parametrize(("ages", "suspends"), [((2 * DAY, 3 * DAY, 5 * DAY), False), ((60, 120, 180), True)], ids=["of other days", "within the window"])
+def test_of_failures_that_an_older_keeper_wrote_down_those_of_the_window_count_and_no_others(ages, suspends):
+    """It did not write down who has joined in between: a pool that is well is not paused by an upgrade."""
+    entries = {name_of(1): Entry(JOINED, NOON - 900, ZONE, pool="f2", complete=True, tagged=True)}
+    document = json.loads(records.to_json(Record(ACCOUNT, REGION, entries, failures(*ages)), "x"))
+    del document["proven"]
+    found = plan(cloud(instance(name_of(1))), records.from_json(json.dumps(document), "x", "record.json"))
+    assert [type(step) for step in found.steps] == ([Suspend] if suspends else [])
+
+
 def test_what_the_brakes_remember_survives_the_disk():
     brake = Brake("f2", INSTANCE_HOURS, "why", NOON, firm=False, set_at=NOON, failed=("a", "b"))
     record = Record("1", "r", {}, failures(1), {"i": Life("f2", 1.0, 2.0)}, {"lab-f2": brake}, {"lab-f2": 3.0}, {"i": brakes.Kept("f2", "lab-f2", NOON)})
-    record = replace(record, proven={"f2": 4.0})
+    record = replace(record, proven={"f2": 4.0}, by_hand={"lab-f2": 5.0})
     assert records.from_json(records.to_json(record, "x"), "x", "record.json") == record
 
 
@@ -576,6 +657,7 @@ RECORDS = st.builds(
     kept=st.dictionaries(NAMES, st.builds(Kept, st.just("f2"), st.just("lab-f2"), until=MOMENT)),
     resumed=st.dictionaries(NAMES, MOMENT),
     proven=st.dictionaries(NAMES, MOMENT),
+    by_hand=st.dictionaries(NAMES, MOMENT),
 )
 
 

@@ -154,6 +154,23 @@ def test_what_somebody_else_suspended_is_told_and_never_resumed(site):
     assert site.suspended()
 
 
+def test_what_fails_while_somebody_else_has_suspended_it_is_forgiven_when_that_is_lifted(site):
+    keeper = site.keeper()
+    names = site.scale(3)
+    site.after(keeper)
+    site.cloud.client("autoscaling").suspend_processes(AutoScalingGroupName="lab-f2", ScalingProcesses=["Launch"])
+    site.after(keeper)
+    for name in names:
+        site.fails(name)
+    goes_on(site, keeper)
+    assert (site.status()["pools"]["f2"]["paused"]["kind"], len(site.status()["pools"]["f2"]["failed_joins"])) == ("hand", 3)
+    keeper = site.keeper()  # which knows from the record that it was
+    site.cloud.client("autoscaling").resume_processes(AutoScalingGroupName="lab-f2", ScalingProcesses=["Launch"])
+    goes_on(site, keeper)
+    assert not site.suspended()
+    assert site.status()["pools"]["f2"]["paused"] is None
+
+
 @pytest.mark.parametrize("state", ["interrupted", "orphaned"])
 def test_a_spot_notice_and_an_orphans_end_are_no_failed_joins(site, state):
     keeper = site.keeper()

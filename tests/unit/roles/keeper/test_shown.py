@@ -50,7 +50,7 @@ def test_a_keeper_that_does_not_run_and_an_old_status_are_told_before_anything_e
 @pytest.mark.parametrize(
     ("kind", "remedy"),
     [
-        ("failed_joins", "ansible-playbook pools.yml -e resume=f2"),
+        ("failed_joins", "only if all that failed join after all. Else mend what its instances said, then: ansible-playbook pools.yml -e resume=f2"),
         ("instances", "raise cluster_cloud_limits.instances"),
         ("instance_hours", "when the next day begins (UTC)"),
         ("hand", "Find out why it was, then: ansible-playbook pools.yml -e resume=f2"),
