@@ -270,7 +270,7 @@ echo $killed
 @protected_by(
     "keeper's record says what it is about to do",
     of_keeper("keeper", "self._remember(_begun(self.record, action, self.clock()))", "self.record = _begun(self.record, action, self.clock())"),
-    seen="survivor running: not after",
+    seen="found 2 launches",
 )
 def test_keeper_killed_between_each_two_of_its_writes_ends_what_it_began(site: Site) -> None:
     with scenario(site, launches=1):
