@@ -511,8 +511,13 @@ def test_an_idle_instance_of_a_site_that_goes_dark_ends_itself_sooner(site: Site
         assert "orphaned" in evidence(site, instance)
 
 
-#: How long one that no group has is left to whoever looks at it.
-FOR_A_LOOK = InstanceEdit("roles/bootstrap/files/fpga_hybrid/orphan.py", "KEPT = 7200.0", "KEPT = 20.0", "fpga-hybrid-watch")
+#: How long one that no group has is left to whoever looks at it, and until it asks again.
+FOR_A_LOOK = InstanceEdit(
+    "roles/bootstrap/files/fpga_hybrid/orphan.py",
+    "300.0, 600.0\n#: Seconds that keeper leaves a failed instance running for a look, out of its group (keep_failed).\nKEPT = 7200.0",
+    "300.0, 20.0\nKEPT = 20.0",
+    "fpga-hybrid-watch",
+)
 
 
 @slow
