@@ -198,9 +198,7 @@ class Groups:
             return
         found.state_reason = StateReason(f"{INTERRUPTED}: Spot instance termination", INTERRUPTED)
         self.terminate(found)
-        for account in list(autoscaling_backends.values()):
-            for backend in list(account.values()):
-                self.instances_ended(backend, [instance_id])
+        self.instances_ended([instance_id])
 
     # ---- one launch
 
@@ -353,9 +351,9 @@ class Groups:
         """Newest first, as AWS lists them."""
         return [entry.as_answer() for entry in self._activities.get((account, region), []) if group in (None, entry.group)]
 
-    def instances_ended(self, backend: Any, instance_ids: list[str]) -> None:
+    def instances_ended(self, instance_ids: list[str]) -> None:
         """Somebody terminated instances of groups: the health check finds them, the group replaces them."""
-        for group in backend.autoscaling_groups.values():
+        for group in all_groups():
             for state in [state for state in group.instance_states if state.instance.id in instance_ids]:
                 state.health_status = "Unhealthy"
                 if not suspended(group) & {"HealthCheck", "ReplaceUnhealthy"}:
@@ -421,16 +419,18 @@ class Groups:
 # ---- facts about moto's objects
 
 
+def everywhere(accounts: Any) -> Iterator[Any]:
+    """A service's backends, of each account and region that there is."""
+    for account in list(accounts.values()):
+        yield from list(account.values())
+
+
 def all_groups() -> Iterator[Any]:
-    for account in list(autoscaling_backends.values()):
-        for backend in list(account.values()):
-            yield from list(backend.autoscaling_groups.values())
+    return (group for backend in everywhere(autoscaling_backends) for group in list(backend.autoscaling_groups.values()))
 
 
 def all_instances() -> Iterator[Any]:
-    for account in list(ec2_backends.values()):
-        for backend in list(account.values()):
-            yield from [instance for reservation in backend.reservations.values() for instance in reservation.instances]
+    return (instance for backend in everywhere(ec2_backends) for reservation in backend.reservations.values() for instance in reservation.instances)
 
 
 def group_states(instance: Any) -> Iterator[Any]:
@@ -568,8 +568,8 @@ def install(groups: Groups) -> Callable[[], None]:
         groups.instances_stopped([instance for instance, _before in stopped])
         return stopped
 
-    def notify_terminate_instances(backend: Any, instance_ids: list[str]) -> None:
-        groups.instances_ended(backend, instance_ids)
+    def notify_terminate_instances(_backend: Any, instance_ids: list[str]) -> None:
+        groups.instances_ended(instance_ids)
 
     return patched(
         (FakeAutoScalingGroup, "set_desired_capacity", set_desired_capacity),

@@ -285,9 +285,15 @@ def _message(answer: Answer) -> str:
         return f"HTTP status {answer.status}"
 
 
+def condition(node: Mapping[str, Any], kind: str) -> Mapping[str, Any]:
+    """Of a Node, by its type; empty where nobody has said it yet."""
+    found = (one for one in (node.get("status") or {}).get("conditions") or [] if one.get("type") == kind)
+    return next(found, {})
+
+
 def ready_condition(node: Mapping[str, Any]) -> tuple[bool, str]:
     """Whether a Node takes pods, and what its kubelet says about it."""
-    for condition in (node.get("status") or {}).get("conditions") or []:
-        if condition.get("type") == "Ready":
-            return condition.get("status") == "True", f"{condition.get('reason', '')}: {condition.get('message', '')}"
-    return False, "its kubelet has not reported yet"
+    ready = condition(node, "Ready")
+    if not ready:
+        return False, "its kubelet has not reported yet"
+    return ready.get("status") == "True", f"{ready.get('reason', '')}: {ready.get('message', '')}"

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from typing import Any, Union
 
@@ -137,21 +137,17 @@ def make_plan(
     return _Planner(cloud, nodes, evidence, record, rules, now, frozenset(unread), now if ran_until is None else min(ran_until, now)).plan()
 
 
+@dataclass
 class _Planner:
-    def __init__(
-        self,
-        cloud: Cloud,
-        nodes: Mapping[str, Node] | None,
-        evidence: Mapping[str, Evidence],
-        record: Record,
-        rules: Rules,
-        now: float,
-        unread: frozenset[str],
-        ran_until: float,
-    ) -> None:
-        self.cloud, self.nodes, self.evidence, self.rules, self.now = cloud, nodes, evidence, rules, now
-        self.record, self.unread, self.ran_until = record, unread, ran_until
-        self.notes: dict[str, str] = {}
+    cloud: Cloud
+    nodes: Mapping[str, Node] | None
+    evidence: Mapping[str, Evidence]
+    record: Record
+    rules: Rules
+    now: float
+    unread: frozenset[str]
+    ran_until: float
+    notes: dict[str, str] = field(default_factory=dict)
 
     def plan(self) -> Plan:
         self.record = replace(self.record, lives=self._lives())

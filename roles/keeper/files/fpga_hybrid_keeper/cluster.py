@@ -18,7 +18,7 @@ from typing import Any
 from ansible_collections.fpga.hybrid.plugins.module_utils import _command
 from ansible_collections.fpga.hybrid.plugins.module_utils._keeper_status import moment
 from ansible_collections.fpga.hybrid.plugins.module_utils._labels import Taint
-from fpga_hybrid.kube import Api, ConflictError, KubeError, NotFoundError, Object, Server, UnauthorizedError, WrongAuthorityError, ready_condition
+from fpga_hybrid.kube import Api, ConflictError, KubeError, NotFoundError, Object, Server, UnauthorizedError, WrongAuthorityError, condition, ready_condition
 from fpga_hybrid_keeper.plan import STARTUP_TAINT, Node
 from fpga_hybrid_keeper.told import EVENTS, event
 
@@ -153,6 +153,7 @@ def _path(node: str) -> str:
 
 def read_node(found: Object) -> Node:
     spec, status, metadata = found.get("spec") or {}, found.get("status") or {}, found["metadata"]
+    unavailable = condition(found, "NetworkUnavailable")
     return Node(
         name=str(metadata["name"]),
         provider_id=spec.get("providerID") or None,
@@ -160,15 +161,14 @@ def read_node(found: Object) -> Node:
         taints=tuple(Taint(taint["key"], taint.get("value") or "", taint["effect"]) for taint in spec.get("taints") or []),
         allocatable={name: str(quantity) for name, quantity in (status.get("allocatable") or {}).items()},
         version=str(metadata.get("resourceVersion") or ""),
-        ready_since=_ready_since(status),
-        network=next((one["status"] == "False" for one in status.get("conditions") or [] if one["type"] == "NetworkUnavailable"), None),
+        ready_since=_ready_since(condition(found, "Ready")),
+        network=unavailable.get("status") == "False" if unavailable else None,
     )
 
 
-def _ready_since(status: Object) -> float | None:
-    ready = next((one for one in status.get("conditions") or [] if one.get("type") == "Ready" and one.get("status") == "True"), None)
+def _ready_since(ready: Mapping[str, Any]) -> float | None:
     try:
-        return moment(str(ready.get("lastTransitionTime"))) if ready else None
+        return moment(str(ready.get("lastTransitionTime"))) if ready.get("status") == "True" else None
     except ValueError:
         return None
 

@@ -363,6 +363,14 @@ def test_one_that_no_group_has_powers_itself_off_where_its_right_to_end_itself_i
     assert node.power_offs >= 1
 
 
+def never_powers_off(node: Life) -> None:
+    """Long after its time, and that for a look."""
+    node.world.api.fails = 0
+    node.step = 60.0
+    node.passes(240 + 2 * KEPT)
+    assert node.power_offs == 0
+
+
 SOMETHING_ELSE = (200, "<DescribeAutoScalingInstancesResponse><Other/></DescribeAutoScalingInstancesResponse>")
 
 
@@ -385,20 +393,14 @@ def test_one_that_a_group_may_have_never_powers_itself_off(node, answer, in_grou
     node.world.aws.forget()
     node.world.aws.answer(*answer)
     node.world.aws.in_groups = in_groups
-    node.world.api.fails = 0
-    node.step = 60.0
-    node.passes(240 + 2 * KEPT)
-    assert node.power_offs == 0
+    never_powers_off(node)
 
 
 def test_one_whose_declaration_is_of_another_region_asks_there_in_vain_and_never_powers_itself_off(node):
     is_in_no_group(node)
     node.declared["aws"]["region"] = "eu-west-1"
     node.begins()
-    node.world.api.fails = 0
-    node.step = 60.0
-    node.passes(240 + 2 * KEPT)
-    assert node.power_offs == 0
+    never_powers_off(node)
 
 
 def test_a_power_off_that_fails_is_told_and_tried_again(node):

@@ -321,6 +321,16 @@ class Site:
     def joins(self, name: str, **changes: Any) -> None:
         self.api.put_node(name, self.provider_id(name), **changes)
 
+    def gone_silently(self, keeper: Keeper) -> str:
+        """Terminated, and its node has fallen silent: but for AWS' word, it could be cleared away."""
+        (name,) = self.scale(1)
+        self.after(keeper)
+        self.joins(name, given={BOARD: "1"})
+        self.after(keeper)
+        self.scale(0)
+        self.joins(name, ready=False)
+        return name
+
     def reads(self, name: str, of: str | None = None) -> bundle.JoinBundle:
         """As bootstrap on that instance does: with the instance's own credentials, by bootstrap's client and decoder."""
         keys = self.cloud.assume(self.role, name)

@@ -104,12 +104,7 @@ def test_failures_of_more_than_an_hour_ago_count_until_an_instance_of_the_pool_h
     loses(site, keeper, told=True)
     loses(site, keeper, told=True)
     if joins:
-        (name,) = site.scale(1)
-        site.after(keeper)
-        site.joins(name, given={BOARD: "1"})
-        site.after(keeper)
-        site.scale(0)
-        site.joins(name, ready=False)
+        site.gone_silently(keeper)
         goes_on(site, keeper)
     site.now += 3600
     keeper = site.keeper()  # which knows it from the record

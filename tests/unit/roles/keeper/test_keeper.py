@@ -388,17 +388,6 @@ def test_the_policy_of_iam_yml_is_enough_and_nothing_in_it_is_for_nothing(site):
 # --- when something does not answer -----------------------------------------------------------------------------------------------------
 
 
-def gone_silently(site: Site, keeper) -> str:
-    """Terminated, and its node has fallen silent: but for AWS' word, it could be cleared away."""
-    (name,) = site.scale(1)
-    site.after(keeper)
-    site.joins(name, given={BOARD: "1"})
-    site.after(keeper)
-    site.scale(0)
-    site.joins(name, ready=False)
-    return name
-
-
 @pytest.mark.parametrize(
     ("fault", "said"),
     [
@@ -412,7 +401,7 @@ def gone_silently(site: Site, keeper) -> str:
 def test_while_aws_does_not_answer_nothing_is_cleared_away_and_it_is_said_once(site, capsys, monkeypatch, fault, said):
     keeper = site.keeper()
     monkeypatch.setattr(keeper.edges.aws._aws, "_sleep", lambda seconds: None)
-    name = gone_silently(site, keeper)
+    name = site.gone_silently(keeper)
     site.cloud.fault(**fault)
     site.cloud.forget_calls()
     capsys.readouterr()
@@ -450,7 +439,7 @@ def test_a_denial_that_ec2_words_anew_each_time_is_said_once(site, capsys):
 
 def test_other_credentials_of_another_account_are_not_believed(site, monkeypatch):
     keeper = site.keeper()
-    name = gone_silently(site, keeper)
+    name = site.gone_silently(keeper)
     monkeypatch.setattr(keeper.edges.aws, "_whose", lambda: "999999999999")
     for _pass in range(6):
         assert not site.after(keeper)
@@ -480,7 +469,7 @@ def test_credentials_that_are_not_there_yet_are_waited_for(site):
 
 def test_while_the_api_server_is_away_nobody_is_enrolled_or_cleared_away(site, capsys):
     keeper = site.keeper()
-    name = gone_silently(site, keeper)
+    name = site.gone_silently(keeper)
     (newcomer,) = site.scale(1)
     site.api.down = True
     capsys.readouterr()
@@ -572,7 +561,7 @@ def test_a_token_of_somebody_else_under_our_name_is_left_alone(site):
 
 def test_a_node_that_changed_since_it_was_looked_at_is_not_deleted(site, monkeypatch):
     keeper = site.keeper()
-    name = gone_silently(site, keeper)
+    name = site.gone_silently(keeper)
     before = keeper.edges.kubernetes.nodes
 
     def then_it_reports() -> dict:
