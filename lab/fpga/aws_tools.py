@@ -98,8 +98,8 @@ def slots(last: int | None = None) -> list[tuple[str, str, int]]:
     return found
 
 
-def become(address: str, vendor: int, device: int, gone_seconds: float = 0.05) -> None:
-    """The function goes from the bus and comes back as another one."""
+def become(address: str, vendor: int, device: int) -> None:
+    """The function goes from the bus and comes back as another one: not before the file aws/off-the-bus is gone, if a test has made it."""
     link = devices() / address
     folder = Path(os.path.realpath(link))
     target = os.readlink(link)
@@ -107,7 +107,9 @@ def become(address: str, vendor: int, device: int, gone_seconds: float = 0.05) -
     shutil.rmtree(saved, ignore_errors=True)
     link.unlink()
     folder.rename(saved)
-    time.sleep(gone_seconds)
+    time.sleep(0.05)
+    while (ROOT / "aws" / "off-the-bus").exists():
+        time.sleep(0.05)
     # A copy, because what comes back is a new device.
     shutil.copytree(saved, folder, symlinks=True, copy_function=sparse_copy)
     (folder / "vendor").write_text(f"0x{vendor:04x}\n")
@@ -170,7 +172,7 @@ def perform(command: str, options: argparse.Namespace) -> None:
         write(name, {"image": "", "status": "busy"})
         time.sleep(float(image.get("seconds", 0)))
         if wrong != "lie":
-            become(application, image["vendor"], image["device"], float(image.get("gone_seconds", 0.05)))
+            become(application, image["vendor"], image["device"])
             state = {"image": options.image, "status": "loaded"}
         write(name, state)
     elif command == "clear":
