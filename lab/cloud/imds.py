@@ -185,6 +185,7 @@ class Imds:
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            disable_nagle_algorithm = True  # head and body go in two pieces: the second would wait 40 ms for the first one's acknowledgement
             server_version, sys_version = "EC2ws", ""
             timeout = 30
 

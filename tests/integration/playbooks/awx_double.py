@@ -520,6 +520,7 @@ def answer_problems(question: dict[str, Any], answers: dict[str, Any]) -> list[s
 class _Handler(BaseHTTPRequestHandler):
     awx: Awx
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # head and body go in two pieces: the second would wait 40 ms for the first one's acknowledgement
 
     def _serve(self) -> None:
         url = urlsplit(self.path)

@@ -42,6 +42,7 @@ class Server:
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            disable_nagle_algorithm = True  # head and body go in two pieces: the second would wait 40 ms for the first one's acknowledgement
 
             def handle_one(self) -> None:
                 length = int(self.headers.get("Content-Length") or 0)
