@@ -307,7 +307,8 @@ def test_what_aws_refuses_is_told_once_and_tried_again_with_pauses(node, monkeyp
 
 
 def is_in_no_group(life: Life) -> None:
-    """As one that is kept for a look, or that somebody took out of its group by hand."""
+    """As one that is kept for a look, or that somebody took out of its group by hand. What comes of it takes hours."""
+    life.step = 30.0
     life.world.aws.forget()
     life.world.aws.answer(*NOT_FOUND)
     life.world.aws.in_groups = in_groups()
