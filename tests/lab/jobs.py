@@ -62,8 +62,15 @@ def where(site: Site, *names: str) -> dict[str, str]:
 
 
 def run_somewhere(site: Site, *names: str, seconds: float = 180) -> dict[str, str]:
-    wait_until(lambda: len(where(site, *names)) == len(names), seconds=seconds, what=f"{', '.join(names)} running", every=1)
-    return where(site, *names)
+    found: dict[str, str] = {}
+
+    def all_run() -> bool:
+        nonlocal found
+        found = where(site, *names)
+        return len(found) == len(names)
+
+    wait_until(all_run, seconds=seconds, what=f"{', '.join(names)} running", every=1)
+    return found
 
 
 def succeed(site: Site, *names: str, seconds: float = 180) -> None:

@@ -165,7 +165,7 @@ def test_an_instance_that_is_terminated_while_its_job_runs_costs_that_job_one_st
 def test_keeper_that_cannot_ask_aws_or_asks_another_account_takes_nothing_away(site: Site) -> None:
     """The instance has gone, and that is not known."""
     with scenario(site, launches=1):
-        submit(site, "short", 1)
+        submit(site, "short", 15)  # long enough to be seen as it runs
         node = run_somewhere(site, "short")["short"]
         succeed(site, "short")
         fault = site.cloud.fault("down", identity=KEEPER)
