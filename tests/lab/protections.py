@@ -23,7 +23,7 @@ import pytest
 from lab.run import wait_until
 from lab.settings import LabError
 from tests.lab.jobs import RESOURCE, all_gone, kubectl
-from tests.lab.scenario import GONE_SECONDS, KEEPER_UNIT, VPN_SERVER, alive, clear_jobs, groups, nothing_left, on, set_desired
+from tests.lab.scenario import GONE_SECONDS, KEEPER_UNIT, VPN_SERVER, alive, clear_jobs, groups, nothing_left, on, paused, resume, set_desired
 from tests.lab.site import ROOT
 
 if TYPE_CHECKING:
@@ -258,3 +258,5 @@ def put_right(site: Site) -> None:
     site.ansible("ansible-playbook", "playbooks/pools.yml", credentials=site.users["pools"])
     all_gone(site)
     nothing_left(site, seconds=2 * GONE_SECONDS)  # what a broken keeper left is for the mended one
+    for pool in paused(site):  # which brakes for what it found, after launches were resumed above
+        resume(site, pool)

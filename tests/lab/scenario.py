@@ -174,6 +174,16 @@ def keeper_status(site: Site) -> dict[str, Any]:
     return found
 
 
+def paused(site: Site) -> dict[str, str]:
+    """Pools that are paused until a person resumes them, or somebody else's hand does, and the kind of brake."""
+    return {name: pool["paused"]["kind"] for name, pool in keeper_status(site)["pools"].items() if pool["paused"] and pool["paused"]["firm"]}
+
+
+def resume(site: Site, pool: str) -> None:
+    site.ansible("ansible-playbook", "playbooks/pools.yml", credentials=site.users["pools"], resume=pool)
+    wait_until(lambda: pool not in paused(site), seconds=60, what=f"pool {pool} resumed", every=1)
+
+
 def groups(site: Site) -> dict[str, dict[str, Any]]:
     found = site.cloud.own_client("autoscaling").describe_auto_scaling_groups()["AutoScalingGroups"]
     return {group["AutoScalingGroupName"].removeprefix("lab-"): group for group in found}

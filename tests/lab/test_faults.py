@@ -50,8 +50,10 @@ from tests.lab.scenario import (
     keeper_status,
     occupied_site,
     on,
+    paused,
     phase_of,
     reboot,
+    resume,
     scenario,
     set_desired,
     without_unit,
@@ -407,16 +409,6 @@ def evidence(site: Site, instance: str) -> str:
 
 
 # --- brakes
-
-
-def paused(site: Site) -> dict[str, str]:
-    """Pools that are paused until a person resumes them, or somebody else's hand does, and the kind of brake."""
-    return {name: pool["paused"]["kind"] for name, pool in keeper_status(site)["pools"].items() if pool["paused"] and pool["paused"]["firm"]}
-
-
-def resume(site: Site, pool: str) -> None:
-    site.ansible("ansible-playbook", "playbooks/pools.yml", credentials=site.users["pools"], resume=pool)
-    wait_until(lambda: not paused(site), seconds=60, what="no pool paused", every=1)
 
 
 def wait_until_paused(site: Site, pool: str, before: int) -> None:
