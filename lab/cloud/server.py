@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import secrets
 import socket
 import threading
 import urllib.error
@@ -198,10 +199,11 @@ class Cloud(Control):
         yield seen
 
     def admin_of(self, account: str) -> dict[str, str]:
-        """Credentials of somebody who may do everything in another account."""
+        """Credentials of somebody who may do everything in another account. Somebody new each time: a user has two keys at most."""
         backend = iam_backends[account]["aws"]
-        backend.create_user(REGION, "admin", "/", [])
+        admin = f"admin-{secrets.token_hex(4)}"
+        backend.create_user(REGION, admin, "/", [])
         everything = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}
-        backend.put_user_policy("admin", "everything", json.dumps(everything))
-        key = backend.create_access_key("admin")
+        backend.put_user_policy(admin, "everything", json.dumps(everything))
+        key = backend.create_access_key(admin)
         return {"aws_access_key_id": key.access_key_id, "aws_secret_access_key": key.secret_access_key}
