@@ -31,12 +31,13 @@ tar --extract --gzip --file *.tar.gz --directory /root/restore
 """
 STOP = """
 mv /etc/kubernetes/manifests /root/restore/manifests
-timeout 60 sh -c "until ! pgrep -x 'etcd|kube-apiserver'; do sleep 1; done"
-mv /var/lib/etcd /var/lib/etcd.before
+timeout 120 sh -c "until ! pgrep -x etcd && ! pgrep -x kube-apiserver; do sleep 2; done"
+mkdir -m 0700 /var/lib/etcd.before
+mv /var/lib/etcd/member /var/lib/etcd.before/
 """
 #: Where nothing was restored yet, the data that were put aside are all that there is.
 CLEAR = """
-if [ -d /var/lib/etcd.before ] && [ ! -d /var/lib/etcd/member ]; then rm -rf /var/lib/etcd; mv /var/lib/etcd.before /var/lib/etcd; fi
+if [ -d /var/lib/etcd.before/member ] && [ ! -d /var/lib/etcd/member ]; then mv /var/lib/etcd.before/member /var/lib/etcd/; fi
 if [ -d /root/restore/manifests ]; then mv /root/restore/manifests /etc/kubernetes/manifests; fi
 rm -rf /root/restore /var/lib/etcd.before
 """
@@ -86,8 +87,8 @@ def clear(site: Site) -> None:
 
 def test_the_objects_of_the_snapshot_are_put_back_and_the_cluster_goes_on(site: Site) -> None:
     clear(site)
-    try:
-        with scenario(site, launches=1):
+    with scenario(site, launches=1):
+        try:
             kubectl(site, "create", "configmap", "before", "-n", NAMESPACE)
             take_snapshot(site)
             kubectl(site, "delete", "configmap", "before", "-n", NAMESPACE)
@@ -101,5 +102,5 @@ def test_the_objects_of_the_snapshot_are_put_back_and_the_cluster_goes_on(site: 
             assert "later" not in kubectl(site, "get", "jobs", "-n", NAMESPACE, "-o", "name")
             wait_until(lambda: node in instances(), seconds=60, what="the node that joined after the snapshot", every=1)
             site.ansible("ansible-playbook", "playbooks/verify.yml")
-    finally:
-        clear(site)
+        finally:
+            clear(site)
